@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
+/*
+ * kevent: one queue for everything the kernel can tell a program.
+ *
+ * Documentation/userspace-api/kevent.rst is the reference for what follows.
+ */
+#ifndef _UAPI_LINUX_KEVENT_H
+#define _UAPI_LINUX_KEVENT_H
+
+#include <linux/types.h>
+
+/*
+ * Source classes: kevent_watch.source, the low byte of kevent_event.info, and
+ * bit (1 << class) of kevent_create.sources.  A class that the running kernel
+ * does not know, or was built without, gives ENOSYS.
+ */
+#define KEVENT_SOURCE_POLL	1	/* any file that can be polled */
+#define KEVENT_SOURCE_SOCKET	2	/* sockets, with amounts */
+#define KEVENT_SOURCE_AIO	3	/* io_submit(2) completions */
+#define KEVENT_SOURCE_SIGNAL	4	/* signals of this process */
+#define KEVENT_SOURCE_TIMER	5
+#define KEVENT_SOURCE_PROCESS	6	/* a pidfd: exit, exec */
+#define KEVENT_SOURCE_INODE	7	/* changes of a file or directory */
+#define KEVENT_SOURCE_FUTEX	8	/* a 32-bit word in memory */
+#define KEVENT_SOURCE_USER	9	/* kevent_post(2) */
+#define KEVENT_SOURCE_SIGEV	10	/* sigevent: timer_create, mq_notify */
+
+/**
+ * struct kevent_event - one event
+ * @user_data: from the watch, the iocb, the sigevent or the post
+ * @events: what happened, bits of the source class within KEVENT_EVENTS_MASK;
+ *	while the event is in the ring, the whole word is the protocol's, see
+ *	struct kevent_ring
+ * @info: KEVENT_INFO_SOURCE(), KEVENT_INFO_* flags, KEVENT_INFO_MERGED()
+ * @data: amount, result, status, count: per source
+ * @extra: second word: per source
+ */
+struct kevent_event {
+	__u64 user_data;
+	__u32 events;
+	__u32 info;
+	__s64 data;
+	__u64 extra;
+};
+
+#define KEVENT_EVENTS_MASK	0x0000ffffU
+
+#define KEVENT_INFO_EOF		(1U << 8)	/* the other side is done */
+#define KEVENT_INFO_ERROR	(1U << 9)	/* @data or @extra has an errno */
+#define KEVENT_INFO_MORE	(1U << 10)	/* more of the same follows */
+#define KEVENT_INFO_COUNTED	(1U << 11)	/* @data counts; merges add to it */
+#define KEVENT_INFO_VANISHED	(1U << 12)	/* the watched object is gone */
+
+#define KEVENT_INFO_SOURCE(info)	((info) & 0xffU)
+#define KEVENT_INFO_MERGED(info)	((info) >> 16)
+
+/*
+ * The word kevent_event.events while the entry is in the ring.  It is the only
+ * word of an entry that both sides write.  Zero means that the slot is free.
+ *
+ *	bits  0-15  event bits; the kernel ORs further ones in
+ *	bits 16-25  how often the kernel merged a further occurrence
+ *	bits 26-29  lap: low bits of (index / ring_entries)
+ *	bits 30-31  state
+ */
+#define KEVENT_WORD_MERGED_SHIFT	16
+#define KEVENT_WORD_MERGED_MAX		0x3ffU
+#define KEVENT_WORD_LAP_SHIFT		26
+#define KEVENT_WORD_LAP_MASK		0xfU
+#define KEVENT_WORD_STATE_MASK		0xc0000000U
+#define KEVENT_WORD_FREE		0x00000000U	/* all bits zero */
+#define KEVENT_WORD_READY		0x40000000U	/* published, not taken */
+#define KEVENT_WORD_TAKEN		0x80000000U	/* a consumer reads it */
+#define KEVENT_WORD_CANCELLED		0xc0000000U	/* its watch is gone: skip */
+
+/**
+ * struct kevent_ring - header of the mapping
+ * @entries: number of slots, a power of two
+ * @entries_offset: where the slots begin, in bytes from here
+ * @flags: KEVENT_RING_* flags
+ * @posted: entries ever published, as of the last system call on the queue
+ * @merged: occurrences that found their entry untaken
+ * @deferred: events that had to wait in the backlog
+ * @woken: wake-ups of a waiting thread
+ * @cursor: index of the next entry to take
+ *
+ * Three cache lines with one writer each: nobody (the geometry, after
+ * kevent_create()), the kernel, the program.  The kernel never trusts what it
+ * reads here: writing nonsense harms only the events of this queue.
+ *
+ * Index i lives in slot i % @entries.  To take the entry at @cursor:
+ *
+ *  1. load-acquire its word; if the state is FREE or TAKEN there is nothing to
+ *     take (yet);
+ *  2. move @cursor from i to i + 1: by compare-and-exchange if several threads
+ *     consume, and start over when that fails;
+ *  3. exchange the word (acquire) with KEVENT_WORD_TAKEN.  What comes out is
+ *     final: event bits, number of merges, or CANCELLED;
+ *  4. read the other fields;
+ *  5. store-release KEVENT_WORD_FREE.
+ *
+ * With KEVENT_INFO_COUNTED the count is @data plus the number of merges.
+ */
+struct kevent_ring {
+	__u32 entries;
+	__u32 entries_offset;
+	__u32 __resv0[14];
+
+	__u32 flags;
+	__u32 __resv1;
+	__u64 posted;
+	__u64 merged;
+	__u64 deferred;
+	__u64 woken;
+	__u64 __resv2[3];
+
+	__u32 cursor;
+	__u32 __resv3[15];
+};
+
+/* kevent_ring.flags */
+#define KEVENT_RING_BACKLOG	(1U << 0)	/* events wait for free slots */
+
+/**
+ * struct kevent_create - arguments of kevent_create(2)
+ * @flags: KEVENT_CREATE_* flags
+ * @entries: slots wanted in the ring; rounded up to a power of two, at least
+ *	KEVENT_MIN_ENTRIES and at most KEVENT_MAX_ENTRIES; 0 for no ring
+ * @sources: mask of the source classes this queue may ever use, EPERM for the
+ *	others; 0 for all
+ * @features: out: KEVENT_FEATURE_* bits of this kernel
+ * @mmap_offset: out: offset for mmap(2)
+ * @mmap_size: out: length for mmap(2), 0 without a ring
+ * @ring_entries: out: slots granted
+ * @entries_offset: out: where the slots begin in the mapping, in bytes
+ * @__resv: must be zero
+ */
+struct kevent_create {
+	__u32 flags;
+	__u32 entries;
+	__u64 sources;
+	__u64 features;
+	__u64 mmap_offset;
+	__u64 mmap_size;
+	__u32 ring_entries;
+	__u32 entries_offset;
+	__u64 __resv[2];
+};
+
+#define KEVENT_CREATE_SIZE_VER0	64
+
+#define KEVENT_CREATE_CLOEXEC	(1U << 0)
+
+#define KEVENT_MIN_ENTRIES	2U
+#define KEVENT_MAX_ENTRIES	65536U
+
+/* kevent_create.features: bit (1 << class) for each class this kernel has */
+#define KEVENT_FEATURE_SOURCE(class)	(1ULL << (class))
+
+/**
+ * struct kevent_watch - one change record of kevent_add(2), kevent_modify(2)
+ * @source: KEVENT_SOURCE_*
+ * @flags: KEVENT_WATCH_* flags
+ * @ident: file descriptor, signal number, address, ...: per source
+ * @events: event bits of interest, within KEVENT_EVENTS_MASK
+ * @result: out: 0, or the negated error of this record
+ * @user_data: comes back in each event
+ * @handle: kevent_add(): out, the watch's name; kevent_modify(): in
+ * @arg: per source: low-water mark, deadline, interval, clock, ...
+ */
+struct kevent_watch {
+	__u32 source;
+	__u32 flags;
+	__u64 ident;
+	__u32 events;
+	__s32 result;
+	__u64 user_data;
+	__u64 handle;
+	__u64 arg[4];
+};
+
+#define KEVENT_WATCH_SIZE_VER0	72
+
+/* kevent_watch.flags; none of EDGE, ONESHOT and DISPATCH means level */
+#define KEVENT_WATCH_EDGE	(1U << 0)	/* tell of changes only */
+#define KEVENT_WATCH_ONESHOT	(1U << 1)	/* removed by its first event */
+#define KEVENT_WATCH_DISPATCH	(1U << 2)	/* disabled by each event */
+#define KEVENT_WATCH_DISABLED	(1U << 3)	/* tells nothing until enabled */
+#define KEVENT_WATCH_EXCLUSIVE	(1U << 4)	/* one of many queues is told */
+#define KEVENT_WATCH_VANISHED	(1U << 5)	/* a last event when it vanishes */
+#define KEVENT_WATCH_ABSTIME	(1U << 6)	/* TIMER: deadline is absolute */
+#define KEVENT_WATCH_TAKE	(1U << 7)	/* SIGNAL: the event delivers it */
+#define KEVENT_WATCH_EXPECT	(1U << 8)	/* arg[3] is what was last seen */
+
+/* flags of kevent_modify(2): what the records change */
+#define KEVENT_MODIFY_EVENTS	(1U << 0)	/* @events */
+#define KEVENT_MODIFY_MODE	(1U << 1)	/* @flags, except DISABLED */
+#define KEVENT_MODIFY_USER_DATA	(1U << 2)	/* @user_data */
+#define KEVENT_MODIFY_ARG	(1U << 3)	/* @arg */
+#define KEVENT_MODIFY_ENABLE	(1U << 4)
+#define KEVENT_MODIFY_DISABLE	(1U << 5)
+
+/* flags of kevent_post(2) */
+#define KEVENT_POST_DEFER	(1U << 0)	/* no free slot: use the backlog */
+
+/**
+ * struct kevent_wait - arguments of kevent_wait(2)
+ * @flags: KEVENT_WAIT_* flags
+ * @clockid: CLOCK_MONOTONIC, CLOCK_REALTIME or CLOCK_BOOTTIME
+ * @seen: index of the first entry that the caller has not seen, its cursor
+ * @min_nr: how many entries from @seen on end the wait; 0: do not sleep
+ * @timeout: address of a struct __kernel_timespec, or 0 to wait forever
+ * @min_wait: nanoseconds for which to wait for all @min_nr; once they are
+ *	over, one is enough.  0: no such window
+ * @sigmask: address of the signal mask to install while waiting, or 0
+ * @sigsetsize: size of that mask in bytes; 0 if there is none
+ * @__resv: must be zero
+ */
+struct kevent_wait {
+	__u32 flags;
+	__u32 clockid;
+	__u32 seen;
+	__u32 min_nr;
+	__u64 timeout;
+	__u64 min_wait;
+	__u64 sigmask;
+	__u32 sigsetsize;
+	__u32 __resv;
+};
+
+#define KEVENT_WAIT_SIZE_VER0	48
+
+/* kevent_wait.flags, and flags of kevent_get_events(2) */
+#define KEVENT_WAIT_ABSTIME	(1U << 0)	/* @timeout is absolute */
+
+#define KEVENT_EVENT_SIZE_VER0	32
+
+#endif /* _UAPI_LINUX_KEVENT_H */
