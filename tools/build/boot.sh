@@ -1,0 +1,54 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# boot, run: a built kernel in QEMU, on this machine's own root file system (virtme-ng).
+
+help_boot() {
+	cat <<-END
+	Usage: ./build.sh boot [--kernel VARIANT] [--tree DIR] [-- COMMAND...]
+
+	Boots a kernel that ./build.sh kernel has built, and gives a shell, or runs COMMAND and returns
+	its status.  10 s.  The guest sees this machine's files and cannot change them.
+	END
+}
+
+help_run() {
+	cat <<-END
+	Usage: ./build.sh run [--kernel VARIANT] [--tree DIR]
+
+	The whole way: setup, tree, kernel, boot, and there the demonstration (tools/demo): one program
+	waiting in one place for what the kernel can tell it.  20 minutes from nothing, then a minute.
+	END
+}
+
+verb_boot() {
+	parse_options "$@"
+	boot_kernel "$VARIANT" ${ARGS[@]+"${ARGS[@]}"}
+}
+
+verb_run() {
+	local program
+	parse_options "$@"
+	no_args
+	open_cache
+	make_tree
+	build_kernel "$VARIANT"
+	logged demo in_workspace build --locked --release -p kevent-demo ||
+		die "tools/demo does not build: $(grep -m1 -E '^error' "$LOG/demo.log") (log: $LOG/demo.log)"
+	program=$CACHE/target/release/kevent-demo
+	say "booting kernel '$VARIANT'"
+	boot_kernel "$VARIANT" "$program"
+}
+
+# boot_kernel VARIANT [COMMAND...]
+boot_kernel() {
+	local image variant=$1 options
+	shift
+	image=$(kernel_image "$variant")
+	[ -e "$image" ] || die "kernel '$variant' is not built yet: run ./build.sh kernel --kernel $variant"
+	[ -x "$CACHE/venv/bin/vng" ] || die "virtme-ng is not there yet: run ./build.sh setup"
+	options=(--run "$image" --disable-kvm --disable-microvm --force-9p --cpus 2 --memory 1G
+		--append panic=-1 --append root=/dev/root --cwd "$CALLER")
+	[ $# = 0 ] || options+=(--exec "$(printf '%q ' "$@")")
+	PATH=$CACHE/venv/bin:$PATH vng "${options[@]}"
+}
