@@ -8,7 +8,7 @@ PACKAGES=(
 	make flex bison bc perl libelf-dev libssl-dev cpio kmod rsync    # what kernel builds use
 	xz-utils zstd file dwarves git patch gcc libc6-dev
 	libc6-dev-i386 gcc-multilib                                      # 32-bit test programs
-	qemu-system-x86 busybox-static python3 python3-venv              # the virtual machine
+	qemu-system-x86 udev busybox-static python3 python3-venv         # the virtual machine
 	shellcheck ca-certificates util-linux
 )
 RUSTC_MIN=1.85.0
