@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The whole run: tables, build, boots, report.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail, Context, Result};
+
+use crate::filter::Picker;
+use crate::kselftest::{self, Build};
+use crate::ktap::{self, Outcome};
+use crate::live::{self, Expect};
+use crate::record::{
+    self, Plan, Program, Reader, Record, BINARY, DMESG_END, DMESG_START, KSELFTEST, PROBE_32,
+};
+use crate::report::{Report, TestResult, Totals};
+use crate::tables::{self, Call, Checked};
+use crate::vm::{tail, Ended, Machine, Stage};
+use crate::{klog, kunit};
+
+/// Lines of the console that are shown when a machine hangs.
+const LAST_LINES: usize = 40;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The patched tree.
+    pub tree: PathBuf,
+    /// Build directory of the kernel with kevent.
+    pub kernel: Option<PathBuf>,
+    /// Build directory of the kernel without.
+    pub kernel_off: Option<PathBuf>,
+    /// The `vng` program.
+    pub vng: PathBuf,
+    /// Directory for logs and everything that is built.
+    pub log_dir: PathBuf,
+    /// The time for one boot with all that runs in it.
+    pub timeout: Duration,
+    /// The time until the guest runs.
+    pub boot_timeout: Duration,
+    /// Directories under tools/testing/selftests.
+    pub targets: Vec<String>,
+    /// Use KVM.
+    pub kvm: bool,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Memory of the guest.
+    pub memory: String,
+    /// Which tests to run.
+    pub picker: Picker,
+}
+
+/// One of the two boots.
+struct Boot<'a> {
+    /// `kernel` or `kernel-off`, in names and as the directory for the logs.
+    name: &'static str,
+    /// Build directory.
+    build: &'a Path,
+    expect: Expect,
+}
+
+/// Everything the names of which are known before anything ran.
+struct Names {
+    tables: Vec<String>,
+    /// Live checks and what else needs the first boot.
+    kernel: Vec<String>,
+    /// The same for the second.
+    kernel_off: Vec<String>,
+    kselftest: Vec<String>,
+    kunit: Vec<String>,
+}
+
+fn live_names(checked: &Checked, expect: Expect) -> Vec<String> {
+    let mut names = live::names(&checked.x86_64, live::NATIVE, expect);
+    names.extend(live::names(&checked.i386, live::COMPAT, expect));
+    names
+}
+
+impl Names {
+    fn new(options: &Options, checked: &Checked) -> Self {
+        let boot = |name: &str, expect| {
+            let mut all = vec![format!("boot:{name}"), format!("klog:{name}")];
+            all.extend(live_names(checked, expect));
+            all
+        };
+        let targets = options.targets.iter();
+        Names {
+            tables: checked.results.iter().map(|r| r.name.clone()).collect(),
+            kernel: boot("kernel", Expect::Answer),
+            kernel_off: boot("kernel-off", Expect::Enosys),
+            kselftest: targets
+                .flat_map(|t| kselftest::names(&options.tree, t))
+                .collect(),
+            kunit: kunit::names(&options.tree),
+        }
+    }
+
+    fn all(&self) -> Vec<String> {
+        [
+            &self.tables,
+            &self.kernel,
+            &self.kernel_off,
+            &self.kselftest,
+            &self.kunit,
+        ]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
+    }
+
+    /// Groups in which more names come to light later.
+    fn open_groups(options: &Options) -> Vec<String> {
+        let mut groups = vec!["kunit:".to_string()];
+        groups.extend(options.targets.iter().map(|t| kselftest::test_name(t, "")));
+        groups
+    }
+}
+
+/// Prints what can be picked.
+pub fn list(options: &Options) -> Result<Vec<String>> {
+    let tree = tables::tree_dir(&options.tree)?;
+    let options = Options {
+        tree,
+        ..options.clone()
+    };
+    let checked = tables::check(&options.tree)?;
+    let mut names = Names::new(&options, &checked).all();
+    names.retain(|n| options.picker.picks(n));
+    Ok(names)
+}
+
+/// The kernel image of a build directory, or the image itself.
+fn image_of(build: &Path, option: &str) -> Result<PathBuf> {
+    if build.is_file() {
+        return Ok(build.to_path_buf());
+    }
+    let image = build.join("arch/x86/boot/bzImage");
+    if !image.is_file() {
+        bail!(
+            "{option} {}: no arch/x86/boot/bzImage there: build the kernel first",
+            build.display()
+        );
+    }
+    Ok(image)
+}
+
+/// Keeps a second run out of the directory.
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    // SAFETY: the descriptor is open; no memory is involved.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        bail!(
+            "another run uses {}: wait for it, or give another --log-dir",
+            dir.display()
+        );
+    }
+    Ok(file)
+}
+
+/// Runs everything that is picked.
+pub fn run<W: Write>(
+    options: &Options,
+    report: &mut Report<W>,
+    stop: &Arc<AtomicBool>,
+) -> Result<Totals> {
+    let mut options = options.clone();
+    options.tree = tables::tree_dir(&options.tree)?;
+    fs::create_dir_all(&options.log_dir)
+        .with_context(|| format!("--log-dir {}: cannot be made", options.log_dir.display()))?;
+    options.log_dir = fs::canonicalize(&options.log_dir)?;
+    let options = &options;
+    let picker = &options.picker;
+    let _lock = lock(&options.log_dir)?;
+
+    let checked = tables::check(&options.tree)?;
+    let names = Names::new(options, &checked);
+    let hopeless = picker.hopeless(&names.all(), &Names::open_groups(options));
+    if let Some(filter) = hopeless.first() {
+        bail!("no test has a name with {filter:?}: --list shows what there is");
+    }
+
+    for result in &checked.results {
+        if picker.picks(&result.name) {
+            report.add(result.clone());
+        }
+    }
+
+    let open = Names::open_groups(options);
+    let any_open = |names: &[String], prefix: &str| {
+        picker.picks_any(names)
+            || open
+                .iter()
+                .any(|g| g.starts_with(prefix) && picker.may_pick(g))
+    };
+    let wants_kselftest = any_open(&names.kselftest, "kselftest:");
+    let wants_kunit = any_open(&names.kunit, "kunit:");
+    let wants_kernel = picker.picks_any(&names.kernel) || wants_kselftest || wants_kunit;
+    let wants_off = picker.picks_any(&names.kernel_off);
+
+    if wants_kernel {
+        let build = options.kernel.as_ref().ok_or_else(|| {
+            anyhow!(
+                "--kernel BUILD_DIR is missing: only the tables can be checked without a kernel"
+            )
+        })?;
+        let boot = Boot {
+            name: "kernel",
+            build,
+            expect: Expect::Answer,
+        };
+        let programs = if wants_kselftest {
+            let install = prepare(options, &boot)?.join(KSELFTEST);
+            build_kselftests(options, &install, report)
+        } else {
+            prepare(options, &boot)?;
+            Vec::new()
+        };
+        boot.run(options, &checked, &programs, report, stop)?;
+    }
+    match &options.kernel_off {
+        Some(build) if wants_off => {
+            let boot = Boot {
+                name: "kernel-off",
+                build,
+                expect: Expect::Enosys,
+            };
+            prepare(options, &boot)?;
+            boot.run(options, &checked, &[], report, stop)?;
+        }
+        None if wants_off && !wants_kernel => {
+            bail!("--kernel-off BUILD_DIR is missing: these tests need a kernel without kevent");
+        }
+        _ => {}
+    }
+
+    let reported: Vec<String> = report.results().iter().map(|r| r.name.clone()).collect();
+    for filter in picker.unused(&reported) {
+        report.add(TestResult::fail(
+            format!("filter:{filter}"),
+            "no test that ran has this in its name: --list shows what there is",
+        ));
+    }
+    Ok(report.totals())
+}
+
+/// An empty directory for what host and guest share.
+fn prepare(options: &Options, boot: &Boot) -> Result<PathBuf> {
+    let share = options.log_dir.join(boot.name).join("share");
+    let dir = options.log_dir.join(boot.name);
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    fs::create_dir_all(&share).with_context(|| format!("cannot make {}", share.display()))?;
+    Ok(share)
+}
+
+/// Builds the programs and keeps those that are picked.
+fn build_kselftests<W: Write>(
+    options: &Options,
+    install: &Path,
+    report: &mut Report<W>,
+) -> Vec<Program> {
+    let work = options.log_dir.join("build");
+    report.note("building the kernel's selftests ...");
+    let build = Build {
+        tree: &options.tree,
+        work: &work,
+        install,
+        targets: &options.targets,
+    };
+    let programs = match build.run() {
+        Ok(programs) => programs,
+        Err(e) => {
+            let result = TestResult::fail("kselftest:build", format!("{e:#}"))
+                .with("end of the build's output", build.logs())
+                .always();
+            report.add(result);
+            return Vec::new();
+        }
+    };
+    pick_programs(options, programs)
+}
+
+/// The programs that hold a picked test. A filter that fits none of the names
+/// in the sources may still name a test that only the running program knows.
+fn pick_programs(options: &Options, programs: Vec<Program>) -> Vec<Program> {
+    let picker = &options.picker;
+    let names: Vec<String> = options
+        .targets
+        .iter()
+        .flat_map(|t| kselftest::names(&options.tree, t))
+        .collect();
+    let picked: Vec<Program> = programs
+        .iter()
+        .filter(|p| {
+            let prefix = format!("{}/", p.title);
+            picker.picks(&p.title)
+                || picker.may_pick(&prefix)
+                || names
+                    .iter()
+                    .any(|n| n.starts_with(&prefix) && picker.picks(n))
+        })
+        .cloned()
+        .collect();
+    if picked.is_empty() {
+        programs
+    } else {
+        picked
+    }
+}
+
+impl Boot<'_> {
+    fn run<W: Write>(
+        &self,
+        options: &Options,
+        checked: &Checked,
+        programs: &[Program],
+        report: &mut Report<W>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<()> {
+        let picker = &options.picker;
+        let dir = options.log_dir.join(self.name);
+        let share = dir.join("share");
+        let image = image_of(self.build, &format!("--{}", self.name))?;
+        // Copied, so that a build that runs at the same time does no harm.
+        let copy = dir.join("bzImage");
+        fs::copy(&image, &copy).with_context(|| format!("cannot copy {}", image.display()))?;
+        let own = std::env::current_exe().context("cannot find the harness itself")?;
+        fs::copy(&own, share.join(BINARY)).context("cannot copy the harness for the guest")?;
+
+        let calls = |calls: &[Call]| live::calls_to_try(calls, self.expect);
+        let mut records = Vec::new();
+        let probe = live::build_32(
+            &calls(&checked.i386),
+            &dir.join("probe-32.c"),
+            &share.join(PROBE_32),
+        );
+        if let Err(e) = &probe {
+            records.push(Record::LiveSkip {
+                abi: live::COMPAT.into(),
+                reason: format!("{e:#}"),
+            });
+        }
+        let plan = Plan {
+            native: calls(&checked.x86_64),
+            probe_32: probe.is_ok(),
+            programs: programs.to_vec(),
+        };
+        record::write_plan(&share, &plan)?;
+
+        let machine = Machine {
+            vng: options.vng.clone(),
+            image: copy,
+            share: share.clone(),
+            console: dir.join("console.log"),
+            kvm: options.kvm,
+            cpus: options.cpus,
+            memory: options.memory.clone(),
+            limit: options.timeout,
+            boot_limit: options.boot_timeout.min(options.timeout),
+            off_limit: Duration::from_secs(60),
+        };
+        report.note(&format!(
+            "booting {}; logs: {}",
+            image.display(),
+            dir.display()
+        ));
+        let start = Instant::now();
+        let mut reader = Reader::new(&share);
+        let mut stage = Stage::Booting;
+        let ended = machine.run(stop, || {
+            for record in reader.poll()? {
+                match &record {
+                    Record::Hello { release } => {
+                        stage = Stage::Running;
+                        let seconds = start.elapsed().as_secs_f32();
+                        report.note(&format!("  {release} is up after {seconds:.1} s"));
+                    }
+                    Record::End { name, .. } => report.note(&progress(name, &records)),
+                    Record::Done => stage = Stage::Done,
+                    _ => {}
+                }
+                records.push(record);
+            }
+            Ok(stage)
+        })?;
+        records.extend(reader.poll()?);
+        if ended == Ended::Interrupted {
+            bail!("interrupted");
+        }
+        if records.contains(&Record::Done) {
+            stage = Stage::Done;
+        }
+
+        let log = kernel_log(&dir, &share);
+        fs::write(dir.join("kernel.log"), &log).context("cannot write kernel.log")?;
+        let mut results = vec![self.judge_boot(&ended, stage, &records, &dir, &share)];
+        results.extend(live::judge(
+            &checked.x86_64,
+            live::NATIVE,
+            self.expect,
+            &records,
+        ));
+        results.extend(live::judge(
+            &checked.i386,
+            live::COMPAT,
+            self.expect,
+            &records,
+        ));
+        for program in programs {
+            let (output, end) = kselftest::outcome_of(&records, &program.title);
+            let begun = records
+                .iter()
+                .any(|r| matches!(r, Record::Begin { name } if *name == program.title));
+            if begun {
+                results.extend(kselftest::judge(
+                    &program.title,
+                    &output,
+                    end.as_ref(),
+                    &log,
+                ));
+            } else {
+                results.push(
+                    TestResult::fail(&program.title, "did not run: the guest did not get there")
+                        .always(),
+                );
+            }
+        }
+        if self.expect == Expect::Answer {
+            let config = fs::read_to_string(self.build.join(".config")).unwrap_or_default();
+            results.extend(kunit::judge(&log, &kunit::suites(&options.tree), &config));
+        }
+        results.extend(self.judge_log(&log, &records));
+        for result in results {
+            let bad_surroundings = result.always && result.outcome == Outcome::Fail;
+            if bad_surroundings || picker.picks(&result.name) {
+                report.add(result);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the machine came up, did everything and went down again.
+    fn judge_boot(
+        &self,
+        ended: &Ended,
+        stage: Stage,
+        records: &[Record],
+        dir: &Path,
+        share: &Path,
+    ) -> TestResult {
+        let name = format!("boot:{}", self.name);
+        let console = read_lossy(&dir.join("console.log")).unwrap_or_default();
+        let running = records.iter().rev().find_map(|r| match r {
+            Record::Begin { name } => Some(Some(name.clone())),
+            Record::End { .. } => Some(None),
+            _ => None,
+        });
+        let at = match (stage, running) {
+            (Stage::Booting, _) => "while it booted".to_string(),
+            (Stage::Running, Some(Some(name))) => format!("while it ran {name}"),
+            (Stage::Running, _) => "between the tests".to_string(),
+            (Stage::Done, _) => "when it should power off".to_string(),
+        };
+        let trouble: Vec<String> = records
+            .iter()
+            .filter_map(|r| match r {
+                Record::Trouble { text } => Some(text.clone()),
+                _ => None,
+            })
+            .collect();
+        let problem = match ended {
+            Ended::TimedOut(_, limit) => Some(format!(
+                "hung {at}, and was ended after {} s",
+                limit.as_secs()
+            )),
+            Ended::Off(status) if stage != Stage::Done => {
+                Some(format!("went down {at} (vng: {status})"))
+            }
+            _ if !trouble.is_empty() => Some(trouble.join("; ")),
+            _ => None,
+        };
+        let Some(problem) = problem else {
+            return TestResult::pass(name);
+        };
+        let read = |file: PathBuf| tail(&fs::read_to_string(file).unwrap_or_default(), LAST_LINES);
+        TestResult::fail(name, problem)
+            .with("last lines of the console", tail(&console, LAST_LINES))
+            .with("vng", read(dir.join("console.vng.log")))
+            .with("guest", read(share.join("guest.log")))
+            .always()
+    }
+
+    /// A failure for each report of the kernel about itself.
+    fn judge_log(&self, log: &str, records: &[Record]) -> Vec<TestResult> {
+        let mut results = Vec::new();
+        for finding in klog::scan(log) {
+            let reason = match &finding.during {
+                Some(name) => format!("in the kernel log, during {name}"),
+                None => "in the kernel log".to_string(),
+            };
+            results.push(
+                TestResult::fail(format!("klog:{}/{}", self.name, finding.title), reason)
+                    .with("report", finding.lines)
+                    .always(),
+            );
+        }
+        for record in records {
+            if let Record::Leak { text } = record {
+                results.push(
+                    TestResult::fail(
+                        format!("klog:{}/kmemleak", self.name),
+                        "memory that nothing points to any more",
+                    )
+                    .with("report", text.lines().map(String::from).collect())
+                    .always(),
+                );
+            }
+        }
+        if results.is_empty() {
+            results.push(TestResult::pass(format!("klog:{}", self.name)));
+        }
+        results
+    }
+}
+
+/// One line about a program that has just ended.
+fn progress(name: &str, records: &[Record]) -> String {
+    let (output, _) = kselftest::outcome_of(records, name);
+    let doc = ktap::parse(&output);
+    let mut counts = [0usize; 3];
+    doc.for_each_leaf(|_, t| counts[t.outcome as usize] += 1);
+    let [passed, failed, skipped] = counts;
+    format!("  {name}: {passed} passed, {failed} failed, {skipped} skipped")
+}
+
+fn read_lossy(path: &Path) -> Option<String> {
+    let bytes = fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The best log there is: the guest's last, else its first, and the console.
+fn kernel_log(dir: &Path, share: &Path) -> String {
+    let dmesg = read_lossy(&share.join(DMESG_END)).or_else(|| read_lossy(&share.join(DMESG_START)));
+    let console = read_lossy(&dir.join("console.log")).unwrap_or_default();
+    klog::combine(dmesg.as_deref(), &console)
+}
