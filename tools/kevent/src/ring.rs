@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: MIT
+
+//! The consumer's side of the mapped ring.
+//!
+//! The protocol is the one that `include/uapi/linux/kevent.h` writes down at `struct kevent_ring`.
+//! In short: index `i` lives in slot `i % entries`. The only word of an entry that both sides write
+//! is its `events` word, and zero there means that the slot is free. The kernel fills the other
+//! fields and then publishes the word; a consumer claims the index by moving the cursor on, takes
+//! the entry with one exchange of the word, reads the fields, and gives the slot back with a store
+//! of zero. There is no shared head or tail, and neither side ever waits for the other.
+//!
+//! # Why the lap matters
+//!
+//! An entry is there for index `i` only if its word carries the lap of `i`. A consumer that has
+//! moved the cursor past `i` and is preempted before the exchange leaves the word READY. Others may
+//! take everything after it and come round to `i + entries`, which lives in the same slot: what
+//! they find there is not theirs. The lap tells them so, and as nobody gets beyond that slot before
+//! the sleeper has woken up, one bit of it would be enough; the kernel needs the other three.
+//!
+//! # What is not promised
+//!
+//! A thread that dies between claiming an entry and giving the slot back keeps that slot, and the
+//! ring stops there one lap later; threads of one process do not die alone, but two processes that
+//! share a ring share this too. And whoever can write the mapping can write nonsense: it then gets
+//! nonsense out. None of it is undefined behaviour, for everything in the mapping is read and
+//! written as atomics and no index is believed.
+
+#[cfg(test)]
+mod model;
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use crate::event::Event;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sys;
+
+/// A slot of the ring: `struct kevent_event`, each field an atomic.
+///
+/// Only `events` needs to be one for the protocol. The others are, because two processes that
+/// disagree about the protocol must get wrong values and not undefined behaviour.
+#[repr(C)]
+pub(crate) struct Slot {
+    pub(crate) user_data: AtomicU64,
+    pub(crate) word: AtomicU32,
+    pub(crate) info: AtomicU32,
+    pub(crate) data: AtomicU64,
+    pub(crate) extra: AtomicU64,
+}
+
+#[cfg(not(all(loom, test)))]
+const _: () = {
+    use core::mem::{align_of, offset_of, size_of};
+
+    assert!(size_of::<Slot>() == size_of::<sys::kevent_event>());
+    assert!(align_of::<Slot>() == 8);
+    assert!(offset_of!(Slot, user_data) == offset_of!(sys::kevent_event, user_data));
+    assert!(offset_of!(Slot, word) == offset_of!(sys::kevent_event, events));
+    assert!(offset_of!(Slot, info) == offset_of!(sys::kevent_event, info));
+    assert!(offset_of!(Slot, data) == offset_of!(sys::kevent_event, data));
+    assert!(offset_of!(Slot, extra) == offset_of!(sys::kevent_event, extra));
+};
+
+/// The consumer's algorithm on a cursor and a power of two of slots, wherever they live: in the
+/// mapping, in a test, or in the model checker.
+#[derive(Clone, Copy)]
+pub(crate) struct Consumer<'a> {
+    cursor: &'a AtomicU32,
+    slots: &'a [Slot],
+}
+
+impl<'a> Consumer<'a> {
+    /// `slots.len()` must be a power of two, else entries are not found.
+    pub(crate) fn new(cursor: &'a AtomicU32, slots: &'a [Slot]) -> Consumer<'a> {
+        debug_assert!(slots.len().is_power_of_two());
+        Consumer { cursor, slots }
+    }
+
+    fn slot(&self, index: u32) -> &'a Slot {
+        &self.slots[index as usize & (self.slots.len() - 1)]
+    }
+
+    /// The lap of `index`, where it is in the word.
+    fn lap(&self, index: u32) -> u32 {
+        let lap = index >> self.slots.len().trailing_zeros();
+
+        (lap & sys::KEVENT_WORD_LAP_MASK) << sys::KEVENT_WORD_LAP_SHIFT
+    }
+
+    /// Looks for the entry at the cursor: its index and word, or the index at which there is
+    /// nothing yet. Entries whose watch is gone are dropped on the way.
+    fn front(&self) -> Result<(u32, u32), u32> {
+        const LAP: u32 = sys::KEVENT_WORD_LAP_MASK << sys::KEVENT_WORD_LAP_SHIFT;
+
+        loop {
+            // Acquire, and release where the cursor is moved: who sees the cursor at `index` also
+            // sees that the slot had its entry of one lap ago. Without it, a word from sixteen laps
+            // ago would be a legal answer to the load below.
+            let index = self.cursor.load(Ordering::Acquire);
+            // Acquire: pairs with the kernel's release when it publishes, for peek(). For take()
+            // the exchange does the same again, and is the one that counts.
+            let word = self.slot(index).word.load(Ordering::Acquire);
+            let there = word & LAP == self.lap(index);
+
+            match word & sys::KEVENT_WORD_STATE_MASK {
+                sys::KEVENT_WORD_READY if there => return Ok((index, word)),
+                sys::KEVENT_WORD_CANCELLED if there => {
+                    let _ = self.claim(index);
+                }
+                // Nothing there, unless another consumer was faster between the two loads.
+                _ if self.cursor.load(Ordering::Acquire) == index => return Err(index),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes the entry at `index` if the cursor is still there and nobody cancels it meanwhile.
+    fn claim(&self, index: u32) -> Option<Event> {
+        // Release: see front(). The index is this thread's alone from here on.
+        self.cursor
+            .compare_exchange(
+                index,
+                index.wrapping_add(1),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .ok()?;
+
+        let slot = self.slot(index);
+        // Acquire: pairs with the kernel's release when it published or merged, so that the fields
+        // below are those of this entry. An exchange and not a store, because a merge or a cancel
+        // may hit the word until this very moment: what comes out is final, and theirs fails after.
+        let word = slot
+            .word
+            .swap(sys::KEVENT_WORD_TAKEN, Ordering::Acquire);
+        let event = Event::from_entry(
+            word,
+            sys::kevent_event {
+                user_data: slot.user_data.load(Ordering::Relaxed),
+                events: 0,
+                info: slot.info.load(Ordering::Relaxed),
+                data: slot.data.load(Ordering::Relaxed) as i64,
+                extra: slot.extra.load(Ordering::Relaxed),
+            },
+        );
+        // Release: the loads above are over before the kernel can fill the slot anew.
+        slot.word
+            .store(sys::KEVENT_WORD_FREE, Ordering::Release);
+
+        (word & sys::KEVENT_WORD_STATE_MASK == sys::KEVENT_WORD_READY).then_some(event)
+    }
+
+    /// Takes the next event, or gives the index up to which everything has been taken.
+    pub(crate) fn take(&self) -> Result<Event, u32> {
+        loop {
+            let (index, _) = self.front()?;
+
+            if let Some(event) = self.claim(index) {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Copies the next event without taking it.
+    pub(crate) fn peek(&self) -> Option<Event> {
+        loop {
+            let (index, word) = self.front().ok()?;
+            let slot = self.slot(index);
+            let event = Event::from_entry(
+                word,
+                sys::kevent_event {
+                    user_data: slot.user_data.load(Ordering::Relaxed),
+                    events: 0,
+                    info: slot.info.load(Ordering::Relaxed),
+                    data: slot.data.load(Ordering::Relaxed) as i64,
+                    extra: slot.extra.load(Ordering::Relaxed),
+                },
+            );
+
+            // Acquire: the loads above come before those below. If the cursor has not moved,
+            // nobody took the entry, so the slot was not filled anew; if the word is the same, no
+            // merge or cancel came in between.
+            fence(Ordering::Acquire);
+            if slot.word.load(Ordering::Relaxed) == word
+                && self.cursor.load(Ordering::Relaxed) == index
+            {
+                return Some(event);
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.front().is_err()
+    }
+}
+
+#[cfg(not(all(loom, test)))]
+pub use mapped::{Geometry, Ring, Stats};
+
+#[cfg(not(all(loom, test)))]
+mod mapped {
+    use super::{Consumer, Slot};
+    use crate::event::Event;
+    use crate::sync::{AtomicU32, AtomicU64, Ordering};
+    use crate::sys;
+    use core::fmt;
+    use core::mem::{align_of, offset_of, size_of};
+    use core::ptr::NonNull;
+    use std::io;
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    /// The shape of a queue's mapping, as `kevent_create(2)` told it.
+    ///
+    /// A process that receives the queue's descriptor from another one needs it to map the ring
+    /// too, see [`Queue::from_fd_mapped()`](crate::Queue::from_fd_mapped).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Geometry {
+        /// Slots in the ring, a power of two; 0 without a ring.
+        pub ring_entries: u32,
+        /// Where the slots begin in the mapping, in bytes.
+        pub entries_offset: u32,
+        /// Offset for `mmap(2)`.
+        pub mmap_offset: u64,
+        /// Length for `mmap(2)`, in bytes; 0 without a ring.
+        pub mmap_size: u64,
+    }
+
+    /// Counters that the kernel keeps in the ring's header, as of the last system call on the queue.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Stats {
+        /// Entries ever published.
+        pub posted: u64,
+        /// Occurrences that found their entry untaken.
+        pub merged: u64,
+        /// Events that had to wait in the backlog.
+        pub deferred: u64,
+        /// Wake-ups of a waiting thread.
+        pub woken: u64,
+    }
+
+    /// `struct kevent_ring`, each field an atomic.
+    #[repr(C)]
+    struct Header {
+        entries: AtomicU32,
+        entries_offset: AtomicU32,
+        __resv0: [AtomicU32; 14],
+        flags: AtomicU32,
+        __resv1: AtomicU32,
+        posted: AtomicU64,
+        merged: AtomicU64,
+        deferred: AtomicU64,
+        woken: AtomicU64,
+        __resv2: [AtomicU64; 3],
+        cursor: AtomicU32,
+        __resv3: [AtomicU32; 15],
+    }
+
+    const _: () = {
+        assert!(size_of::<Header>() == size_of::<sys::kevent_ring>());
+        assert!(align_of::<Header>() == 8);
+        assert!(offset_of!(Header, flags) == offset_of!(sys::kevent_ring, flags));
+        assert!(offset_of!(Header, posted) == offset_of!(sys::kevent_ring, posted));
+        assert!(offset_of!(Header, woken) == offset_of!(sys::kevent_ring, woken));
+        assert!(offset_of!(Header, cursor) == offset_of!(sys::kevent_ring, cursor));
+    };
+
+    /// The ring of a [`Queue`](crate::Queue), mapped into this process.
+    ///
+    /// Nothing here makes a system call, and nothing blocks. Any number of threads may take events
+    /// at once; each event comes out once. The mapping goes away with the value.
+    ///
+    /// `fork(2)` does not hand the mapping down: a child that touches a `Ring` of its parent dies
+    /// of `SIGSEGV`. Give it the descriptor instead.
+    pub struct Ring {
+        base: NonNull<u8>,
+        len: usize,
+        entries: u32,
+        entries_offset: u32,
+    }
+
+    // SAFETY: the value owns its mapping, which is the process's, not a thread's.
+    unsafe impl Send for Ring {}
+    // SAFETY: everything behind `base` is accessed as atomics.
+    unsafe impl Sync for Ring {}
+
+    impl Ring {
+        /// Maps the ring of the queue `fd`.
+        ///
+        /// `fd` must be a kevent queue, or else memory whose size never shrinks: the pages of other
+        /// files can go away under the mapping, which is a `SIGBUS`.
+        pub(crate) fn map(fd: BorrowedFd<'_>, geometry: &Geometry) -> io::Result<Ring> {
+            let bad = || io::Error::from_raw_os_error(libc::EINVAL);
+            let len = usize::try_from(geometry.mmap_size).map_err(|_| bad())?;
+            let slots = geometry.ring_entries as usize * size_of::<Slot>();
+            let end = (geometry.entries_offset as usize).checked_add(slots);
+
+            if !geometry.ring_entries.is_power_of_two()
+                || (geometry.entries_offset as usize) < size_of::<Header>()
+                || !geometry.entries_offset.is_multiple_of(align_of::<Slot>() as u32)
+                || end.is_none_or(|end| end > len)
+            {
+                return Err(bad());
+            }
+
+            // SAFETY: a new mapping, at an address of the kernel's choice, touches nothing else.
+            let base = unsafe {
+                libc::mmap(
+                    core::ptr::null_mut(),
+                    len,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_SHARED,
+                    fd.as_raw_fd(),
+                    libc::off_t::try_from(geometry.mmap_offset).map_err(|_| bad())?,
+                )
+            };
+            if base == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+
+            Ok(Ring {
+                base: NonNull::new(base.cast()).ok_or_else(bad)?,
+                len,
+                entries: geometry.ring_entries,
+                entries_offset: geometry.entries_offset,
+            })
+        }
+
+        fn header(&self) -> &Header {
+            // SAFETY: the mapping is page-aligned, at least as long as the header (map() checked),
+            // lives as long as `self`, and holds nothing but integers, all accessed as atomics.
+            unsafe { self.base.cast::<Header>().as_ref() }
+        }
+
+        fn consumer(&self) -> Consumer<'_> {
+            // SAFETY: map() checked that the slots are aligned and end inside the mapping; the rest
+            // is as for header().
+            let slots = unsafe {
+                core::slice::from_raw_parts(
+                    self.base
+                        .as_ptr()
+                        .add(self.entries_offset as usize)
+                        .cast::<Slot>(),
+                    self.entries as usize,
+                )
+            };
+
+            Consumer::new(&self.header().cursor, slots)
+        }
+
+        /// Takes the next event, or returns `None` if there is nothing in the ring.
+        ///
+        /// The kernel may still hold events back, see [`has_backlog()`](Ring::has_backlog), and it
+        /// tests level watches again only when it is entered: a program that never sleeps should
+        /// now and then call [`Queue::try_next()`](crate::Queue::try_next).
+        #[inline]
+        pub fn take(&self) -> Option<Event> {
+            self.consumer().take().ok()
+        }
+
+        /// Takes the next event, or gives the cursor at which there was none: what
+        /// [`Wait::seen()`](crate::Wait::seen) wants.
+        #[inline]
+        pub fn take_or_seen(&self) -> Result<Event, u32> {
+            self.consumer().take()
+        }
+
+        /// Copies the next event and leaves it in the ring.
+        ///
+        /// Further occurrences may still merge into it, another thread may take it, and removing
+        /// its watch may cancel it.
+        pub fn peek(&self) -> Option<Event> {
+            self.consumer().peek()
+        }
+
+        /// Whether there is nothing to take now.
+        pub fn is_empty(&self) -> bool {
+            self.consumer().is_empty()
+        }
+
+        /// Takes events until there are no more.
+        ///
+        /// Those that arrive meanwhile are included, so a producer that is fast enough keeps this
+        /// going forever: use [`Iterator::take()`] for a limit.
+        pub fn drain(&self) -> impl Iterator<Item = Event> + '_ {
+            core::iter::from_fn(|| self.take())
+        }
+
+        /// The index of the next entry to take, modulo 2³².
+        pub fn cursor(&self) -> u32 {
+            self.header().cursor.load(Ordering::Acquire)
+        }
+
+        /// The number of slots, a power of two.
+        pub fn entries(&self) -> u32 {
+            self.entries
+        }
+
+        /// The ring was full and events wait in the kernel for free slots.
+        ///
+        /// They move into the ring, in order, when the program next waits.
+        pub fn has_backlog(&self) -> bool {
+            self.header().flags.load(Ordering::Relaxed) & sys::KEVENT_RING_BACKLOG != 0
+        }
+
+        /// What the kernel counted, as of the last system call on the queue.
+        pub fn stats(&self) -> Stats {
+            let header = self.header();
+
+            Stats {
+                posted: header.posted.load(Ordering::Relaxed),
+                merged: header.merged.load(Ordering::Relaxed),
+                deferred: header.deferred.load(Ordering::Relaxed),
+                woken: header.woken.load(Ordering::Relaxed),
+            }
+        }
+    }
+
+    impl Drop for Ring {
+        fn drop(&mut self) {
+            // SAFETY: the range is this value's own mapping, and no reference into it is left.
+            unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+        }
+    }
+
+    impl fmt::Debug for Ring {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Ring")
+                .field("entries", &self.entries)
+                .field("cursor", &self.cursor())
+                .field("backlog", &self.has_backlog())
+                .finish()
+        }
+    }
+}
