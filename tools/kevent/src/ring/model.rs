@@ -13,7 +13,7 @@ pub(super) struct Model {
     slots: Vec<Slot>,
     /// The kernel's private counter: the index of the next entry to publish.
     tail: AtomicU32,
-    /// The kernel's private mark per slot: a merge or a cancel is at work on it.
+    /// The kernel's private mark per slot: somebody publishes, merges or cancels there.
     busy: Vec<AtomicU32>,
 }
 
@@ -78,47 +78,43 @@ impl Producer<'_> {
         (lap & sys::KEVENT_WORD_LAP_MASK) << sys::KEVENT_WORD_LAP_SHIFT
     }
 
-    /// Publishes an event and returns its index, or `None` if there is no free slot.
+    /// Publishes an event and returns its index, or `None` if there is no free slot, or another
+    /// thread is at work on it.
+    ///
+    /// That the word is zero is not enough: it also is while another producer has claimed the slot
+    /// and not published yet, and the ring may have gone all the way round meanwhile. So the slot
+    /// is marked before the index is claimed, and only who holds the mark may move the counter on.
     pub(super) fn post(&self, event: sys::kevent_event) -> Option<u32> {
         loop {
             let index = self.tail.load(Ordering::Acquire);
-            let slot = &self.slots[self.at(index)];
+            let done = self.mark(index, |slot| {
+                // The counter may have moved before the slot was marked, but does not any more.
+                // Acquire: pairs with the consumer's release when it freed the slot.
+                if self.tail.load(Ordering::Acquire) != index
+                    || slot.word.load(Ordering::Acquire) != sys::KEVENT_WORD_FREE
+                {
+                    return None;
+                }
+                self.tail.store(index.wrapping_add(1), Ordering::Release);
+                slot.user_data.store(event.user_data, Ordering::Relaxed);
+                slot.info.store(event.info, Ordering::Relaxed);
+                slot.data.store(event.data as u64, Ordering::Relaxed);
+                slot.extra.store(event.extra, Ordering::Relaxed);
+                slot.word.store(
+                    sys::KEVENT_WORD_READY | self.lap(index) | event.events,
+                    Ordering::Release,
+                );
+                Some(index)
+            });
 
-            // Acquire: pairs with the consumer's release when it freed the slot.
-            let free = slot.word.load(Ordering::Acquire) == sys::KEVENT_WORD_FREE
-                // A read-modify-write, to be ordered with that of mark(): either it is seen here,
-                // or the one who marks sees the word free.
-                && self.busy[self.at(index)].fetch_add(0, Ordering::AcqRel) == 0;
-
-            if self
-                .tail
-                .compare_exchange(
-                    index,
-                    index.wrapping_add(u32::from(free)),
-                    Ordering::AcqRel,
-                    Ordering::Relaxed,
-                )
-                .is_err()
-            {
-                continue;
+            if done.is_some() || self.tail.load(Ordering::Acquire) == index {
+                return done;
             }
-            if !free {
-                return None;
-            }
-
-            slot.user_data.store(event.user_data, Ordering::Relaxed);
-            slot.info.store(event.info, Ordering::Relaxed);
-            slot.data.store(event.data as u64, Ordering::Relaxed);
-            slot.extra.store(event.extra, Ordering::Relaxed);
-            slot.word.store(
-                sys::KEVENT_WORD_READY | self.lap(index) | event.events,
-                Ordering::Release,
-            );
-            return Some(index);
         }
     }
 
-    /// Keeps the slot of `index` from being published anew while `work` is at it.
+    /// Does `work` on the slot of `index` unless somebody else is at it; it is not published anew
+    /// meanwhile.
     fn mark<T>(&self, index: u32, work: impl FnOnce(&Slot) -> Option<T>) -> Option<T> {
         let busy = &self.busy[self.at(index)];
 
