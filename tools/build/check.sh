@@ -1,0 +1,80 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# check: what must hold of the files here; needs the unpacked tree, but no kernel and no machine.
+
+help_check() {
+	cat <<-END
+	Usage: ./build.sh check [--tree DIR]
+
+	One line for each item, ok or FAIL, in about a minute:
+	  series      git am of patches/ gives exactly kernel-tree-overlay/
+	  rustfmt     the Rust files of the overlay and of the tools are formatted
+	  checkpatch  scripts/checkpatch.pl --strict has nothing to say about any patch
+	  shellcheck  nor shellcheck about any script
+	  clippy      nor clippy about the tools
+	  paths       no file names a path of the machine it was made on
+	END
+}
+
+CHECKS=(series rustfmt checkpatch shellcheck clippy paths)
+
+verb_check() {
+	parse_options "$@"
+	no_args
+	open_cache
+	setup_all
+	run_checks
+	[ "$FAILED" = 0 ] || exit 1
+}
+
+# Runs all items, adding to PASSED and FAILED.
+PASSED=0 FAILED=0 SKIPPED=0
+run_checks() {
+	local item
+	for item in "${CHECKS[@]}"; do
+		if logged "check-$item" "check_$item"; then
+			say "ok    $item"
+			PASSED=$((PASSED + 1))
+		else
+			say "FAIL  $item: $(grep -v '^$' "$LOG/check-$item.log" | tail -n 1) (log: $LOG/check-$item.log)"
+			FAILED=$((FAILED + 1))
+		fi
+	done
+}
+
+check_series() { series check; }
+
+check_rustfmt() {
+	local files
+	mapfile -t files < <(find kernel-tree-overlay -name '*.rs' | sort)
+	if [ ${#files[@]} != 0 ]; then
+		rustfmt --check --edition 2021 --config-path "$TREE/.rustfmt.toml" "${files[@]}" ||
+			{ echo "not formatted: run rustfmt --edition 2021 on the files named in the log, then ./build.sh refresh"; return 1; }
+	fi
+	cargo fmt --all --check || { echo "not formatted: run cargo fmt --all"; return 1; }
+}
+
+# Types of checkpatch's that do not apply here:
+#   FILE_PATH_CHANGES  the MAINTAINERS entry comes with the last patch, and covers what all of them add
+IGNORED_TYPES=FILE_PATH_CHANGES
+check_checkpatch() {
+	local patches bad=0
+	mapfile -t patches < <(find patches -name '*.patch' 2>/dev/null | sort)
+	for patch in ${patches[@]+"${patches[@]}"}; do
+		# Its cache of names would otherwise be written into the current folder.
+		(cd "$TREE" && perl scripts/checkpatch.pl --strict --no-signoff --quiet --ignore $IGNORED_TYPES "$ROOT/$patch") || bad=$((bad + 1))
+	done
+	[ $bad = 0 ] || { echo "$bad of ${#patches[@]} patches"; return 1; }
+}
+
+check_shellcheck() { shellcheck -x build.sh && shellcheck .ci/run; }
+
+check_clippy() { in_workspace clippy --locked -q --workspace --all-targets -- -D warnings; }
+
+# A path of somebody's machine: a home folder, or a work folder at the top.
+check_paths() {
+	local found
+	found=$(git grep -nIE '(^|[^[:alnum:]_./-])/(root|work|home/[[:alnum:]]+|Users)/' -- . || true)
+	[ -z "$found" ] || { echo "$found"; echo "$(echo "$found" | wc -l) lines name a path of a machine"; return 1; }
+}

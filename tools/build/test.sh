@@ -1,0 +1,128 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# test: everything that must hold.
+
+help_test() {
+	cat <<-END
+	Usage: ./build.sh test [--kernel VARIANT] [--tree DIR] [FILTER...]
+
+	Runs the tools' own tests, what ./build.sh check runs, and in the booted kernel the selftests and
+	KUnit; ends in 'N passed, N failed, N skipped' and fails when one failed.  A few minutes on built
+	kernels; 'default' and 'nokevent' are built when they are not (12 minutes each on two cores).
+
+	  FILTER...         only tests in the kernel whose name contains this (or fits it, with * and ?);
+	                    the names: ./build.sh test --list
+	  --kernel VARIANT  boot this kernel instead of 'default', only it, and run only what runs in it
+	  --kernel uml      KUnit and the Rust doctests as an ordinary program: an 11 minute build of its own
+	END
+}
+
+verb_test() {
+	local only=
+	for word; do [[ $word != --kernel* ]] || only=1; done
+	if [ "${1:-}" = --list ]; then
+		shift
+		parse_options "$@"
+		open_cache
+		make_tree >/dev/null
+		harness --list ${ARGS[@]+"${ARGS[@]}"}
+		return
+	fi
+	parse_options "$@"
+	open_cache
+	make_tree
+	if [ "$VARIANT" = uml ]; then
+		test_uml
+	else
+		if [ -z "$only" ] && [ ${#ARGS[@]} = 0 ]; then
+			test_workspace
+			run_checks
+		fi
+		test_kernels "$only" ${ARGS[@]+"${ARGS[@]}"}
+	fi
+	say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
+	[ "$FAILED" = 0 ] || exit 1
+}
+
+# add_totals 'N passed, N failed, N skipped'
+add_totals() {
+	local passed failed skipped
+	read -r passed _ failed _ skipped _ <<<"$1"
+	PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
+}
+
+# The unit tests of the tools, counted from cargo's lines.
+test_workspace() {
+	local status=0 totals
+	logged cargo-test in_workspace test --locked --workspace --no-fail-fast || status=$?
+	totals=$(awk '
+		/^test result: / { passed += $4; failed += $6; skipped += $8 }
+		END { printf "%d passed, %d failed, %d skipped", passed, failed, skipped }' "$LOG/cargo-test.log")
+	if [ $status != 0 ]; then
+		grep -E '^(error|test .* FAILED)' "$LOG/cargo-test.log" | grep -v '^error: test failed' || true
+		say "FAIL  tools (log: $LOG/cargo-test.log)"
+		[[ $totals != *" 0 failed"* ]] || FAILED=$((FAILED + 1)) # it does not even build
+	fi
+	say "tools: $totals"
+	add_totals "$totals"
+}
+
+# harness ARGUMENTS...: the selftests harness on the tree in use.
+harness() {
+	in_workspace run --locked -q --release -p kevent-selftests -- run --tree "$TREE" \
+		--vng "$CACHE/venv/bin/vng" --log-dir "$LOG/selftests" "$@"
+}
+
+# test_kernels ONLY [FILTER...]: what the filters need is built, booted and judged.
+test_kernels() {
+	local only=$1 options=() totals
+	shift
+	use_tools
+	logged harness in_workspace build --locked --release -p kevent-selftests ||
+		die "selftests/ does not build: $(grep -m1 -E '^error' "$LOG/harness.log") (log: $LOG/harness.log)"
+	harness --list "$@" >"$LOG/tests.list" || die "the harness cannot list its tests"
+	if grep -qv -e '^tables:' -e ':kernel-off' -e '^enosys:' "$LOG/tests.list" || [ $# != 0 ]; then
+		build_kernel "$VARIANT"
+		options+=(--kernel "$BUILD/$VARIANT")
+	fi
+	if [ -z "$only" ] && grep -q -e ':kernel-off' -e '^enosys:' "$LOG/tests.list"; then
+		build_kernel nokevent
+		options+=(--kernel-off "$BUILD/nokevent")
+	fi
+	harness ${options[@]+"${options[@]}"} "$@" 2>&1 | tee "$LOG/selftests.log" | sed '$d' || true
+	totals=$(tail -n 1 "$LOG/selftests.log")
+	if [[ $totals =~ ^[0-9]+\ passed,\ [0-9]+\ failed,\ [0-9]+\ skipped$ ]]; then
+		add_totals "$totals"
+	else
+		say "$totals"
+		say "FAIL  selftests: the harness gave no totals (log: $LOG/selftests.log)"
+		FAILED=$((FAILED + 1))
+	fi
+}
+
+# KUnit and the doctests under User Mode Linux, with the tree's own kunit.py.
+test_uml() {
+	local log=$LOG/kunit-uml.log
+	use_tools
+	check_tools
+	need_space 2000 "$CACHE" "building a kernel"
+	say "building and running KUnit under UML, 11 minutes the first time"
+	logged kunit-uml run_uml || true
+	totals=$(sed -n 's/^\(\[[0-9:]*\] \)\?Testing complete\. Ran [0-9]* tests: //p' "$log" | tail -n 1)
+	if [ -z "$totals" ]; then
+		FAILED=$((FAILED + 1))
+		say "FAIL  kunit.py: $(grep -m1 -iE 'error' "$log" || tail -n 1 "$log") (log: $log)"
+		return
+	fi
+	grep -E '\[FAILED\]|\[CRASHED\]|\[ERROR\]' "$log" || true
+	PASSED=$((PASSED + $(uml_count passed)))
+	FAILED=$((FAILED + $(uml_count failed) + $(uml_count crashed) + $(uml_count errors)))
+	SKIPPED=$((SKIPPED + $(uml_count skipped)))
+}
+uml_count() { [[ $totals =~ $1:\ ([0-9]+) ]] && echo "${BASH_REMATCH[1]}" || echo 0; }
+run_uml() {
+	cd "$TREE" && ./tools/testing/kunit/kunit.py run --build_dir "$BUILD/uml" --make_options LLVM=1 --jobs "$(nproc)" \
+		--kconfig_add CONFIG_RUST=y --kconfig_add CONFIG_RUST_KERNEL_DOCTESTS=y \
+		--kconfig_add CONFIG_KEVENT=y --kconfig_add CONFIG_KEVENT_KUNIT_TEST=y
+}

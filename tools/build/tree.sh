@@ -19,7 +19,7 @@ help_tree() {
 
 help_refresh() {
 	cat <<-END
-	Usage: ./build.sh refresh [--tree DIR] [--into N FILE...]
+	Usage: ./build.sh refresh [--tree DIR] [--into N FILE...]...
 
 	Folds every edit, made in kernel-tree-overlay/ or in the tree, into the patch that owns the
 	edited lines, and writes patches/ and the overlay again.  5 s.
@@ -51,12 +51,11 @@ make_tree() {
 }
 
 verb_refresh() {
-	local into=() word=
-	while [ $# -gt 0 ]; do # --into takes all that follows
-		[ "$1" != --into ] || break
-		into+=("$1") && shift
+	local before=()
+	while [ $# -gt 0 ] && [ "$1" != --into ]; do # --into takes all that follows
+		before+=("$1") && shift
 	done
-	parse_options ${into[@]+"${into[@]}"}
+	parse_options ${before[@]+"${before[@]}"}
 	no_args
 	open_cache
 	setup_all
@@ -64,17 +63,18 @@ verb_refresh() {
 }
 
 verb_clean() {
-	local force= repository
+	local force='' repository applied
 	if [ "${1:-}" = --force ]; then force=1 && shift; fi
 	[ $# = 0 ] || die "unexpected '$1': see ./build.sh clean --help"
 	[ -d "$CACHE" ] || return 0
 	exec 9>>"$CACHE/lock"
 	flock -n 9 || die "another build.sh (process $(head -n1 "$CACHE/lock")) is using $CACHE: run this again when it has ended"
 	for repository in "$CACHE"/linux "$CACHE"/clones/*/linux; do
-		[ -z "$force" ] && [ -e "$repository/.git" ] || continue
-		[ -z "$(git -C "$repository" status --porcelain)" ] &&
-			{ [ "$(git -C "$repository" rev-parse HEAD)" = "$(git -C "$repository" rev-parse -q --verify refs/kevent/applied || git -C "$repository" rev-parse base)" ]; } ||
+		if [ -n "$force" ] || [ ! -e "$repository/.git" ]; then continue; fi
+		applied=$(git -C "$repository" rev-parse -q --verify refs/kevent/applied || git -C "$repository" rev-parse base)
+		if [ -n "$(git -C "$repository" status --porcelain)" ] || [ "$(git -C "$repository" rev-parse HEAD)" != "$applied" ]; then
 			die "$repository has edits that are not in patches/: run './build.sh refresh' first, or './build.sh clean --force'"
+		fi
 	done
 	rm -rf -- "$CACHE"
 	say "removed $CACHE"

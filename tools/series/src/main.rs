@@ -47,8 +47,8 @@ enum Verb {
     Apply,
     /// Fold edits into the patches, and write patches and overlay again.
     Refresh {
-        /// Fold all edits of these files into patch N.
-        #[arg(long, num_args = 2.., value_names = ["N", "FILE"])]
+        /// `--into N FILE...`: fold all edits of these files into patch N.
+        #[arg(allow_hyphen_values = true, value_name = "--into N FILE")]
         into: Vec<String>,
     },
     /// Check that the patches apply and give exactly the overlay.

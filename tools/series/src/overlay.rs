@@ -117,7 +117,7 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
             .any(|end| name.ends_with(end));
         if path.is_dir() {
             walk(&path, files)?;
-        } else if !litter && !name.starts_with(".#") {
+        } else if !litter && !name.starts_with(".#") && !name.starts_with(".checkpatch-") {
             files.push(path);
         }
     }

@@ -17,31 +17,36 @@ use crate::patches;
 use crate::scratch::Scratch;
 use crate::tree::Tree;
 
-/// `--into N FILE...`
+/// `--into N FILE...`, any number of times: patch numbers by file.
 #[derive(Default)]
-pub struct Into {
-    patch: usize,
-    files: BTreeSet<String>,
-}
+pub struct Into(BTreeMap<String, usize>);
 
 impl Into {
     pub fn parse(words: &[String]) -> Result<Self> {
-        let Some((number, files)) = words.split_first() else {
-            return Ok(Into::default());
-        };
-        let patch = match number.parse() {
-            Ok(patch) if patch > 0 => patch,
-            _ => bail!("--into needs the number of a patch first, not '{number}'"),
-        };
-        let kernel_path = |name: &String| {
-            name.trim_start_matches("./")
-                .trim_start_matches("kernel-tree-overlay/")
-                .to_owned()
-        };
-        Ok(Into {
-            patch,
-            files: files.iter().map(kernel_path).collect(),
-        })
+        let mut into = BTreeMap::new();
+        for group in words.split(|word| word == "--into") {
+            let Some((number, files)) = group.split_first() else {
+                continue;
+            };
+            let patch = match number.parse() {
+                Ok(patch) if patch > 0 => patch,
+                _ => bail!("--into needs the number of a patch first, not '{number}'"),
+            };
+            if files.is_empty() {
+                bail!("--into {patch} needs the files to put into that patch");
+            }
+            for name in files {
+                let name = name
+                    .trim_start_matches("./")
+                    .trim_start_matches("kernel-tree-overlay/");
+                into.insert(name.to_owned(), patch);
+            }
+        }
+        Ok(Into(into))
+    }
+
+    fn names(&self, file: &str) -> bool {
+        self.0.contains_key(file)
     }
 }
 
@@ -49,14 +54,18 @@ pub fn refresh(tree: &Tree, project: &Project, into: &Into) -> Result<()> {
     recover(tree, project)?;
     let (git, base) = (&tree.git, tree.base.as_str());
     let head = tree.head()?;
-    for name in tree.untracked()? {
-        if !into.files.contains(&name) {
-            let dir = git.dir().display();
-            bail!(
-                "{name} is new in {dir} and belongs to no patch: commit it there (a new patch), \
-                 or name its patch: ./build.sh refresh --into N {name}"
-            );
-        }
+    let new: Vec<String> = tree
+        .untracked()?
+        .into_iter()
+        .filter(|name| !into.names(name))
+        .collect();
+    if !new.is_empty() {
+        let dir = git.dir().display();
+        bail!(
+            "new in {dir} and in no patch, commit them there (a new patch) or name their patch \
+             (./build.sh refresh --into N FILE...): {}",
+            new.join(" ")
+        );
     }
     let working = tree.working_copy()?;
 
@@ -79,17 +88,15 @@ pub fn refresh(tree: &Tree, project: &Project, into: &Into) -> Result<()> {
     // One fixup for each patch that owns an edit, squashed into it.
     let mut owners = BTreeMap::new();
     let count = patches::commits(git, base, &top)?.len();
-    for name in &into.files {
-        if into.patch > count {
-            bail!("there is no patch {}: the series has {count}", into.patch);
+    let edits = changes(git, &git.tree_of(&top)?, &wanted)?;
+    for (name, &patch) in &into.0 {
+        if patch > count {
+            bail!("there is no patch {patch}: the series has {count}");
         }
-        if !changes(git, &git.tree_of(&top)?, &wanted)?
-            .iter()
-            .any(|change| change.name == *name)
-        {
-            bail!("{name} has no edit to put into patch {}", into.patch);
+        if !edits.iter().any(|edit| edit.name == *name) {
+            bail!("{name} has no edit to put into patch {patch}");
         }
-        owners.insert(name.clone(), into.patch - 1);
+        owners.insert(name.clone(), patch - 1);
     }
     let tip = fold::fixups(git, base, &top, &wanted, &owners)?;
     let tip = patches::canonical(git, base, &squash(git, base, &tip)?)?;
@@ -216,6 +223,7 @@ fn take_overlay(
     let theirs = entries(git, edited, &names)?;
     let mut takes: Vec<(&String, Entry)> = Vec::new();
     let mut conflicts: Vec<&str> = Vec::new();
+    let mut new: Vec<&str> = Vec::new();
     for name in &names {
         let mine = overlay.get(name);
         if mine == is.get(name) || mine == was.get(name) || mine == theirs.get(name) {
@@ -223,12 +231,8 @@ fn take_overlay(
         }
         if theirs.get(name) != is.get(name) {
             conflicts.push(name);
-        } else if !is.contains_key(name) && !into.files.contains(name) {
-            let dir = git.dir().display();
-            bail!(
-                "kernel-tree-overlay/{name} is new and belongs to no patch: copy it into {dir} and commit it there \
-                 (a new patch), or name its patch: ./build.sh refresh --into N {name}"
-            );
+        } else if !is.contains_key(name) && !into.names(name) {
+            new.push(name);
         } else {
             takes.push((
                 name,
@@ -241,6 +245,14 @@ fn take_overlay(
             "edited differently in kernel-tree-overlay/ and in {}, make them the same first: {}",
             git.dir().display(),
             conflicts.join(" ")
+        );
+    }
+    if !new.is_empty() {
+        bail!(
+            "new in kernel-tree-overlay/ and in no patch, commit them in {} (a new patch) or name their patch \
+             (./build.sh refresh --into N FILE...): {}",
+            git.dir().display(),
+            new.join(" ")
         );
     }
     let index = git.spare_index()?;

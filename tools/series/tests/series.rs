@@ -345,7 +345,7 @@ fn conflicting_edits() {
 fn new_files() {
     let lab = Lab::new();
     lab.write_tree("kernel/kevent/c.rs", "c\n");
-    lab.fails(&["refresh"], &["kernel/kevent/c.rs", "new", "commit it"]);
+    lab.fails(&["refresh"], &["kernel/kevent/c.rs", "new", "commit them"]);
     lab.commit("kevent: add c");
     lab.ok(&["refresh"]);
     assert!(lab.patches().contains_key("0004-kevent-add-c.patch"));
