@@ -1,1 +1,347 @@
-fn main(){}
+// SPDX-License-Identifier: MIT
+
+//! A small program that waits in one place for everything the running kernel can tell it, and
+//! counts the system calls it needed.
+
+use kevent::{Event, Post, Queue, Source, Sources, Wait, Watch};
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread::{self, sleep, yield_now};
+use std::time::Duration;
+
+const USAGE: &str = "\
+Usage: kevent-demo [--probe]
+
+  (nothing)  wait for events of every source this kernel has, print them, then a burst
+  --probe    only say whether the kernel has kevent, and with which sources; exit 1 if not";
+
+/// Nothing here takes that long: rather fail than hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How far apart the posters' events are.
+const PACE: Duration = Duration::from_millis(30);
+
+const THREADS: u64 = 2;
+const CHILD: u64 = 10;
+const SOCKET: u64 = 20;
+const EACH: u64 = 3;
+
+const BURST: u64 = 100_000;
+const BATCH: u64 = 64;
+const BURST_RING: u32 = 1024;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args[..] {
+        [] => demo(),
+        ["--probe"] => probe(),
+        ["--child"] => child(),
+        ["--help"] | ["-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Somebody reads with head(1).
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kevent-demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The source classes of the running kernel, or why there are none, in one line.
+fn sources() -> io::Result<Sources> {
+    Queue::probe().map_err(|error| {
+        let reason = match error.kind() {
+            ErrorKind::Unsupported => format!("Linux {} has no kevent", release()),
+            _ => format!("kevent_create: {error}"),
+        };
+        io::Error::other(reason)
+    })
+}
+
+fn release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "(unknown)".into(), |text| text.trim().into())
+}
+
+fn names(sources: Sources, present: bool) -> String {
+    let names: Vec<String> = Source::ALL
+        .into_iter()
+        .filter(|source| sources.contains((*source).into()) == present)
+        .map(|source| source.to_string())
+        .collect();
+
+    names.join(" ")
+}
+
+fn probe() -> io::Result<()> {
+    let sources = sources()?;
+
+    writeln!(io::stdout(), "Linux {} has kevent", release())?;
+    writeln!(io::stdout(), "sources: {}", names(sources, true))
+}
+
+fn demo() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let sources = sources()?;
+
+    writeln!(out, "kevent on Linux {}", release())?;
+    writeln!(out, "  tells of:  {}", names(sources, true))?;
+    if !sources.contains(Sources::all()) {
+        writeln!(out, "  not yet:   {}", names(sources, false))?;
+    }
+    one_place(&mut out, sources)?;
+    burst(&mut out)
+}
+
+/// Several threads, a child process and whatever else the kernel can watch; one place to wait.
+fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
+    let queue = Queue::builder().entries(64).build()?;
+    let geometry = queue.geometry();
+    let mut others = vec![format!("{THREADS} threads"), "a child process".into()];
+    let mut expected = (THREADS + 1) * EACH;
+
+    let (near, far) = UnixStream::pair()?;
+    near.set_nonblocking(true)?;
+    if sources.contains(Sources::POLL) {
+        let watch = Watch::poll(near.as_fd(), libc::POLLIN as u16).user_data(SOCKET);
+        queue.add_one(watch).map_err(|e| named("kevent_add", e))?;
+        others.push("a socket".into());
+        expected += EACH;
+    }
+
+    writeln!(
+        out,
+        "\nOne queue: {} entries in {} KiB of shared memory. It hears from {}:\n",
+        geometry.ring_entries,
+        geometry.mmap_size / 1024,
+        others.join(", "),
+    )?;
+    writeln!(
+        out,
+        "   nr  source  who             events  data   how it came"
+    )?;
+
+    // The child finds the queue as its standard input.
+    let mut child = Reaped(
+        Command::new(std::env::current_exe()?)
+            .arg("--child")
+            .stdin(Stdio::from(queue.as_fd().try_clone_to_owned()?))
+            .spawn()?,
+    );
+    let waits = thread::scope(|s| {
+        for who in 1..=THREADS {
+            let queue = &queue;
+            s.spawn(move || report("a thread", say(queue, who, who as u32)));
+        }
+        if sources.contains(Sources::POLL) {
+            s.spawn(|| report("the socket's thread", chat(&far)));
+        }
+
+        for nr in 1..=expected {
+            let before = queue.calls().wait;
+            let event = next(&queue, 1)?;
+            let how = match queue.calls().wait - before {
+                0 => "taken from the ring, no system call",
+                1 => "slept for it, then taken from the ring",
+                _ => "slept for it more than once",
+            };
+
+            if event.user_data() == SOCKET {
+                // A level watch is told again as long as there is something to read.
+                let _ = (&near).read(&mut [0; 64]);
+            }
+            writeln!(
+                out,
+                "  {nr:3}  {:6}  {:14}  {:#06x}  {:<5}  {how}",
+                event.source(),
+                who(&event),
+                event.events(),
+                event.data(),
+            )?;
+        }
+        io::Result::Ok(queue.calls().wait)
+    })?;
+    let status = child.0.wait()?;
+    if !status.success() {
+        return Err(io::Error::other(format!("the child process: {status}")));
+    }
+
+    let calls = queue.calls();
+    writeln!(
+        out,
+        "\n{expected} events taken with {} system calls: {} kevent_create, {} kevent_add, {waits} kevent_wait.",
+        calls.total() - calls.post,
+        calls.create,
+        calls.change,
+    )?;
+    Ok(())
+}
+
+/// A child that is waited for, even on the way out with an error.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        if !matches!(self.0.try_wait(), Ok(Some(_))) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+fn who(event: &Event) -> String {
+    match event.user_data() {
+        CHILD => format!("process {}", event.extra()),
+        SOCKET => "socket".into(),
+        thread => format!("thread {thread}"),
+    }
+}
+
+/// Posts a few events, some time apart; `extra` goes with each.
+fn say(queue: &Queue, who: u64, extra: u32) -> io::Result<()> {
+    for n in 1..=EACH {
+        sleep(PACE);
+        let last = if n == EACH { 0x8000 } else { 0 };
+
+        queue
+            .post(&[Post::new(who)
+                .events(1 | last)
+                .data(n as i64)
+                .extra(extra.into())])
+            .map_err(|e| named("kevent_post", e))?;
+    }
+    Ok(())
+}
+
+/// Writes to the socket's other end a few times.
+fn chat(mut far: &UnixStream) -> io::Result<()> {
+    for _ in 0..EACH {
+        sleep(PACE);
+        far.write_all(b"x")?;
+    }
+    Ok(())
+}
+
+/// The child process: posts to the queue that is its standard input.
+fn child() -> io::Result<()> {
+    let fd: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    let queue = Queue::from_fd(fd).map_err(|e| named("standard input", e))?;
+
+    say(&queue, CHILD, std::process::id())
+}
+
+/// A producer and a consumer as fast as they can.
+fn burst(out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\nA burst: a thread posts {BURST} events in batches of {BATCH}, this one takes them out of\n\
+         a ring of {BURST_RING}, sleeping whenever there are fewer than it asks for.\n"
+    )?;
+    writeln!(
+        out,
+        "  asks for  posted  taken   posts  refused  waits  calls per event: all, consumer"
+    )?;
+
+    for min in [1, 256] {
+        let queue = Queue::builder()
+            .entries(BURST_RING)
+            .sources(Sources::USER)
+            .build()?;
+        let (refused, taken) = thread::scope(|s| {
+            let producer = s.spawn(|| produce(&queue));
+            let mut taken = 0;
+
+            while taken < BURST {
+                let event = next(&queue, min.min((BURST - taken) as u32))?;
+
+                // Each one, in order, as it was posted.
+                if (event.user_data(), event.extra()) != (taken, !taken) {
+                    return Err(io::Error::other(format!("event {taken} is {event:?}")));
+                }
+                taken += 1;
+            }
+            match producer.join() {
+                Ok(refused) => Ok((refused?, taken)),
+                Err(_) => Err(io::Error::other("the producer died")),
+            }
+        })?;
+        let calls = queue.calls();
+
+        writeln!(
+            out,
+            "  {min:<8}  {BURST}  {taken}  {:<5}  {refused:<7}  {:<5}  {:.4}, {:.4}",
+            calls.post,
+            calls.wait,
+            calls.total() as f64 / taken as f64,
+            calls.wait as f64 / taken as f64,
+        )?;
+        if let Some(ring) = queue.ring() {
+            let stats = ring.stats();
+            writeln!(
+                out,
+                "            the kernel counted {} published, {} deferred, {} wake-ups",
+                stats.posted, stats.deferred, stats.woken
+            )?;
+        }
+    }
+    writeln!(
+        out,
+        "\nNothing lost, nothing twice, all in order. \"Refused\": the ring was full, the producer tried again."
+    )
+}
+
+/// Posts the burst; returns how often the ring was full.
+fn produce(queue: &Queue) -> io::Result<u64> {
+    let (mut refused, mut posted) = (0, 0);
+
+    while posted < BURST {
+        let batch: Vec<Post> = (posted..BURST.min(posted + BATCH))
+            .map(|n| Post::new(n).events(1).extra(!n))
+            .collect();
+
+        match queue.post(&batch) {
+            Ok(nr) => posted += nr as u64,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                refused += 1;
+                yield_now();
+            }
+            Err(error) => return Err(named("kevent_post", error)),
+        }
+    }
+    Ok(refused)
+}
+
+/// The next event: from the ring, or after sleeping until there are `min`.
+fn next(queue: &Queue, min: u32) -> io::Result<Event> {
+    loop {
+        match queue.next_with(&Wait::new().min(min).timeout(PATIENCE)) {
+            Ok(Some(event)) => return Ok(event),
+            Ok(None) => return Err(io::Error::other("nothing came")),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(named("kevent_wait", error)),
+        }
+    }
+}
+
+fn named(what: impl Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+fn report(who: &str, result: io::Result<()>) {
+    if let Err(error) = result {
+        eprintln!("kevent-demo: {who}: {error}");
+    }
+}

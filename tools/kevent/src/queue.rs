@@ -367,7 +367,7 @@ impl Queue {
         let mut args = sys::kevent_wait {
             seen,
             min_nr: wait.min_nr,
-            timeout: timespec.as_ref().map_or(0, |ts| address(ts)),
+            timeout: timespec.as_ref().map_or(0, address),
             min_wait: u64::try_from(wait.min_wait.as_nanos()).unwrap_or(u64::MAX),
             clockid: libc::CLOCK_MONOTONIC as u32,
             ..Default::default()
@@ -551,12 +551,7 @@ impl Queue {
         count(&self.calls.change);
         // SAFETY: `handles` is valid for reading that many handles, for `Handle` is transparent.
         let ret = unsafe {
-            sys::kevent_remove(
-                self.fd.as_raw_fd(),
-                handles.as_ptr().cast(),
-                nr(handles),
-                0,
-            )
+            sys::kevent_remove(self.fd.as_raw_fd(), handles.as_ptr().cast(), nr(handles), 0)
         };
         Ok(check(ret)? as usize)
     }

@@ -25,10 +25,10 @@
 //! nonsense out. None of it is undefined behaviour, for everything in the mapping is read and
 //! written as atomics and no index is believed.
 
-#[cfg(test)]
-mod model;
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(test)]
+mod model;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -131,9 +131,7 @@ impl<'a> Consumer<'a> {
         // Acquire: pairs with the kernel's release when it published or merged, so that the fields
         // below are those of this entry. An exchange and not a store, because a merge or a cancel
         // may hit the word until this very moment: what comes out is final, and theirs fails after.
-        let word = slot
-            .word
-            .swap(sys::KEVENT_WORD_TAKEN, Ordering::Acquire);
+        let word = slot.word.swap(sys::KEVENT_WORD_TAKEN, Ordering::Acquire);
         let event = Event::from_entry(
             word,
             sys::kevent_event {
@@ -145,8 +143,7 @@ impl<'a> Consumer<'a> {
             },
         );
         // Release: the loads above are over before the kernel can fill the slot anew.
-        slot.word
-            .store(sys::KEVENT_WORD_FREE, Ordering::Release);
+        slot.word.store(sys::KEVENT_WORD_FREE, Ordering::Release);
 
         (word & sys::KEVENT_WORD_STATE_MASK == sys::KEVENT_WORD_READY).then_some(event)
     }
@@ -297,7 +294,7 @@ mod mapped {
 
             if !geometry.ring_entries.is_power_of_two()
                 || (geometry.entries_offset as usize) < size_of::<Header>()
-                || !geometry.entries_offset.is_multiple_of(align_of::<Slot>() as u32)
+                || geometry.entries_offset as usize % align_of::<Slot>() != 0
                 || end.is_none_or(|end| end > len)
             {
                 return Err(bad());

@@ -254,7 +254,7 @@ pub struct __kernel_timespec {
 // The numbers of the common table, plus what each architecture adds to every one of its numbers.
 #[cfg(target_arch = "alpha")]
 const BASE: c_long = 110;
-#[cfg(all(any(target_arch = "mips", target_arch = "mips32r6")))]
+#[cfg(any(target_arch = "mips", target_arch = "mips32r6"))]
 const BASE: c_long = 4000;
 #[cfg(all(
     any(target_arch = "mips64", target_arch = "mips64r6"),
@@ -341,12 +341,7 @@ pub unsafe fn kevent_modify(
 /// # Safety
 ///
 /// `handles` must be valid for reading `nr` handles.
-pub unsafe fn kevent_remove(
-    fd: c_int,
-    handles: *const u64,
-    nr: c_uint,
-    flags: c_uint,
-) -> c_long {
+pub unsafe fn kevent_remove(fd: c_int, handles: *const u64, nr: c_uint, flags: c_uint) -> c_long {
     // SAFETY: the caller vouches for the pointer; the kernel checks everything else.
     unsafe { libc::syscall(SYS_KEVENT_REMOVE, fd, handles, nr, flags) }
 }
@@ -392,7 +387,17 @@ pub unsafe fn kevent_get_events(
     flags: c_uint,
 ) -> c_long {
     // SAFETY: the caller vouches for the pointers; the kernel checks everything else.
-    unsafe { libc::syscall(SYS_KEVENT_GET_EVENTS, fd, min_nr, max_nr, timeout, buf, flags) }
+    unsafe {
+        libc::syscall(
+            SYS_KEVENT_GET_EVENTS,
+            fd,
+            min_nr,
+            max_nr,
+            timeout,
+            buf,
+            flags,
+        )
+    }
 }
 
 // The layout, held against the header: a wrong size or offset does not compile.

@@ -235,7 +235,12 @@ mod tests {
     #[test]
     fn signal_set() {
         assert_eq!(size_of::<SignalSet>() * 8, NSIG);
-        let set = SignalSet::empty().with(1).with(64).with(0).with(-3).with(4711);
+        let set = SignalSet::empty()
+            .with(1)
+            .with(64)
+            .with(0)
+            .with(-3)
+            .with(4711);
         assert!(set.contains(1) && set.contains(64));
         assert!(!set.contains(2) && !set.contains(0) && !set.contains(4711));
         assert_eq!(set.without(1).without(64), SignalSet::empty());

@@ -89,7 +89,11 @@ fn reuse() {
         let model = Arc::new(Model::new(2, 0));
         let producer = thread::spawn({
             let model = model.clone();
-            move || (1..=4).filter(|n| model.producer().post(event(*n)).is_some()).collect()
+            move || {
+                (1..=4)
+                    .filter(|n| model.producer().post(event(*n)).is_some())
+                    .collect()
+            }
         });
         let mut taken = take(&model, 4);
 
@@ -103,7 +107,7 @@ fn reuse() {
 #[test]
 fn merge() {
     check(3, || {
-        let model = Arc::new(Model::new(2, 0));
+        let model = Arc::new(Model::new(4, 0));
         let counted = sys::kevent_event {
             info: COUNTED,
             data: 1,
@@ -123,15 +127,11 @@ fn merge() {
                 }
             }
         });
-        let consumers: Vec<_> = (0..2)
-            .map(|_| {
-                let model = model.clone();
-                move || model.consumer().take().map_or(0, |event| event.data())
-            })
-            .collect();
-        let mut handles = consumers.into_iter();
-        let other = thread::spawn(handles.next().unwrap());
-        let mut sum = handles.next().unwrap()();
+        let other = thread::spawn({
+            let model = model.clone();
+            move || model.consumer().take().map_or(0, |event| event.data())
+        });
+        let mut sum = model.consumer().take().map_or(0, |event| event.data());
 
         sum += other.join().unwrap();
         producer.join().unwrap();

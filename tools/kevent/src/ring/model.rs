@@ -140,8 +140,7 @@ impl Producer<'_> {
             let mut word = slot.word.load(Ordering::Relaxed);
 
             loop {
-                let merged =
-                    (word >> sys::KEVENT_WORD_MERGED_SHIFT) & sys::KEVENT_WORD_MERGED_MAX;
+                let merged = (word >> sys::KEVENT_WORD_MERGED_SHIFT) & sys::KEVENT_WORD_MERGED_MAX;
 
                 if !self.is_ready(word, index) || merged == sys::KEVENT_WORD_MERGED_MAX {
                     return None;

@@ -93,14 +93,20 @@ fn merges() {
     let taken = consumer.take().unwrap();
     assert!(taken.is_counted());
     assert_eq!(taken.source(), Source::Timer);
-    assert_eq!((taken.merged(), taken.data(), taken.events()), (1023, 1024, 5));
+    assert_eq!(
+        (taken.merged(), taken.data(), taken.events()),
+        (1023, 1024, 5)
+    );
     assert_eq!(producer.merge(index, 8, None), Merge::New);
 
     // An amount: the latest.
     let index = producer.post(event(3)).unwrap();
     assert_eq!(producer.merge(index, 0x8000, Some(77)), Merge::Done);
     let taken = consumer.take().unwrap();
-    assert_eq!((taken.merged(), taken.data(), taken.events()), (1, 77, 0x8003));
+    assert_eq!(
+        (taken.merged(), taken.data(), taken.events()),
+        (1, 77, 0x8003)
+    );
 }
 
 #[test]
@@ -322,7 +328,11 @@ fn threads() {
         });
 
         taken.sort();
-        assert!(taken.into_iter().eq((0..EACH).chain(1 << 32 | 0..(1 << 32) + EACH)));
+        assert!(
+            taken
+                .into_iter()
+                .eq((0..EACH).chain(1 << 32 | 0..(1 << 32) + EACH))
+        );
     }
 }
 
