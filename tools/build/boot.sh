@@ -33,7 +33,7 @@ verb_run() {
 	open_cache
 	make_tree
 	build_kernel "$VARIANT"
-	logged demo in_workspace build --locked --release -p kevent-demo ||
+	logged demo in_workspace build --release -p kevent-demo ||
 		die "tools/demo does not build: $(grep -m1 -E '^error' "$LOG/demo.log") (log: $LOG/demo.log)"
 	program=$CACHE/target/release/kevent-demo
 	say "booting kernel '$VARIANT'"
@@ -50,5 +50,5 @@ boot_kernel() {
 	options=(--run "$image" --disable-kvm --disable-microvm --force-9p --cpus 2 --memory 1G
 		--append panic=-1 --append root=/dev/root --cwd "$CALLER")
 	[ $# = 0 ] || options+=(--exec "$(printf '%q ' "$@")")
-	PATH=$CACHE/venv/bin:$PATH vng "${options[@]}"
+	PATH=$CACHE/venv/bin:$PATH vng "${options[@]}" 9>&-
 }

@@ -151,7 +151,7 @@ in_workspace() { CARGO_TARGET_DIR=$CACHE/target cargo "$@"; }
 # The series tool (tools/series) on the tree in use.
 series() {
 	local log=$LOG/series-build.log
-	in_workspace build --locked -q --release -p kevent-series >"$log" 2>&1 ||
+	in_workspace build -q --release -p kevent-series >"$log" 2>&1 ||
 		die "tools/series does not build: $(grep -m1 -E '^error' "$log" || tail -n 1 "$log") (log: $log)"
 	"$CACHE/target/release/series" --tree "$TREE" --repo "$ROOT" "$@"
 }
