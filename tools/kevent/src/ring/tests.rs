@@ -280,6 +280,24 @@ proptest! {
     }
 }
 
+/// Lets the other threads of a test end when one of them panics, so that it fails and does not hang.
+struct Fuse<'a>(&'a AtomicBool);
+
+impl Drop for Fuse<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Fuse<'_> {
+    fn pause(&self) {
+        assert!(!self.0.load(Ordering::Relaxed), "another thread failed");
+        thread::yield_now();
+    }
+}
+
 /// Two producers, two consumers, a ring much smaller than what goes through it: every event comes
 /// out once, whole, and those of one producer in order.
 #[test]
@@ -289,12 +307,15 @@ fn threads() {
     for entries in [2, 4, 64] {
         let model = Model::new(entries, u32::MAX - 1000);
         let (model, left) = (&model, &AtomicU64::new(2 * EACH));
+        let blown = &AtomicBool::new(false);
         let mut taken: Vec<u64> = thread::scope(|s| {
             for who in 0..2 {
                 s.spawn(move || {
+                    let fuse = Fuse(blown);
+
                     for n in 0..EACH {
                         while model.producer().post(event(who << 32 | n)).is_none() {
-                            thread::yield_now();
+                            fuse.pause();
                         }
                     }
                 });
@@ -302,11 +323,12 @@ fn threads() {
             let consumers: Vec<_> = (0..2)
                 .map(|_| {
                     s.spawn(move || {
+                        let fuse = Fuse(blown);
                         let mut taken = Vec::new();
 
                         while left.load(Ordering::Relaxed) > 0 {
                             let Ok(event) = model.consumer().take() else {
-                                thread::yield_now();
+                                fuse.pause();
                                 continue;
                             };
                             assert!(is_whole(&event), "{event:?}");
@@ -331,7 +353,7 @@ fn threads() {
         assert!(
             taken
                 .into_iter()
-                .eq((0..EACH).chain(1 << 32 | 0..(1 << 32) + EACH))
+                .eq((0..EACH).chain(1 << 32..(1 << 32) + EACH))
         );
     }
 }
@@ -401,7 +423,7 @@ fn nonsense() {
     for _ in 0..1000 {
         let model = Model::new(8, random());
 
-        for slot in &model.consumer().slots[..] {
+        for slot in model.consumer().slots {
             slot.word.store(random(), Ordering::Relaxed);
         }
         model.consumer().cursor.store(random(), Ordering::Relaxed);
