@@ -679,6 +679,54 @@ TEST_F(wait, signal_held_back_until_the_call_ends)
 	EXPECT_EQ(1, caught);
 }
 
+/* Blocked but for the call: each signal ends one call, at whatever moment. */
+#define SIGNALS	200
+
+struct target {
+	struct queue *q;
+	int ended;
+};
+
+static int target_call(void *arg)
+{
+	struct mask mask = mask_of(0);
+	struct target *t = arg;
+	struct kevent_wait args = {
+		.clockid = CLOCK_MONOTONIC,
+		.min_nr = 1,
+		.sigmask = (unsigned long)&mask,
+		.sigsetsize = MASK_SIZE,
+	};
+	int i, ret;
+
+	for (i = 0; i < SIGNALS; i++) {
+		ret = kevent_wait(t->q->fd, &args, sizeof(args));
+		if (ret != -EINTR ||
+		    __atomic_load_n(&caught, __ATOMIC_RELAXED) != i + 1)
+			return -1;
+		__atomic_store_n(&t->ended, i + 1, __ATOMIC_RELEASE);
+	}
+	return 0;
+}
+
+TEST_F(wait, mask_is_swapped_atomically)
+{
+	struct target t = { .q = &self->q };
+	struct sleeper s;
+	int i;
+
+	ASSERT_EQ(0, catch_signal(SIGUSR1, 0));
+	block(SIGUSR1);
+	ASSERT_EQ(0, sleeper_start(&s, target_call, &t));
+	for (i = 0; i < SIGNALS; i++) {
+		pthread_kill(s.thread, SIGUSR1);
+		while (__atomic_load_n(&t.ended, __ATOMIC_ACQUIRE) == i &&
+		       !sleeper_done(&s))
+			sched_yield();
+	}
+	EXPECT_EQ(0, sleeper_join(&s));
+}
+
 TEST_F(wait, mask_cannot_hold_back_sigkill)
 {
 	int status, *tid;
@@ -1051,7 +1099,8 @@ TEST_F(wait, waiter_that_times_out_passes_it_on)
 		ASSERT_TRUE(sleeper_asleep(&second.sleeper));
 
 		/* At about that time, a little earlier in each round. */
-		while (now_ns(CLOCK_MONOTONIC) + i * MSEC / 20 < end)
+		while (now_ns(CLOCK_MONOTONIC) + i * MSEC / 20 <
+		       end + MSEC / 2)
 			;
 		ASSERT_EQ(1, seq_post(self->q.fd, 0, 1, 0));
 		ret = settle(&self->q, &first, &second, 0);
