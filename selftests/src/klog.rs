@@ -102,79 +102,101 @@ struct Open {
     framed: bool,
 }
 
-/// Finds all reports in a kernel log.
-pub fn scan(log: &str) -> Vec<Finding> {
-    let mut found: Vec<Finding> = Vec::new();
-    let mut open: Option<Open> = None;
-    let mut during: Option<String> = None;
-    let mut suite: Option<String> = None;
+/// Reads a log line by line.
+#[derive(Default)]
+struct Scanner {
+    found: Vec<Finding>,
+    open: Option<Open>,
+    /// Lines since the last report that ended, for consequences of it.
+    quiet: usize,
+    during: Option<String>,
+    suite: Option<String>,
+}
 
-    for raw in log.lines() {
+impl Scanner {
+    fn close(&mut self) {
+        if let Some(finding) = close(self.open.take()) {
+            self.found.push(finding);
+            self.quiet = 0;
+        }
+    }
+
+    fn open(&mut self, title: &str, raw: &str, framed: bool) {
+        self.close();
+        self.open = Some(Open {
+            finding: Finding {
+                title: title.to_string(),
+                during: self.during.clone().or(self.suite.clone()),
+                lines: vec![raw.to_string()],
+            },
+            framed,
+        });
+    }
+
+    /// Follows what runs; a report does not go on when something else begins.
+    fn follow(&mut self, line: &str, message: &str) {
+        if let Some(name) = message.strip_prefix(MARK_BEGIN) {
+            self.during = Some(name.to_string());
+        } else if message.starts_with(MARK_END) {
+            self.during = None;
+        } else if let Some(name) = message.strip_prefix("# Subtest: ") {
+            self.suite = Some(format!("kunit:{name}"));
+            return;
+        } else if line.starts_with("ok ") || line.starts_with("not ok ") {
+            self.suite = None;
+        } else {
+            return;
+        }
+        self.close();
+        self.quiet = CONSEQUENCE_LINES;
+    }
+
+    fn line(&mut self, raw: &str) {
         let raw = raw.trim_end();
         let line = strip_timestamp(raw);
         let message = line.trim();
-
-        if let Some(name) = message.strip_prefix(MARK_BEGIN) {
-            during = Some(name.to_string());
-        } else if message.starts_with(MARK_END) {
-            during = None;
-        } else if let Some(name) = message.strip_prefix("# Subtest: ") {
-            suite = Some(format!("kunit:{name}"));
-        } else if line.starts_with("ok ") || line.starts_with("not ok ") {
-            suite = None;
-        }
+        self.follow(line, message);
+        self.quiet = self.quiet.saturating_add(1);
 
         if CUT_HERE.is_match(message) {
-            found.extend(close(open.take()));
-            open = Some(Open {
-                finding: Finding {
-                    title: String::new(),
-                    during: during.clone().or(suite.clone()),
-                    lines: vec![raw.to_string()],
-                },
-                framed: true,
-            });
-            continue;
+            self.open("", raw, true);
+            return;
         }
-
         let rule = matches(&RULES, message);
         let consequence = !rule && matches(&CONSEQUENCES, message);
-        let inside = open.as_ref().is_some_and(|o| {
-            o.framed && !o.finding.title.is_empty()
-                || !rule && o.finding.lines.len() < CONSEQUENCE_LINES
-        });
-
-        match &mut open {
+        match &mut self.open {
             Some(o) if o.framed && o.finding.title.is_empty() && (rule || consequence) => {
                 o.finding.title = message.to_string();
                 o.finding.lines.push(raw.to_string());
             }
             // A framed report may say WARNING after refcount_t; that is one.
-            Some(o) if (rule || consequence) && inside => {
-                o.finding.lines.push(raw.to_string());
-            }
-            _ if rule || consequence => {
-                found.extend(close(open.take()));
-                open = Some(Open {
-                    finding: Finding {
-                        title: message.to_string(),
-                        during: during.clone().or(suite.clone()),
-                        lines: vec![raw.to_string()],
-                    },
-                    framed: false,
-                });
-            }
-            Some(o) => {
+            Some(o) if !rule || o.framed => {
                 o.finding.lines.push(raw.to_string());
                 if END_TRACE.is_match(message) || o.finding.lines.len() >= REPORT_LINES {
-                    found.extend(close(open.take()));
+                    self.close();
                 }
             }
-            None => {}
+            _ if rule => self.open(message, raw, false),
+            None if consequence => match self.found.last_mut() {
+                Some(last) if self.quiet < CONSEQUENCE_LINES => last.lines.push(raw.to_string()),
+                _ => self.open(message, raw, false),
+            },
+            _ => {}
         }
     }
-    found.extend(close(open));
-    found
+}
+
+/// Finds all reports in a kernel log.
+pub fn scan(log: &str) -> Vec<Finding> {
+    let mut scanner = Scanner {
+        quiet: CONSEQUENCE_LINES,
+        ..Scanner::default()
+    };
+    for line in log.lines() {
+        scanner.line(line);
+    }
+    scanner.close();
+    scanner.found
 }
 
 fn close(open: Option<Open>) -> Option<Finding> {
@@ -342,6 +364,27 @@ mod tests {
             titles(&log),
             ["BUG: kernel NULL pointer dereference, address: 0"]
         );
+    }
+
+    #[test]
+    fn a_panic_after_the_trace_belongs_to_it() {
+        let log = stamped(
+            "Oops: int3: 0000 [#1] SMP\nCall Trace:\n---[ end trace 0 ]---\nRIP: x\n\
+             Kernel panic - not syncing: Fatal exception in interrupt\n",
+        );
+        assert_eq!(titles(&log), ["Oops: int3: 0000 [#1] SMP"]);
+    }
+
+    #[test]
+    fn another_test_is_another_report() {
+        let log = stamped(
+            "kevent-selftests: begin kselftest:a\nBUG: KASAN: x\nkevent-selftests: end kselftest:a\n\
+             kevent-selftests: begin kselftest:b\nKernel panic - not syncing: y\n",
+        );
+        let found = scan(&log);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].lines.len(), 1);
+        assert_eq!(found[1].during.as_deref(), Some("kselftest:b"));
     }
 
     #[test]

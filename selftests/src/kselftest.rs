@@ -6,6 +6,7 @@
 //! are installed from the tree first, so that the tests see the new UAPI and
 //! not the machine's.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -76,25 +77,25 @@ fn cases(source: &str) -> Vec<String> {
 pub fn names(tree: &Path, target: &str) -> Vec<String> {
     let mut all = Vec::new();
     let dir = tree.join(SELFTESTS).join(target);
+    let makefile = fs::read_to_string(dir.join("Makefile")).unwrap_or_default();
+    let in_makefile = |name: &str| makefile.split_whitespace().any(|word| word == name);
     let mut files: Vec<PathBuf> = fs::read_dir(dir)
         .into_iter()
         .flatten()
         .flatten()
         .map(|e| e.path())
-        .filter(|p| p.extension().is_some_and(|e| e == "c"))
         .collect();
     files.sort();
     for file in files {
-        let Ok(source) = fs::read_to_string(&file) else {
-            continue;
-        };
-        let Some(stem) = file.file_stem().and_then(|s| s.to_str()) else {
-            continue;
-        };
-        if source.contains("TEST_HARNESS_MAIN") || source.contains("main(") {
-            let name = test_name(target, stem);
-            all.extend(cases(&source).into_iter().map(|c| format!("{name}/{c}")));
-            all.push(name);
+        let part = |p: Option<&OsStr>| p.and_then(OsStr::to_str).unwrap_or("").to_string();
+        let (name, stem) = (part(file.file_name()), part(file.file_stem()));
+        if name == format!("{stem}.c") && in_makefile(&stem) {
+            let source = fs::read_to_string(&file).unwrap_or_default();
+            let program = test_name(target, &stem);
+            all.push(program.clone());
+            all.extend(cases(&source).into_iter().map(|c| format!("{program}/{c}")));
+        } else if in_makefile(&name) && (name.ends_with(".sh") || name.ends_with(".py")) {
+            all.push(test_name(target, &name));
         }
     }
     all
@@ -323,12 +324,13 @@ pub fn judge(name: &str, output: &str, end: Option<&End>, kernel_log: &str) -> V
         }));
     }
     if !problems.is_empty() {
-        results.push(
-            TestResult::from_problems(name, problems)
-                .with("last output", tail(output, 30))
-                .with("kernel log of the program", kernel())
-                .always(),
-        );
+        let result =
+            TestResult::from_problems(name, problems).with("last output", tail(output, 30));
+        // When the kernel went down, the boot's own result shows the log.
+        results.push(match end {
+            None => result.always(),
+            Some(_) => result.with("kernel log of the program", kernel()).always(),
+        });
     } else if let Some(reason) = &doc.skipped {
         results.push(TestResult::skip(name, reason));
     }
@@ -446,6 +448,30 @@ mod tests {
                 "ring.wrap",
                 "mode.edge.fires",
                 "mode.level.fires"
+            ]
+        );
+    }
+
+    #[test]
+    fn names_of_a_target() {
+        let tree = tempfile::tempdir().unwrap();
+        let dir = tree.path().join(SELFTESTS).join("kevent");
+        fs::create_dir_all(&dir).unwrap();
+        let write = |file: &str, text: &str| fs::write(dir.join(file), text).unwrap();
+        write(
+            "Makefile",
+            "TEST_GEN_PROGS := wait\nTEST_PROGS := stress.sh\nTEST_FILES := x.h\n",
+        );
+        write("wait.c", "TEST(one)\n{\n}\n");
+        write("helper.c", "TEST(no)\n");
+        write("stress.sh", "");
+        write("x.h", "");
+        assert_eq!(
+            names(tree.path(), TARGET),
+            [
+                "kselftest:stress.sh",
+                "kselftest:wait",
+                "kselftest:wait/global.one"
             ]
         );
     }

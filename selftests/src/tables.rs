@@ -151,7 +151,10 @@ fn collisions(rows: &[Row]) -> Vec<String> {
     let mut problems = Vec::new();
     for (i, a) in rows.iter().enumerate() {
         for b in &rows[i + 1..] {
-            if !(is_ours(&a.name) || is_ours(&b.name)) && !same_abi(a, b) {
+            let ours = is_ours(&a.name) || is_ours(&b.name);
+            // Programs of one ABI may share a number with those of another, but
+            // nobody shares one with us.
+            if !(ours || same_abi(a, b)) {
                 continue;
             }
             if a.name == b.name {
