@@ -36,7 +36,7 @@ enum Cmd {
         verbose: bool,
     },
     /// Check the tables, boot the kernel and run everything in it
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// What runs inside the booted kernel (started by `run`)
     #[command(hide = true)]
     Guest {
