@@ -3,6 +3,8 @@
  * kevent_get_events(): how many it copies, how long it waits for them, and that
  * an event comes out once, whichever way it leaves.
  */
+#include <poll.h>
+
 #include "kevent_test.h"
 
 #define ENTRIES	64
@@ -278,6 +280,53 @@ TEST_F(get, fault_with_a_backlog)
 		ASSERT_GE(3, ret);
 		for (i = 0; i < ret; i++, got++)
 			ASSERT_EQ(got, end[i - 3].user_data);
+	}
+	EXPECT_EQ(0, get_now(0, 8));
+}
+
+/* How many there are for one who has taken all before. */
+static int wait_now(struct queue *q)
+{
+	struct __kernel_timespec ts = {};
+	struct kevent_wait args = {
+		.clockid = CLOCK_MONOTONIC,
+		.seen = q->ring ? ring_cursor(q) : 0,
+		.min_nr = 1,
+		.timeout = (unsigned long)&ts,
+	};
+
+	return kevent_wait(q->fd, &args, sizeof(args));
+}
+
+TEST_F(get, fault_leaves_the_queue_readable)
+{
+	struct pollfd pfd = { .fd = self->q.fd, .events = POLLIN };
+	int fd = self->q.fd;
+
+	EXPECT_EQ(3, seq_post(fd, 0, 3, 0));
+	EXPECT_EQ(-EFAULT, kevent_get_events(fd, 1, 3, NULL, NULL, 0));
+	EXPECT_EQ(1, poll(&pfd, 1, 0));
+	EXPECT_EQ(POLLIN, pfd.revents);
+	EXPECT_EQ(3, wait_now(&self->q));
+	EXPECT_EQ(1, poll(&pfd, 1, 0));
+	EXPECT_EQ(3, get_now(1, 8));
+	EXPECT_SEQS(0, 3);
+	EXPECT_EQ(0, poll(&pfd, 1, 0));
+}
+
+/* Whatever was posted since, and whichever way they leave then. */
+TEST_F(get, fault_keeps_the_order)
+{
+	int fd = self->q.fd, i;
+
+	EXPECT_EQ(3, seq_post(fd, 0, 3, 0));
+	EXPECT_EQ(-EFAULT, kevent_get_events(fd, 1, 2, NULL, NULL, 0));
+	EXPECT_EQ(2, seq_post(fd, 3, 2, 0));
+	EXPECT_EQ(5, wait_now(&self->q));
+	for (i = 0; i < 5; i++) {
+		EXPECT_EQ(1, self->q.ring ? ring_take(&self->q, self->ev) :
+					    get_now(1, 1));
+		EXPECT_SEQS(i, 1);
 	}
 	EXPECT_EQ(0, get_now(0, 8));
 }
