@@ -297,7 +297,9 @@ pub fn judge(name: &str, output: &str, end: Option<&End>, kernel_log: &str) -> V
 
     let mut problems: Vec<String> = Vec::new();
     match end {
-        None => problems.push("the kernel went down while it ran".into()),
+        None => {
+            problems.push("did not end: the machine went down, or was ended, while it ran".into())
+        }
         Some(End::NotStarted(why)) => problems.push(format!("could not be started: {why}")),
         Some(End::Signal(signal)) => {
             problems.push(format!("was killed by {}", signal_name(*signal)))
@@ -409,7 +411,7 @@ mod tests {
         );
         only_problem(GOOD, Some(End::Signal(11)), "killed by SIGSEGV (signal 11)");
         only_problem(GOOD, Some(End::Timeout(45)), "ran longer than 45 s");
-        only_problem(GOOD, None, "the kernel went down");
+        only_problem(GOOD, None, "did not end");
         only_problem(
             "",
             Some(End::NotStarted("no".into())),

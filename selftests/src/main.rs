@@ -76,6 +76,14 @@ struct RunArgs {
     /// Use KVM instead of emulation
     #[arg(long)]
     kvm: bool,
+    /// Emulate every processor in a thread of its own: more true concurrency,
+    /// but old versions of QEMU sometimes make the kernel oops with "int3"
+    #[arg(long)]
+    threads: bool,
+    /// Seconds each selftest may take, 0 for no limit [default: the timeout in
+    /// its settings file, else 45]
+    #[arg(long, value_name = "SECS")]
+    test_timeout: Option<u64>,
     /// Virtual processors
     #[arg(long, value_name = "N", default_value_t = 2)]
     cpus: u32,
@@ -111,6 +119,8 @@ impl RunArgs {
             boot_timeout: Duration::from_secs(self.boot_timeout),
             targets: self.kselftest.clone(),
             kvm: self.kvm,
+            threads: self.threads,
+            test_timeout: self.test_timeout,
             cpus: self.cpus,
             memory: self.memory.clone(),
             picker: Picker::new(&self.filter)?,

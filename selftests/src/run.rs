@@ -48,6 +48,10 @@ pub struct Options {
     pub targets: Vec<String>,
     /// Use KVM.
     pub kvm: bool,
+    /// Emulate every processor in a thread of its own.
+    pub threads: bool,
+    /// Seconds each program may take, instead of what its settings say.
+    pub test_timeout: Option<u64>,
     /// Virtual processors.
     pub cpus: u32,
     /// Memory of the guest.
@@ -276,7 +280,7 @@ fn build_kselftests<W: Write>(
         install,
         targets: &options.targets,
     };
-    let programs = match build.run() {
+    let mut programs = match build.run() {
         Ok(programs) => programs,
         Err(e) => {
             let result = TestResult::fail("kselftest:build", format!("{e:#}"))
@@ -286,6 +290,11 @@ fn build_kselftests<W: Write>(
             return Vec::new();
         }
     };
+    if let Some(limit) = options.test_timeout {
+        for program in &mut programs {
+            program.timeout = limit;
+        }
+    }
     pick_programs(options, programs)
 }
 
@@ -362,6 +371,7 @@ impl Boot<'_> {
             share: share.clone(),
             console: dir.join("console.log"),
             kvm: options.kvm,
+            threads: options.threads,
             cpus: options.cpus,
             memory: options.memory.clone(),
             limit: options.timeout,
