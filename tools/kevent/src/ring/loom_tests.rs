@@ -7,7 +7,7 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release -p kevent --lib
 //! ```
 
-use super::model::{Merge, Model};
+use super::model::{Change, Model};
 use crate::event::Event;
 use crate::sys;
 use loom::model::Builder;
@@ -82,6 +82,36 @@ fn two_consumers() {
     });
 }
 
+/// Two producers and a consumer on two slots: one producer may sleep between claiming its slot and
+/// publishing it while the other one comes round.
+#[test]
+fn two_producers() {
+    check(3, || {
+        let model = Arc::new(Model::new(2, 0));
+        let one = thread::spawn({
+            let model = model.clone();
+            move || model.producer().post(event(1)).is_some()
+        });
+        let two = thread::spawn({
+            let model = model.clone();
+            move || -> Vec<u64> {
+                (2..=3)
+                    .filter(|n| model.producer().post(event(*n)).is_some())
+                    .collect()
+            }
+        });
+        let mut taken = take(&model, 1);
+
+        let mut posted = Vec::new();
+        posted.extend(one.join().unwrap().then_some(1));
+        posted.extend(two.join().unwrap());
+        taken.extend(take(&model, 3));
+        taken.sort();
+        assert_eq!(taken, posted);
+        assert!(model.consumer().is_empty());
+    });
+}
+
 /// A slot that is used again and again hands over its fields each time.
 #[test]
 fn reuse() {
@@ -121,7 +151,7 @@ fn merge() {
                 let mut last = index;
 
                 for _ in 0..2 {
-                    if model.producer().merge(last, 1, None) == Merge::New {
+                    if model.producer().merge(last, 1, None) != Change::Done {
                         last = model.producer().post(counted).expect("a slot is free");
                     }
                 }
@@ -153,7 +183,7 @@ fn amount() {
         let producer = thread::spawn({
             let model = model.clone();
             move || {
-                let merged = model.producer().merge(index, 0x100, Some(100)) == Merge::Done;
+                let merged = model.producer().merge(index, 0x100, Some(100)) == Change::Done;
                 model.producer().post(event(2)).expect("a slot is free");
                 merged
             }
@@ -183,14 +213,14 @@ fn amount() {
 #[test]
 fn cancel() {
     check(3, || {
-        let model = Arc::new(Model::new(2, 0));
+        let model = Arc::new(Model::new(2, 2));
         let index = model.producer().post(event(1)).unwrap();
         assert!(model.producer().post(event(2)).is_some());
 
         let kernel = thread::spawn({
             let model = model.clone();
             move || {
-                let cancelled = model.producer().cancel(index);
+                let cancelled = model.producer().cancel(index) == Change::Done;
                 (cancelled, model.producer().post(event(3)).is_some())
             }
         });
@@ -222,18 +252,18 @@ fn everything_at_once() {
 
         let merger = thread::spawn({
             let model = model.clone();
-            move || model.producer().merge(index, 0x100, None) == Merge::Done
+            move || model.producer().merge(index, 0x100, None) == Change::Done
         });
         let consumer = thread::spawn({
             let model = model.clone();
             move || model.consumer().take().ok()
         });
         // A cancel that finds the mark set is tried again: the kernel does not leave it at that.
-        let mut cancelled = model.producer().cancel(index);
+        let mut cancelled = model.producer().cancel(index) == Change::Done;
 
         let merged = merger.join().unwrap();
         let taken = consumer.join().unwrap();
-        cancelled = cancelled || model.producer().cancel(index);
+        cancelled = cancelled || model.producer().cancel(index) == Change::Done;
         assert_ne!(taken.is_some(), cancelled);
         if let Some(event) = taken {
             assert_eq!(event.merged(), u32::from(merged));

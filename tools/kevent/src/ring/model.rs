@@ -1,28 +1,37 @@
 // SPDX-License-Identifier: MIT
 
-//! The kernel's side of the ring, as the header describes it, for the tests. It runs on the
+//! The kernel's side of the ring, as `kernel/kevent/ring.rs` does it, for the tests. It runs on the
 //! processor's atomics and on the model checker's.
 
 use super::{Consumer, Slot};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys;
 
 /// A ring in ordinary memory, with its producer.
 pub(super) struct Model {
     cursor: AtomicU32,
     slots: Vec<Slot>,
-    /// The kernel's private counter: the index of the next entry to publish.
-    tail: AtomicU32,
-    /// The kernel's private mark per slot: somebody publishes, merges or cancels there.
-    busy: Vec<AtomicU32>,
+    private: Private,
 }
 
-/// What a merge came to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Merge {
+/// What the kernel keeps to itself.
+pub(super) struct Private {
+    /// The index of the next entry to publish. (The kernel has 64 bits of it.)
+    tail: AtomicU32,
+    /// Per slot: a merge or a cancel is at work on it.
+    busy: Vec<AtomicU32>,
+    /// Per slot: the index that may be published there next.
+    next: Vec<AtomicU32>,
+}
+
+/// What a merge or a cancel came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
     Done,
-    /// The entry is gone, or has no room for another occurrence: it needs a new entry.
-    New,
+    /// The entry has been taken.
+    Gone,
+    /// The entry has no room for another occurrence, or another change is under way.
+    Later,
 }
 
 impl Model {
@@ -31,8 +40,7 @@ impl Model {
         Model {
             cursor: AtomicU32::new(start),
             slots: (0..entries).map(|_| empty_slot()).collect(),
-            tail: AtomicU32::new(start),
-            busy: (0..entries).map(|_| AtomicU32::new(0)).collect(),
+            private: Private::new(entries, start),
         }
     }
 
@@ -43,8 +51,21 @@ impl Model {
     pub(super) fn producer(&self) -> Producer<'_> {
         Producer {
             slots: &self.slots,
-            tail: &self.tail,
-            busy: &self.busy,
+            private: &self.private,
+        }
+    }
+}
+
+impl Private {
+    pub(super) fn new(entries: usize, start: u32) -> Private {
+        let mask = entries as u32 - 1;
+
+        Private {
+            tail: AtomicU32::new(start),
+            busy: (0..entries).map(|_| AtomicU32::new(0)).collect(),
+            next: (0..=mask)
+                .map(|slot| AtomicU32::new(start.wrapping_add(slot.wrapping_sub(start) & mask)))
+                .collect(),
         }
     }
 }
@@ -63,8 +84,7 @@ pub(super) fn empty_slot() -> Slot {
 #[derive(Clone, Copy)]
 pub(super) struct Producer<'a> {
     pub(super) slots: &'a [Slot],
-    pub(super) tail: &'a AtomicU32,
-    pub(super) busy: &'a [AtomicU32],
+    pub(super) private: &'a Private,
 }
 
 impl Producer<'_> {
@@ -78,112 +98,125 @@ impl Producer<'_> {
         (lap & sys::KEVENT_WORD_LAP_MASK) << sys::KEVENT_WORD_LAP_SHIFT
     }
 
-    /// Publishes an event and returns its index, or `None` if there is no free slot, or another
-    /// thread is at work on it.
-    ///
-    /// That the word is zero is not enough: it also is while another producer has claimed the slot
-    /// and not published yet, and the ring may have gone all the way round meanwhile. So the slot
-    /// is marked before the index is claimed, and only who holds the mark may move the counter on.
+    /// Moves the tail from `index` on, if it is there and the slot is free.
+    fn claim(&self, index: u32) -> Option<bool> {
+        let Private { tail, next, .. } = self.private;
+        // That the word is zero is not enough. So it is while another producer has claimed the slot
+        // and not published yet, and the tail may have gone all the way round meanwhile. So look
+        // first whether the entry of the lap before was published, and then whether it was taken.
+        // Acquire: pairs with the release in publish(), and with the consumer's when it frees.
+        let free = next[self.at(index)].load(Ordering::Acquire) == index
+            && self.slots[self.at(index)].word.load(Ordering::Acquire) == sys::KEVENT_WORD_FREE;
+
+        if !free {
+            return (tail.load(Ordering::Relaxed) == index).then_some(false);
+        }
+        tail.compare_exchange(
+            index,
+            index.wrapping_add(1),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        )
+        .ok()
+        .map(|_| true)
+    }
+
+    /// Publishes the word of an index that was claimed.
+    fn publish(&self, index: u32, word: u32) {
+        let entries = self.slots.len() as u32;
+
+        self.slots[self.at(index)]
+            .word
+            .store(word | self.lap(index), Ordering::Release);
+        self.private.next[self.at(index)].store(index.wrapping_add(entries), Ordering::Release);
+    }
+
+    /// Publishes an event and returns its index, or `None` if there is no free slot.
     pub(super) fn post(&self, event: sys::kevent_event) -> Option<u32> {
         loop {
-            let index = self.tail.load(Ordering::Acquire);
-            let done = self.mark(index, |slot| {
-                // The counter may have moved before the slot was marked, but does not any more.
-                // Acquire: pairs with the consumer's release when it freed the slot.
-                if self.tail.load(Ordering::Acquire) != index
-                    || slot.word.load(Ordering::Acquire) != sys::KEVENT_WORD_FREE
-                {
-                    return None;
-                }
-                self.tail.store(index.wrapping_add(1), Ordering::Release);
-                slot.user_data.store(event.user_data, Ordering::Relaxed);
-                slot.info.store(event.info, Ordering::Relaxed);
-                slot.data.store(event.data as u64, Ordering::Relaxed);
-                slot.extra.store(event.extra, Ordering::Relaxed);
-                slot.word.store(
-                    sys::KEVENT_WORD_READY | self.lap(index) | event.events,
-                    Ordering::Release,
-                );
-                Some(index)
-            });
+            let index = self.private.tail.load(Ordering::Relaxed);
 
-            if done.is_some() || self.tail.load(Ordering::Acquire) == index {
-                return done;
+            match self.claim(index) {
+                None => continue,
+                Some(false) => return None,
+                Some(true) => {}
             }
+            // The tail is moved before the mark is looked at, in change() it is the other way
+            // round: one of the two sees the other.
+            fence(Ordering::SeqCst);
+            if self.private.busy[self.at(index)].load(Ordering::Relaxed) != 0 {
+                self.publish(index, sys::KEVENT_WORD_CANCELLED);
+                continue;
+            }
+
+            let slot = &self.slots[self.at(index)];
+            slot.user_data.store(event.user_data, Ordering::Relaxed);
+            slot.info.store(event.info, Ordering::Relaxed);
+            slot.data.store(event.data as u64, Ordering::Relaxed);
+            slot.extra.store(event.extra, Ordering::Relaxed);
+            self.publish(index, sys::KEVENT_WORD_READY | event.events);
+            return Some(index);
         }
     }
 
-    /// Does `work` on the slot of `index` unless somebody else is at it; it is not published anew
-    /// meanwhile.
-    fn mark<T>(&self, index: u32, work: impl FnOnce(&Slot) -> Option<T>) -> Option<T> {
-        let busy = &self.busy[self.at(index)];
+    /// Changes the word of the entry at `index`, if that is still the one published there.
+    fn change(&self, index: u32, new: impl Fn(&Slot, u32) -> Option<u32>) -> Change {
+        const STATE_AND_LAP: u32 =
+            sys::KEVENT_WORD_STATE_MASK | sys::KEVENT_WORD_LAP_MASK << sys::KEVENT_WORD_LAP_SHIFT;
+        let slot = &self.slots[self.at(index)];
+        let busy = &self.private.busy[self.at(index)];
 
-        if busy.swap(1, Ordering::AcqRel) != 0 {
-            return None;
+        if busy
+            .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
+            return Change::Later;
         }
-        let result = work(&self.slots[self.at(index)]);
+        fence(Ordering::SeqCst);
+        let ahead = self
+            .private
+            .tail
+            .load(Ordering::Relaxed)
+            .wrapping_sub(index);
+        let word = slot.word.load(Ordering::Relaxed);
+        let result = if ahead > self.slots.len() as u32
+            || word & STATE_AND_LAP != sys::KEVENT_WORD_READY | self.lap(index)
+        {
+            Change::Gone
+        } else if let Some(new) = new(slot, word) {
+            // Release: whoever takes the word with this change in it has the amount too.
+            match slot
+                .word
+                .compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => Change::Done,
+                Err(_) => Change::Gone,
+            }
+        } else {
+            Change::Later
+        };
         busy.store(0, Ordering::Release);
         result
     }
 
-    fn is_ready(&self, word: u32, index: u32) -> bool {
-        const STATE_AND_LAP: u32 =
-            sys::KEVENT_WORD_STATE_MASK | sys::KEVENT_WORD_LAP_MASK << sys::KEVENT_WORD_LAP_SHIFT;
-
-        word & STATE_AND_LAP == sys::KEVENT_WORD_READY | self.lap(index)
-    }
-
     /// Merges a further occurrence into the entry at `index`: `amount` is its fresh amount, if it
     /// has one.
-    pub(super) fn merge(&self, index: u32, bits: u16, amount: Option<i64>) -> Merge {
-        self.mark(index, |slot| {
-            let mut word = slot.word.load(Ordering::Relaxed);
+    pub(super) fn merge(&self, index: u32, bits: u16, amount: Option<i64>) -> Change {
+        self.change(index, |slot, word| {
+            let merged = (word >> sys::KEVENT_WORD_MERGED_SHIFT) & sys::KEVENT_WORD_MERGED_MAX;
 
-            loop {
-                let merged = (word >> sys::KEVENT_WORD_MERGED_SHIFT) & sys::KEVENT_WORD_MERGED_MAX;
-
-                if !self.is_ready(word, index) || merged == sys::KEVENT_WORD_MERGED_MAX {
-                    return None;
-                }
-                if let Some(amount) = amount {
-                    slot.data.store(amount as u64, Ordering::Relaxed);
-                }
-                // Release: whoever takes the word with this occurrence in it has its amount too.
-                match slot.word.compare_exchange(
-                    word,
-                    (word | u32::from(bits)) + (1 << sys::KEVENT_WORD_MERGED_SHIFT),
-                    Ordering::AcqRel,
-                    Ordering::Relaxed,
-                ) {
-                    Ok(_) => return Some(()),
-                    Err(now) => word = now,
-                }
+            if merged == sys::KEVENT_WORD_MERGED_MAX {
+                return None;
             }
+            if let Some(amount) = amount {
+                slot.data.store(amount as u64, Ordering::Relaxed);
+            }
+            Some((word | u32::from(bits)) + (1 << sys::KEVENT_WORD_MERGED_SHIFT))
         })
-        .map_or(Merge::New, |()| Merge::Done)
     }
 
-    /// Cancels the entry at `index`. False if it has been taken, or is being taken.
-    pub(super) fn cancel(&self, index: u32) -> bool {
-        self.mark(index, |slot| {
-            let mut word = slot.word.load(Ordering::Relaxed);
-
-            loop {
-                if !self.is_ready(word, index) {
-                    return None;
-                }
-                // The lap stays: a consumer tells by it whose entry this is, as with READY.
-                match slot.word.compare_exchange(
-                    word,
-                    word | sys::KEVENT_WORD_CANCELLED,
-                    Ordering::AcqRel,
-                    Ordering::Relaxed,
-                ) {
-                    Ok(_) => return Some(()),
-                    Err(now) => word = now,
-                }
-            }
-        })
-        .is_some()
+    /// Cancels the entry at `index`. The lap stays: a consumer tells by it whose entry this is.
+    pub(super) fn cancel(&self, index: u32) -> Change {
+        self.change(index, |_, word| Some(word | sys::KEVENT_WORD_CANCELLED))
     }
 }

@@ -3,7 +3,7 @@
 //! The consumer on real atomics: sequences against a `VecDeque`, threads against threads, and the
 //! mapped [`Ring`] on a memfd.
 
-use super::model::{Merge, Model, Producer, empty_slot};
+use super::model::{Change, Model, Private, Producer, empty_slot};
 use super::{Geometry, Ring, Slot};
 use crate::event::{Event, Source};
 use crate::sys;
@@ -87,9 +87,9 @@ fn merges() {
     // A count: data plus the number of merges, and no more of them than fit.
     let index = producer.post(counted).unwrap();
     for _ in 0..1023 {
-        assert_eq!(producer.merge(index, 4, None), Merge::Done);
+        assert_eq!(producer.merge(index, 4, None), Change::Done);
     }
-    assert_eq!(producer.merge(index, 8, None), Merge::New);
+    assert_eq!(producer.merge(index, 8, None), Change::Later);
     let taken = consumer.take().unwrap();
     assert!(taken.is_counted());
     assert_eq!(taken.source(), Source::Timer);
@@ -97,11 +97,11 @@ fn merges() {
         (taken.merged(), taken.data(), taken.events()),
         (1023, 1024, 5)
     );
-    assert_eq!(producer.merge(index, 8, None), Merge::New);
+    assert_eq!(producer.merge(index, 8, None), Change::Gone);
 
     // An amount: the latest.
     let index = producer.post(event(3)).unwrap();
-    assert_eq!(producer.merge(index, 0x8000, Some(77)), Merge::Done);
+    assert_eq!(producer.merge(index, 0x8000, Some(77)), Change::Done);
     let taken = consumer.take().unwrap();
     assert_eq!(
         (taken.merged(), taken.data(), taken.events()),
@@ -116,13 +116,13 @@ fn cancelled_entries_are_skipped() {
 
     for _ in 0..20 {
         let indices: Vec<_> = (0..4).filter_map(|n| producer.post(event(n))).collect();
-        assert!(producer.cancel(indices[0]));
-        assert!(producer.cancel(indices[2]));
-        assert!(producer.cancel(indices[3]));
-        assert!(!producer.cancel(indices[3]));
+        assert_eq!(producer.cancel(indices[0]), Change::Done);
+        assert_eq!(producer.cancel(indices[2]), Change::Done);
+        assert_eq!(producer.cancel(indices[3]), Change::Done);
+        assert_eq!(producer.cancel(indices[3]), Change::Gone);
         assert_eq!(consumer.peek().unwrap().user_data(), 1);
         assert_eq!(consumer.take().unwrap().user_data(), 1);
-        assert!(!producer.cancel(indices[1]));
+        assert_eq!(producer.cancel(indices[1]), Change::Gone);
         assert!(consumer.is_empty());
         assert!(consumer.take().is_err());
     }
@@ -149,7 +149,7 @@ fn the_entry_of_the_lap_before_is_not_ours() {
     assert_eq!(consumer.peek(), None);
 
     // The same if it was cancelled.
-    assert!(producer.cancel(0));
+    assert_eq!(producer.cancel(0), Change::Done);
     assert_eq!(consumer.take(), Err(2));
     assert_eq!(producer.post(event(12)), None);
 }
@@ -264,15 +264,15 @@ proptest! {
                     let amount = (!entry.counted).then_some(data);
                     let merged = producer.merge(entry.index, events, amount);
 
-                    prop_assert_eq!(merged == Merge::Done, !entry.cancelled);
-                    if merged == Merge::Done {
+                    prop_assert_eq!(merged == Change::Done, !entry.cancelled);
+                    if merged == Change::Done {
                         entry.events |= events;
                         entry.merged += 1;
                         entry.data = amount.unwrap_or(entry.data);
                     }
                 },
                 Op::Cancel => if let Some(entry) = picked.map(|n| &mut expected[n]) {
-                    prop_assert_eq!(producer.cancel(entry.index), !entry.cancelled);
+                    prop_assert_eq!(producer.cancel(entry.index) == Change::Done, !entry.cancelled);
                     entry.cancelled = true;
                 },
             }
@@ -376,7 +376,7 @@ fn threads_that_merge() {
             let mut last = None;
 
             for _ in 0..OCCURRENCES {
-                if last.is_none_or(|last| model.producer().merge(last, 1, None) == Merge::New) {
+                if last.is_none_or(|last| model.producer().merge(last, 1, None) != Change::Done) {
                     last = loop {
                         match model.producer().post(counted) {
                             None => thread::yield_now(),
@@ -470,12 +470,10 @@ fn mapped() {
     drop(fd);
     // SAFETY: eight slots are there, of integers that are accessed as atomics.
     let slots = unsafe { core::slice::from_raw_parts(base.add(4096).cast::<Slot>(), 8) };
-    let tail = AtomicU32::new(0);
-    let busy: Vec<_> = (0..8).map(|_| AtomicU32::new(0)).collect();
+    let private = Private::new(8, 0);
     let producer = Producer {
         slots,
-        tail: &tail,
-        busy: &busy,
+        private: &private,
     };
     // SAFETY: the places of `flags`, `posted` and `cursor` in the header.
     let (flags, posted, cursor) = unsafe {
