@@ -3,12 +3,24 @@
 //! Picks tests by name.
 //!
 //! A filter is a part of a test's full name, or a pattern for all of it when it
-//! holds `*` or `?`. Most names are known before anything runs; the names of
+//! holds `*` or `?`. The name of a group means the group: `klog` is not meant to
+//! pick the tests that are about a backlog. Most names are known before anything runs; the names of
 //! KUnit cases only after the boot. So there are two questions: does a filter
 //! pick this name, and may it pick a name in that group that is not known yet.
 
 use anyhow::{bail, Result};
 use regex::Regex;
+
+/// What stands before the colon in a full name.
+const GROUPS: [&str; 7] = [
+    "tables",
+    "boot",
+    "live",
+    "off",
+    "kselftest",
+    "kunit",
+    "klog",
+];
 
 #[derive(Clone, Debug)]
 struct Filter {
@@ -33,9 +45,14 @@ impl Filter {
         })
     }
 
+    fn is_group(&self) -> bool {
+        GROUPS.contains(&self.text.as_str())
+    }
+
     fn picks(&self, name: &str) -> bool {
         match &self.pattern {
             Some(pattern) => pattern.is_match(name),
+            None if self.is_group() => name.split(':').next() == Some(&self.text),
             None => name.contains(&self.text),
         }
     }
@@ -43,6 +60,9 @@ impl Filter {
     /// Whether this could pick a name that begins with `prefix`.
     fn may_pick(&self, prefix: &str) -> bool {
         let head = self.text.split(['*', '?']).next().unwrap_or("");
+        if self.is_group() {
+            return prefix.split(':').next() == Some(head);
+        }
         head.starts_with(prefix) || (self.pattern.is_some() && prefix.starts_with(head))
     }
 }
@@ -133,6 +153,17 @@ mod tests {
         let p = picker(&["a.b(c*"]);
         assert!(p.picks("a.b(cd"));
         assert!(!p.picks("axb(cd"));
+    }
+
+    #[test]
+    fn a_group_by_its_name() {
+        let p = picker(&["klog"]);
+        assert!(p.picks("klog:kernel"));
+        assert!(!p.picks("kselftest:wait/global.backlog"));
+        assert!(!p.may_pick("kunit:"));
+        assert!(picker(&["kunit"]).may_pick("kunit:"));
+        assert!(picker(&["kselftest"]).may_pick("kselftest:wait/"));
+        assert!(picker(&["klog:"]).picks("klog:kernel"));
     }
 
     #[test]

@@ -57,6 +57,9 @@ fn work(dir: &Path, plan: &Plan, writer: &mut Writer) -> Result<()> {
     if plan.probe_32 {
         probe_32(&dir.join(PROBE_32), writer)?;
     }
+    if Path::new(KMEMLEAK).exists() {
+        forget_leaks();
+    }
     if !plan.programs.is_empty() {
         let tests = local_copy(&dir.join(KSELFTEST))?;
         for program in &plan.programs {
@@ -279,7 +282,16 @@ fn where_they_are(group: i32) -> Vec<String> {
     all
 }
 
-/// Lets kmemleak look twice: what it sees once may just be in transit.
+/// Makes kmemleak forget what was lost before the tests.
+fn forget_leaks() {
+    // It may be absent or switched off.
+    for command in ["scan", "clear"] {
+        let _ = fs::write(KMEMLEAK, command);
+    }
+}
+
+/// Lets kmemleak look twice, because what it sees once may just be in transit,
+/// and it passes over what is younger than five seconds.
 fn check_leaks(writer: &mut Writer) -> Result<()> {
     if !Path::new(KMEMLEAK).exists() {
         return Ok(());
@@ -288,7 +300,7 @@ fn check_leaks(writer: &mut Writer) -> Result<()> {
         if fs::write(KMEMLEAK, "scan").is_err() {
             return Ok(()); // There, but switched off.
         }
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(3));
     }
     let text = fs::read_to_string(KMEMLEAK).unwrap_or_default();
     if text.trim().is_empty() {

@@ -68,7 +68,7 @@ struct RunArgs {
     #[arg(long, value_name = "SECS", default_value_t = 900)]
     timeout: u64,
     /// Seconds the kernel may take until the first program runs
-    #[arg(long, value_name = "SECS", default_value_t = 180)]
+    #[arg(long, value_name = "SECS", default_value_t = 300)]
     boot_timeout: u64,
     /// Directory under tools/testing/selftests; may be given several times
     #[arg(long, value_name = "TARGET", default_value = kselftest::TARGET)]
@@ -138,8 +138,9 @@ fn cache_dir() -> Result<PathBuf> {
     Ok(cache.join("kevent/selftests"))
 }
 
+/// Green only if something passed: a run in which all was skipped shows nothing.
 fn status(totals: Totals) -> ExitCode {
-    if totals.failed > 0 || totals.passed + totals.skipped == 0 {
+    if totals.failed > 0 || totals.passed == 0 {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

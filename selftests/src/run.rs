@@ -136,8 +136,18 @@ pub fn list(options: &Options) -> Result<Vec<String>> {
     };
     let checked = tables::check(&options.tree)?;
     let mut names = Names::new(&options, &checked).all();
+    refuse_hopeless(&options, &names)?;
     names.retain(|n| options.picker.picks(n));
     Ok(names)
+}
+
+/// An error for a filter that can never pick anything.
+fn refuse_hopeless(options: &Options, names: &[String]) -> Result<()> {
+    let open = Names::open_groups(options);
+    match options.picker.hopeless(names, &open).first() {
+        None => Ok(()),
+        Some(filter) => bail!("no test has a name with {filter:?}: --list shows what there is"),
+    }
 }
 
 /// The kernel image of a build directory, or the image itself.
@@ -186,10 +196,7 @@ pub fn run<W: Write>(
 
     let checked = tables::check(&options.tree)?;
     let names = Names::new(options, &checked);
-    let hopeless = picker.hopeless(&names.all(), &Names::open_groups(options));
-    if let Some(filter) = hopeless.first() {
-        bail!("no test has a name with {filter:?}: --list shows what there is");
-    }
+    refuse_hopeless(options, &names.all())?;
 
     for result in &checked.results {
         if picker.picks(&result.name) {
@@ -546,6 +553,9 @@ impl Boot<'_> {
 fn progress(name: &str, records: &[Record]) -> String {
     let (output, _) = kselftest::outcome_of(records, name);
     let doc = ktap::parse(&output);
+    if let Some(reason) = &doc.skipped {
+        return format!("  {name}: skipped, {reason}");
+    }
     let mut counts = [0usize; 3];
     doc.for_each_leaf(|_, t| counts[t.outcome as usize] += 1);
     let [passed, failed, skipped] = counts;
