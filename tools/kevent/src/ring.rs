@@ -131,7 +131,9 @@ impl<'a> Consumer<'a> {
         // Acquire: pairs with the kernel's release when it published or merged, so that the fields
         // below are those of this entry. An exchange and not a store, because a merge or a cancel
         // may hit the word until this very moment: what comes out is final, and theirs fails after.
-        let word = slot.word.swap(sys::KEVENT_WORD_TAKEN, Ordering::Acquire);
+        // Release: another consumer that finds TAKEN here also finds the cursor moved on, and does
+        // not mistake this slot for the end of what there is.
+        let word = slot.word.swap(sys::KEVENT_WORD_TAKEN, Ordering::AcqRel);
         let event = Event::from_entry(
             word,
             sys::kevent_event {

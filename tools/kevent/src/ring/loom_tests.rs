@@ -50,35 +50,53 @@ fn take(model: &Model, times: usize) -> Vec<u64> {
         .collect()
 }
 
+/// Posts these events as far as there is room; returns those that were.
+fn post(model: &Model, events: impl IntoIterator<Item = u64>) -> Vec<u64> {
+    events
+        .into_iter()
+        .filter(|n| model.producer().post(event(*n)).is_some())
+        .collect()
+}
+
+/// Runs `work` in a thread of its own. The main thread of a test only waits for the others: so any
+/// of them can be the first to run, without that counting as a preemption.
+fn spawn<T: 'static>(
+    model: &Arc<Model>,
+    work: impl FnOnce(&Model) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let model = model.clone();
+
+    thread::spawn(move || work(&model))
+}
+
+/// What is taken now comes after `taken`, and all of it is `expected`, in whatever order.
+fn check_all(model: &Model, mut taken: Vec<u64>, mut expected: Vec<u64>) {
+    taken.extend(take(model, 4));
+    taken.sort();
+    expected.sort();
+    assert_eq!(taken, expected);
+    assert!(model.consumer().is_empty());
+}
+
 /// Two slots, three events, two consumers: each event comes out once, whole and in order, and what
 /// did not fit was refused. One consumer may sleep at any point while the other one comes round.
 #[test]
 fn two_consumers() {
     check(3, || {
         let model = Arc::new(Model::new(2, u32::MAX));
-        assert!(model.producer().post(event(1)).is_some());
-        assert!(model.producer().post(event(2)).is_some());
+        assert_eq!(post(&model, [1, 2]), [1, 2]);
 
-        let one = thread::spawn({
-            let model = model.clone();
-            move || take(&model, 1)
+        let one = spawn(&model, |model| take(model, 1));
+        let two = spawn(&model, |model| {
+            let taken = take(model, 3);
+            assert!(taken.is_sorted());
+            taken
         });
-        let two = thread::spawn({
-            let model = model.clone();
-            move || {
-                let taken = take(&model, 3);
-                assert!(taken.is_sorted());
-                taken
-            }
-        });
-        let posted = model.producer().post(event(3)).is_some();
+        let producer = spawn(&model, |model| post(model, [3]));
 
-        let mut taken = one.join().unwrap();
-        taken.extend(two.join().unwrap());
-        taken.extend(take(&model, 3));
-        taken.sort();
-        assert_eq!(taken, if posted { vec![1, 2, 3] } else { vec![1, 2] });
-        assert!(model.consumer().is_empty());
+        let taken = [one.join().unwrap(), two.join().unwrap()].concat();
+        let posted = [vec![1, 2], producer.join().unwrap()].concat();
+        check_all(&model, taken, posted);
     });
 }
 
@@ -88,27 +106,12 @@ fn two_consumers() {
 fn two_producers() {
     check(3, || {
         let model = Arc::new(Model::new(2, 0));
-        let one = thread::spawn({
-            let model = model.clone();
-            move || model.producer().post(event(1)).is_some()
-        });
-        let two = thread::spawn({
-            let model = model.clone();
-            move || -> Vec<u64> {
-                (2..=3)
-                    .filter(|n| model.producer().post(event(*n)).is_some())
-                    .collect()
-            }
-        });
-        let mut taken = take(&model, 1);
+        let one = spawn(&model, |model| post(model, [1]));
+        let two = spawn(&model, |model| post(model, [2, 3]));
+        let consumer = spawn(&model, |model| take(model, 1));
 
-        let mut posted = Vec::new();
-        posted.extend(one.join().unwrap().then_some(1));
-        posted.extend(two.join().unwrap());
-        taken.extend(take(&model, 3));
-        taken.sort();
-        assert_eq!(taken, posted);
-        assert!(model.consumer().is_empty());
+        let posted = [one.join().unwrap(), two.join().unwrap()].concat();
+        check_all(&model, consumer.join().unwrap(), posted);
     });
 }
 
@@ -117,19 +120,13 @@ fn two_producers() {
 fn reuse() {
     check(3, || {
         let model = Arc::new(Model::new(2, 0));
-        let producer = thread::spawn({
-            let model = model.clone();
-            move || {
-                (1..=4)
-                    .filter(|n| model.producer().post(event(*n)).is_some())
-                    .collect()
-            }
-        });
-        let mut taken = take(&model, 4);
+        let producer = spawn(&model, |model| post(model, 1..=4));
+        let consumer = spawn(&model, |model| take(model, 4));
 
-        let posted: Vec<u64> = producer.join().unwrap();
-        taken.extend(take(&model, 4));
-        assert_eq!(taken, posted);
+        let posted = producer.join().unwrap();
+        let taken = consumer.join().unwrap();
+        assert!(taken.is_sorted());
+        check_all(&model, taken, posted);
     });
 }
 
@@ -145,26 +142,20 @@ fn merge() {
         };
         let index = model.producer().post(counted).unwrap();
 
-        let producer = thread::spawn({
-            let model = model.clone();
-            move || {
-                let mut last = index;
+        let producer = spawn(&model, move |model| {
+            let mut last = index;
 
-                for _ in 0..2 {
-                    if model.producer().merge(last, 1, None) != Change::Done {
-                        last = model.producer().post(counted).expect("a slot is free");
-                    }
+            for _ in 0..2 {
+                if model.producer().merge(last, 1, None) != Change::Done {
+                    last = model.producer().post(counted).expect("a slot is free");
                 }
             }
         });
-        let other = thread::spawn({
-            let model = model.clone();
-            move || model.consumer().take().map_or(0, |event| event.data())
-        });
-        let mut sum = model.consumer().take().map_or(0, |event| event.data());
+        let take = |model: &Model| model.consumer().take().map_or(0, |event| event.data());
+        let (one, two) = (spawn(&model, take), spawn(&model, take));
 
-        sum += other.join().unwrap();
         producer.join().unwrap();
+        let mut sum = one.join().unwrap() + two.join().unwrap();
         while let Ok(event) = model.consumer().take() {
             sum += event.data();
         }
@@ -172,40 +163,52 @@ fn merge() {
     });
 }
 
-/// An amount is that of an occurrence which is in the entry, or a fresher one; never torn, never of
-/// another entry.
+/// An amount is that of an occurrence which is in the entry, or a fresher one; never of another
+/// entry.
 #[test]
 fn amount() {
     check(3, || {
         let model = Arc::new(Model::new(2, 0));
         let index = model.producer().post(event(1)).unwrap();
 
-        let producer = thread::spawn({
-            let model = model.clone();
-            move || {
-                let merged = model.producer().merge(index, 0x100, Some(100)) == Change::Done;
-                model.producer().post(event(2)).expect("a slot is free");
-                merged
-            }
+        let producer = spawn(&model, move |model| {
+            let merged = model.producer().merge(index, 0x100, Some(100));
+            assert_eq!(post(model, [2]), [2]);
+            merged == Change::Done
         });
-        if let Some(event) = model.consumer().peek() {
-            assert_eq!(event.user_data(), 1);
-            assert!(event.data() == -1 || event.data() == 100);
-            assert!(event.merged() == 0 || event.data() == 100);
-        }
-        let first = model.consumer().take().unwrap();
+        let consumer = spawn(&model, |model| {
+            let seen = model.consumer().peek().unwrap();
+            assert_eq!(seen.user_data(), 1);
+            assert!(seen.data() == 100 || seen.data() == -1 && seen.merged() == 0);
+            model.consumer().take().unwrap()
+        });
 
         let merged = producer.join().unwrap();
+        let first = consumer.join().unwrap();
         assert_eq!((first.user_data(), first.extra()), (1, !1));
         assert_eq!(first.merged(), u32::from(merged));
         assert_eq!(first.events(), if merged { 0x101 } else { 1 });
-        if merged {
-            assert_eq!(first.data(), 100);
-        } else {
-            // The merge stored its amount and then came too late: fresh is allowed.
-            assert!(first.data() == -1 || first.data() == 100);
-        }
-        assert_eq!(number(model.consumer().take().unwrap()), 2);
+        // A merge that stored its amount and then came too late: fresh is allowed.
+        assert!(first.data() == 100 || first.data() == -1 && !merged);
+        check_all(&model, Vec::new(), vec![2]);
+    });
+}
+
+/// A look at an entry that another thread takes meanwhile, and whose slot is filled anew: what is
+/// seen is one entry or the other.
+#[test]
+fn peek() {
+    check(3, || {
+        let model = Arc::new(Model::new(2, 0));
+        assert_eq!(post(&model, [1, 2]), [1, 2]);
+
+        let looker = spawn(&model, |model| model.consumer().peek().map(number));
+        let consumer = spawn(&model, |model| take(model, 1));
+        let producer = spawn(&model, |model| post(model, [3]));
+
+        assert!(looker.join().unwrap().is_some());
+        let posted = [vec![1, 2], producer.join().unwrap()].concat();
+        check_all(&model, consumer.join().unwrap(), posted);
     });
 }
 
@@ -215,56 +218,63 @@ fn cancel() {
     check(3, || {
         let model = Arc::new(Model::new(2, 2));
         let index = model.producer().post(event(1)).unwrap();
-        assert!(model.producer().post(event(2)).is_some());
+        assert_eq!(post(&model, [2]), [2]);
 
-        let kernel = thread::spawn({
-            let model = model.clone();
-            move || {
-                let cancelled = model.producer().cancel(index) == Change::Done;
-                (cancelled, model.producer().post(event(3)).is_some())
-            }
+        let kernel = spawn(&model, move |model| {
+            let cancelled = model.producer().cancel(index) == Change::Done;
+            (cancelled, post(model, [3]))
         });
-        let other = thread::spawn({
-            let model = model.clone();
-            move || take(&model, 1)
-        });
-        let mut taken = take(&model, 2);
+        let one = spawn(&model, |model| take(model, 1));
+        let two = spawn(&model, |model| take(model, 2));
 
-        taken.extend(other.join().unwrap());
         let (cancelled, posted) = kernel.join().unwrap();
-        taken.extend(take(&model, 3));
-        taken.sort();
-        let expected: Vec<u64> = [(1, !cancelled), (2, true), (3, posted)]
-            .into_iter()
-            .filter_map(|(n, there)| there.then_some(n))
-            .collect();
-        assert_eq!(taken, expected);
-        assert!(model.consumer().is_empty());
+        let taken = [one.join().unwrap(), two.join().unwrap()].concat();
+        let first = if cancelled { vec![] } else { vec![1] };
+        check_all(&model, taken, [first, vec![2], posted].concat());
+    });
+}
+
+/// A publisher that finds a mark on its slot gives the slot up and takes the next one.
+#[test]
+fn cancel_and_publish() {
+    check(3, || {
+        let model = Arc::new(Model::new(2, 0));
+        let index = model.producer().post(event(1)).unwrap();
+
+        let canceller = spawn(&model, move |model| model.producer().cancel(index));
+        let consumer = spawn(&model, |model| take(model, 2));
+        let producer = spawn(&model, |model| post(model, [2, 3]));
+
+        let first = match canceller.join().unwrap() {
+            Change::Done => vec![],
+            _ => vec![1],
+        };
+        let posted = [first, producer.join().unwrap()].concat();
+        check_all(&model, consumer.join().unwrap(), posted);
     });
 }
 
 /// Take, merge and cancel all at once on one entry.
 #[test]
 fn everything_at_once() {
-    check(2, || {
+    check(3, || {
         let model = Arc::new(Model::new(2, 0));
         let index = model.producer().post(event(1)).unwrap();
 
-        let merger = thread::spawn({
-            let model = model.clone();
-            move || model.producer().merge(index, 0x100, None) == Change::Done
+        let merger = spawn(&model, move |model| {
+            model.producer().merge(index, 0x100, None)
         });
-        let consumer = thread::spawn({
-            let model = model.clone();
-            move || model.consumer().take().ok()
-        });
-        // A cancel that finds the mark set is tried again: the kernel does not leave it at that.
-        let mut cancelled = model.producer().cancel(index) == Change::Done;
+        let canceller = spawn(&model, move |model| model.producer().cancel(index));
+        let consumer = spawn(&model, |model| model.consumer().take().ok());
 
-        let merged = merger.join().unwrap();
+        let merged = merger.join().unwrap() == Change::Done;
         let taken = consumer.join().unwrap();
-        cancelled = cancelled || model.producer().cancel(index) == Change::Done;
-        assert_ne!(taken.is_some(), cancelled);
+        // A cancel that finds a mark is tried again: the kernel does not leave it at that.
+        let cancelled = match canceller.join().unwrap() {
+            Change::Later => model.producer().cancel(index),
+            other => other,
+        };
+        assert_eq!(taken.is_none(), cancelled == Change::Done);
         if let Some(event) = taken {
             assert_eq!(event.merged(), u32::from(merged));
             assert_eq!(event.events(), if merged { 0x101 } else { 1 });
