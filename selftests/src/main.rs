@@ -76,10 +76,10 @@ struct RunArgs {
     /// Use KVM instead of emulation
     #[arg(long)]
     kvm: bool,
-    /// Emulate every processor in a thread of its own: more true concurrency,
-    /// but old versions of QEMU sometimes make the kernel oops with "int3"
+    /// Emulate all processors in one thread: nothing runs truly at the same
+    /// time, and tests that spin take long
     #[arg(long)]
-    threads: bool,
+    one_thread: bool,
     /// Seconds each selftest may take, 0 for no limit [default: the timeout in
     /// its settings file, else 45]
     #[arg(long, value_name = "SECS")]
@@ -119,7 +119,7 @@ impl RunArgs {
             boot_timeout: Duration::from_secs(self.boot_timeout),
             targets: self.kselftest.clone(),
             kvm: self.kvm,
-            threads: self.threads,
+            one_thread: self.one_thread,
             test_timeout: self.test_timeout,
             cpus: self.cpus,
             memory: self.memory.clone(),

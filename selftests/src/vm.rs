@@ -40,10 +40,8 @@ pub struct Machine {
     pub console: PathBuf,
     /// Use KVM if there is one.
     pub kvm: bool,
-    /// Emulate every processor in a thread of its own. QEMU 7.2 was seen to run
-    /// a stale breakpoint ("Oops: int3") while the kernel patched its jump
-    /// labels, so this is not the default; it has more true concurrency.
-    pub threads: bool,
+    /// Emulate all processors in one thread.
+    pub one_thread: bool,
     /// Virtual processors.
     pub cpus: u32,
     /// Memory, as `vng --memory` takes it.
@@ -121,8 +119,8 @@ impl Machine {
         if !self.kvm {
             // The microvm machine does not boot without KVM.
             args.extend(["--disable-kvm", "--disable-microvm"].map(OsString::from));
-            let threads = if self.threads { "multi" } else { "single" };
-            args.push(format!("--qemu-opts=-accel tcg,thread={threads}").into());
+            let thread = if self.one_thread { "single" } else { "multi" };
+            args.push(format!("--qemu-opts=-accel tcg,thread={thread}").into());
         }
         let mut rwdir = OsString::from(format!("{GUEST_DIR}="));
         rwdir.push(&self.share);
@@ -257,7 +255,7 @@ mod tests {
             share: dir.to_path_buf(),
             console: dir.join("console.log"),
             kvm: false,
-            threads: false,
+            one_thread: true,
             cpus: 2,
             memory: "1G".into(),
             limit: Duration::from_secs(30),
