@@ -129,11 +129,10 @@ fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
 
     writeln!(
         out,
-        "\nOne queue: {} entries in {} KiB of shared memory. It hears from {} and {}:\n",
+        "\nOne queue: {} entries in {} KiB of shared memory. It hears from {} and a child process:\n",
         geometry.ring_entries,
         geometry.mmap_size / 1024,
         others.join(", "),
-        "a child process",
     )?;
     writeln!(
         out,

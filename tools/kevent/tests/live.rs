@@ -215,33 +215,49 @@ fn a_post_wakes() {
     });
 }
 
+/// Two producers and two consumers on a ring that is always full or empty.
 #[test]
 fn many_threads() {
     const EACH: u64 = 2000;
-    let queue = queue!(16);
-    let (sum, left) = (AtomicU64::new(0), AtomicU64::new(2 * EACH));
 
-    thread::scope(|s| {
-        for _ in 0..2 {
-            s.spawn(|| {
-                for n in 0..EACH {
-                    while queue.post(&posts(n..n + 1)).is_err() {
-                        thread::yield_now();
+    for entries in [2, 4, 16] {
+        let queue = queue!(entries);
+        let (sum, taken) = (AtomicU64::new(0), AtomicU64::new(0));
+
+        thread::scope(|s| {
+            for _ in 0..2 {
+                s.spawn(|| {
+                    for n in 0..EACH {
+                        while queue.post(&posts(n..n + 1)).is_err() {
+                            thread::yield_now();
+                            if taken.load(Ordering::Relaxed) > 2 * EACH {
+                                return;
+                            }
+                        }
                     }
-                }
-            });
-            s.spawn(|| {
-                while left.load(Ordering::Relaxed) > 0 {
-                    if let Some(event) = queue.next_with(&Wait::new().timeout(SHORT)).unwrap() {
-                        sum.fetch_add(number(event), Ordering::Relaxed);
-                        left.fetch_sub(1, Ordering::Relaxed);
+                });
+                s.spawn(|| {
+                    let mut patience = 100;
+
+                    while taken.load(Ordering::Relaxed) < 2 * EACH {
+                        if let Some(event) = queue.next_with(&Wait::new().timeout(SHORT)).unwrap() {
+                            sum.fetch_add(number(event), Ordering::Relaxed);
+                            taken.fetch_add(1, Ordering::Relaxed);
+                            continue;
+                        }
+                        patience -= 1;
+                        if patience == 0 {
+                            // So that the others end too.
+                            taken.fetch_add(1 << 32, Ordering::Relaxed);
+                        }
                     }
-                }
-            });
-        }
-    });
-    assert_eq!(sum.into_inner(), EACH * (EACH - 1));
-    assert_eq!(queue.try_next().unwrap(), None);
+                });
+            }
+        });
+        assert_eq!(taken.into_inner(), 2 * EACH, "{entries} entries");
+        assert_eq!(sum.into_inner(), EACH * (EACH - 1), "{entries} entries");
+        assert_eq!(queue.try_next().unwrap(), None);
+    }
 }
 
 extern "C" fn nothing(_: libc::c_int) {}
