@@ -30,6 +30,7 @@ verb_run() {
 	local program
 	parse_options "$@"
 	no_args
+	fragments "$VARIANT"
 	open_cache
 	make_tree
 	build_kernel "$VARIANT"

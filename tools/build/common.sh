@@ -99,7 +99,7 @@ logged() {
 
 # no_download WHAT LOGNAME: says why a download failed.
 no_download() {
-	if grep -qiE 'resolve|unreachable|connection (refused|timed out|failed)|network|offline|timeout' "$LOG/$2.log"; then
+	if grep -qiE 'resolv|name resolution|unreachable|connection (refused|timed out|failed)|network|offline|timeout' "$LOG/$2.log"; then
 		die "cannot download $1, there seems to be no network: run this again with one (log: $LOG/$2.log)"
 	fi
 	die "cannot get $1: $(grep -iE '^(e:|error|err:)' "$LOG/$2.log" | head -n 1) (log: $LOG/$2.log)"

@@ -21,6 +21,7 @@ variants() { find "$ROOT/selftests/configs" -name '*.config' -printf '%f\n' | se
 verb_kernel() {
 	parse_options "$@"
 	no_args
+	fragments "$VARIANT"
 	open_cache
 	make_tree
 	build_kernel "$VARIANT"

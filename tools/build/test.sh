@@ -30,6 +30,7 @@ verb_test() {
 		return
 	fi
 	parse_options "$@"
+	[ "$VARIANT" = uml ] || fragments "$VARIANT"
 	open_cache
 	make_tree
 	if [ "$VARIANT" = uml ]; then

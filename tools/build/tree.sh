@@ -106,5 +106,5 @@ unpack_clone() {
 		git config gc.auto 0 &&
 		git config user.name kevent && git config user.email kevent@kevent.invalid &&
 		git checkout -q -b kevent "$BASE_TAG^{commit}" &&
-		git tag base "$BASE_TAG^{commit}"
+		git tag -f base "$BASE_TAG^{commit}"
 }
