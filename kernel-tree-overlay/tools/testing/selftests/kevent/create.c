@@ -278,7 +278,7 @@ TEST(read_only_arguments_leave_no_descriptor_behind)
 	ASSERT_NE(MAP_FAILED, args);
 	args->entries = 8;
 	ASSERT_EQ(0, mprotect(args, page, PROT_READ));
-	for (i = 0; i < 100; i++)
+	for (i = 0; i < 20; i++)
 		EXPECT_EQ(-EFAULT, create(args));
 	EXPECT_EQ(first, next_fd());
 }
@@ -465,9 +465,9 @@ TEST(locked_memory_limit_does_not_bind_the_privileged)
 
 TEST(many_queues)
 {
-	int fds[200], i;
+	int fds[50], i;
 
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < 50; i++) {
 		struct kevent_create args = { .entries = 2 };
 
 		fds[i] = create(&args);

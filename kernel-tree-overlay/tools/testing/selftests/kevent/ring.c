@@ -156,6 +156,7 @@ TEST_F(ring, taken_slot_is_not_used_again)
 struct feed {
 	pthread_t thread;
 	int fd;
+	__u64 first;
 	unsigned int nr;
 	int ret;
 };
@@ -164,13 +165,14 @@ static void *feed_main(void *arg)
 {
 	struct feed *f = arg;
 
-	f->ret = seq_post_all(f->fd, 0, f->nr);
+	f->ret = seq_post_all(f->fd, f->first, f->nr);
 	return NULL;
 }
 
-static int feed_start(struct feed *f, int fd, unsigned int nr)
+static int feed_start(struct feed *f, int fd, __u64 first, unsigned int nr)
 {
 	f->fd = fd;
+	f->first = first;
 	f->nr = nr;
 	return pthread_create(&f->thread, NULL, feed_main, f);
 }
@@ -181,7 +183,7 @@ TEST_F(ring, payload_is_there_before_its_word)
 	struct kevent_event ev;
 	struct feed feed;
 
-	ASSERT_EQ(0, feed_start(&feed, self->q.fd, nr));
+	ASSERT_EQ(0, feed_start(&feed, self->q.fd, 0, nr));
 	while (got < nr) {
 		if (!ring_take(&self->q, &ev)) {
 			sched_yield();
@@ -193,6 +195,39 @@ TEST_F(ring, payload_is_there_before_its_word)
 	}
 	pthread_join(feed.thread, NULL);
 	EXPECT_EQ(nr, feed.ret);
+	EXPECT_EQ(0, ring_take(&self->q, &ev));
+}
+
+/*
+ * Many producers. One that has a slot and has not filled it yet may be overtaken
+ * by the others, but not by a whole lap.
+ */
+#define FEEDS	4
+
+TEST_F(ring, producers_never_share_a_slot)
+{
+	unsigned int i, got, nr = 3000;
+	__u32 next[FEEDS] = {};
+	struct feed feeds[FEEDS];
+	struct kevent_event ev;
+
+	for (i = 0; i < FEEDS; i++)
+		ASSERT_EQ(0, feed_start(&feeds[i], self->q.fd, (__u64)i << 32,
+					nr));
+	for (got = 0; got < FEEDS * nr; got++) {
+		while (!ring_take(&self->q, &ev))
+			sched_yield();
+		ASSERT_TRUE(seq_intact(&ev));
+		i = ev.user_data >> 32;
+		ASSERT_GT(FEEDS, i);
+		ASSERT_EQ(next[i], (__u32)ev.user_data);
+		next[i]++;
+	}
+	for (i = 0; i < FEEDS; i++) {
+		pthread_join(feeds[i].thread, NULL);
+		EXPECT_EQ(nr, feeds[i].ret);
+		EXPECT_EQ(nr, next[i]);
+	}
 	EXPECT_EQ(0, ring_take(&self->q, &ev));
 }
 
@@ -249,7 +284,7 @@ TEST_F(ring, consumers_share_events_exactly_once)
 	for (i = 0; i < 3; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, share_main,
 					    &share));
-	ASSERT_EQ(0, feed_start(&feed, self->q.fd, nr));
+	ASSERT_EQ(0, feed_start(&feed, self->q.fd, 0, nr));
 	for (i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
 	ASSERT_EQ(0, share.wrong);
