@@ -179,7 +179,8 @@ impl<'a> Consumer<'a> {
 
             // Acquire: the loads above come before those below. If the cursor has not moved,
             // nobody took the entry, so the slot was not filled anew; if the word is the same, no
-            // merge or cancel came in between.
+            // merge or cancel came in between. The other half of it is that a slot is filled only
+            // by who has found it free, with acquire order, after the cursor had moved.
             fence(Ordering::Acquire);
             if slot.word.load(Ordering::Relaxed) == word
                 && self.cursor.load(Ordering::Relaxed) == index

@@ -136,7 +136,7 @@ pub struct kevent_create {
     pub __resv: [u64; 2],
 }
 
-/// The size of [`kevent_create`] in the first version of the interface.
+/// The size of [`struct@kevent_create`] in the first version of the interface.
 pub const KEVENT_CREATE_SIZE_VER0: usize = 64;
 /// The descriptor is closed by `execve(2)`.
 pub const KEVENT_CREATE_CLOEXEC: u32 = 1 << 0;
@@ -234,7 +234,7 @@ pub struct kevent_wait {
     pub __resv: u32,
 }
 
-/// The size of [`kevent_wait`] in the first version of the interface.
+/// The size of [`struct@kevent_wait`] in the first version of the interface.
 pub const KEVENT_WAIT_SIZE_VER0: usize = 48;
 /// The timeout is absolute.
 pub const KEVENT_WAIT_ABSTIME: u32 = 1 << 0;

@@ -6,6 +6,9 @@
 //! ```sh
 //! RUSTFLAGS="--cfg loom" cargo test --release -p kevent --lib
 //! ```
+//!
+//! What loom cannot show: it never lets a load see a store that comes later, so that the slot is
+//! freed with release order, and the fields are read before, is not tested by this.
 
 use super::model::{Change, Model};
 use crate::event::Event;
@@ -16,6 +19,9 @@ use loom::thread;
 
 const COUNTED: u32 = sys::KEVENT_INFO_COUNTED | sys::KEVENT_SOURCE_TIMER;
 
+/// Two preemptions are enough for every wrong turn of the protocol that was tried on these tests: no
+/// lap, no exchange, a relaxed exchange, a cancel that drops the lap, a claim of a slot that is not
+/// yet published. Three where it is cheap.
 fn check(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
 
@@ -82,7 +88,7 @@ fn check_all(model: &Model, mut taken: Vec<u64>, mut expected: Vec<u64>) {
 /// did not fit was refused. One consumer may sleep at any point while the other one comes round.
 #[test]
 fn two_consumers() {
-    check(3, || {
+    check(2, || {
         let model = Arc::new(Model::new(2, u32::MAX));
         assert_eq!(post(&model, [1, 2]), [1, 2]);
 
@@ -104,7 +110,7 @@ fn two_consumers() {
 /// publishing it while the other one comes round.
 #[test]
 fn two_producers() {
-    check(3, || {
+    check(2, || {
         let model = Arc::new(Model::new(2, 0));
         let one = spawn(&model, |model| post(model, [1]));
         let two = spawn(&model, |model| post(model, [2, 3]));
@@ -133,7 +139,7 @@ fn reuse() {
 /// Occurrences that merge while the entry is being taken: the sum is right, whoever wins.
 #[test]
 fn merge() {
-    check(3, || {
+    check(2, || {
         let model = Arc::new(Model::new(4, 0));
         let counted = sys::kevent_event {
             info: COUNTED,
@@ -215,7 +221,7 @@ fn peek() {
 /// An entry is cancelled or taken, never both and never neither; and nothing behind it is lost.
 #[test]
 fn cancel() {
-    check(3, || {
+    check(2, || {
         let model = Arc::new(Model::new(2, 2));
         let index = model.producer().post(event(1)).unwrap();
         assert_eq!(post(&model, [2]), [2]);
@@ -237,7 +243,7 @@ fn cancel() {
 /// A publisher that finds a mark on its slot gives the slot up and takes the next one.
 #[test]
 fn cancel_and_publish() {
-    check(3, || {
+    check(2, || {
         let model = Arc::new(Model::new(2, 0));
         let index = model.producer().post(event(1)).unwrap();
 
