@@ -165,6 +165,7 @@ unpack_base() {
 		dpkg-deb --fsys-tarfile "$1" | tar -xO "./usr/src/$BASE.tar.xz" | tar -xJ --strip-components=1 -C "$TREE.new" &&
 		grep -qx 'PATCHLEVEL = 3' "$TREE.new/Makefile" &&
 		cd "$TREE.new" &&
+		perl -0pi -e 's/\n#\n# Debian packaging: ignore everything.*//s' .gitignore && # it would hide all new files
 		git init -q -b kevent . &&
 		git config gc.auto 0 &&
 		git config user.name kevent && git config user.email kevent@kevent.invalid &&
