@@ -60,7 +60,7 @@ struct kevent_event {
  *
  *	bits  0-15  event bits; the kernel ORs further ones in
  *	bits 16-25  how often the kernel merged a further occurrence
- *	bits 26-29  lap: low bits of (index / ring_entries)
+ *	bits 26-29  lap: low bits of (index / entries)
  *	bits 30-31  state
  */
 #define KEVENT_WORD_MERGED_SHIFT	16
@@ -90,12 +90,12 @@ struct kevent_event {
  *
  * Index i lives in slot i % @entries.  To take the entry at @cursor:
  *
- *  1. load-acquire its word; if the state is FREE or TAKEN there is nothing to
- *     take (yet);
- *  2. move @cursor from i to i + 1: by compare-and-exchange if several threads
- *     consume, and start over when that fails;
- *  3. exchange the word (acquire) with KEVENT_WORD_TAKEN.  What comes out is
- *     final: event bits, number of merges, or CANCELLED;
+ *  1. load-acquire its word; if the state is FREE or TAKEN, or the lap is not
+ *     that of @cursor, there is nothing to take (yet);
+ *  2. move @cursor from i to i + 1: by compare-and-exchange (acquire and
+ *     release) if several threads consume, and start over when that fails;
+ *  3. exchange the word (acquire and release) with KEVENT_WORD_TAKEN.  What
+ *     comes out is final: event bits, number of merges, or CANCELLED;
  *  4. read the other fields;
  *  5. store-release KEVENT_WORD_FREE.
  *

@@ -1,0 +1,699 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The ring: publish, merge, cancel, take.
+//!
+//! A ring is a power of two of slots in memory that the program has mapped. Index `i`, counted from
+//! 0 and never reset, lives in slot `i % entries`. The kernel's side of the protocol is here, the
+//! program's in `include/uapi/linux/kevent.h`; the two meet in one word per slot, the entry's
+//! `events`, whose bits are laid out there:
+//!
+//! ```text
+//!            publish                 take               free
+//!    FREE ------------> READY ----------------> TAKEN -------> FREE
+//!                       |  ^  \                   ^
+//!                       +--+   \--> CANCELLED ----+
+//!                      merge  cancel     (a take that came to nothing goes back: restore)
+//! ```
+//!
+//! The kernel moves a slot along the arrows *publish*, *merge* and *cancel*, a consumer (the
+//! program, or [`Ring::take`] on its behalf) along *take* and *free*.
+//!
+//! # Claiming a slot
+//!
+//! [`Ring::tail`] is the next index to be published. It is not in the mapping, so nobody can lie
+//! about it. A producer that finds the slot of the tail free advances the tail by one; that
+//! compare-and-exchange is all that producers on different CPUs share. It then owns the slot until
+//! it has published the word. A slot that is not free means that the ring is full.
+//!
+//! A claimed slot is still FREE to look at. So that it is not claimed again by a producer that has
+//! gone once around the ring in the meantime, [`Slot::next`] tells which index may be claimed there;
+//! it moves on to the next lap after the word is out. Until then the slot counts as not free.
+//!
+//! # Merging and cancelling without hitting a stranger
+//!
+//! Whoever published an entry remembers its index, and may change the word later, while it is
+//! READY, with a compare-and-exchange. Between looking at the word and exchanging it, the entry may
+//! be taken, and the slot may be published again for somebody else; if the same bits came back the
+//! exchange would succeed, on the wrong entry. [`Slot::busy`] is a mark against that:
+//!
+//! * [`Ring::change`] sets the mark, full barrier, and then looks whether the tail has passed the
+//!   next index of this slot. If so the entry is long gone.
+//! * [`Ring::publish`] moves the tail, full barrier, and then looks at the mark. If it is set, the
+//!   slot is given up: it is published as CANCELLED, and the event goes into the next one.
+//!
+//! One of the two sees the other. So while a mark is set, the slot holds the entry that it was set
+//! for, or nothing that is READY.
+//!
+//! # Memory ordering
+//!
+//! * The word is stored with release order, after the fields; they are read after the word was read
+//!   with acquire order. Message passing.
+//! * A slot is freed with release order, and found free with acquire order: what a consumer reads
+//!   is not overwritten by the next lap.
+//! * The cursor moves with acquire and release order: whoever sees it moved, sees what those who
+//!   moved it saw.
+//! * Publishing ends in a full barrier, after which the producer looks whether somebody sleeps; a
+//!   sleeper makes itself known, full barrier, and looks at the word. Store buffering: one of them
+//!   sees the other. The same holds between a producer and another one that finds the slot not free
+//!   yet, puts its event into the backlog, full barrier, and tries once more.
+//!
+//! # What the program can do to it
+//!
+//! Everything in the mapping is read once, as a number, and is used for nothing but a decision which
+//! harms only the program that made it go wrong: a slot is or is not free, an event is or is not
+//! there, bits are ORed. Indices are masked. Loops are bounded.
+
+use kernel::{
+    mm::shared_pages::SharedPages,
+    prelude::*,
+    sync::atomic::{
+        ordering::{
+            Acquire,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Atomic, //
+    },
+    uapi, //
+};
+
+use crate::event::Event;
+
+const MERGED_SHIFT: u32 = uapi::KEVENT_WORD_MERGED_SHIFT;
+const MERGED_MAX: u32 = uapi::KEVENT_WORD_MERGED_MAX;
+const LAP_SHIFT: u32 = uapi::KEVENT_WORD_LAP_SHIFT;
+const LAP_MASK: u32 = uapi::KEVENT_WORD_LAP_MASK;
+const STATE_MASK: u32 = uapi::KEVENT_WORD_STATE_MASK;
+const FREE: u32 = uapi::KEVENT_WORD_FREE;
+const READY: u32 = uapi::KEVENT_WORD_READY;
+const TAKEN: u32 = uapi::KEVENT_WORD_TAKEN;
+const CANCELLED: u32 = uapi::KEVENT_WORD_CANCELLED;
+const EVENTS_MASK: u32 = uapi::KEVENT_EVENTS_MASK;
+
+/// Where the slots begin: the header, and one cache line to spare.
+const ENTRIES_OFFSET: usize = 256;
+
+const _: () = assert!(size_of::<uapi::kevent_ring>() <= ENTRIES_OFFSET);
+const _: () = assert!(size_of::<uapi::kevent_event>() == 32);
+
+/// The index of an entry. At one event per nanosecond it wraps after 584 years.
+pub(crate) type Index = u64;
+
+/// What became of an attempt to merge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merge {
+    /// The entry has it.
+    Done,
+    /// The entry has been taken, or was never there.
+    Gone,
+    /// The entry has as much as it can hold, or another change is under way: try later.
+    Later,
+}
+
+/// An event that was taken out of its slot, which is not free yet.
+pub(crate) struct Taken {
+    pub(crate) event: Event,
+    index: u32,
+    word: u32,
+}
+
+/// A word or field that producers on all CPUs write, on a cache line of its own.
+#[repr(align(64))]
+struct CacheAligned<T>(T);
+
+/// What the kernel keeps for itself of a slot.
+struct Slot {
+    /// The index that may be claimed there next, modulo 2^32.
+    next: Atomic<u32>,
+    /// Somebody is about to change the word.
+    busy: Atomic<i32>,
+}
+
+/// A ring.
+///
+/// # Invariants
+///
+/// * `entries` is a power of two, `slots` has as many elements, and `pages` has room for the header
+///   and as many entries.
+/// * What is in `pages` is only accessed atomically or volatile.
+pub(crate) struct Ring {
+    pages: SharedPages,
+    entries: u32,
+    slots: KVVec<Slot>,
+    tail: CacheAligned<Atomic<Index>>,
+}
+
+impl Ring {
+    /// Makes a ring of `entries` slots, a power of two.
+    pub(crate) fn new(entries: u32) -> Result<Self> {
+        if !entries.is_power_of_two() || entries > uapi::KEVENT_MAX_ENTRIES {
+            return Err(EINVAL);
+        }
+        let pages = SharedPages::new(Self::size_for(entries), GFP_KERNEL_ACCOUNT)?;
+        let mut slots = KVVec::with_capacity(entries as usize, GFP_KERNEL_ACCOUNT)?;
+        for index in 0..entries {
+            let slot = Slot {
+                next: Atomic::new(index),
+                busy: Atomic::new(0),
+            };
+            slots.push(slot, GFP_KERNEL_ACCOUNT)?;
+        }
+        // INVARIANT: `size_for` made room for the header and the slots, and nothing was accessed.
+        let ring = Self {
+            pages,
+            entries,
+            slots,
+            tail: CacheAligned(Atomic::new(0)),
+        };
+        let header = ring.header();
+        // SAFETY: The header is within the pages.
+        unsafe {
+            (&raw mut (*header).entries).write_volatile(entries);
+            // CAST: The offset is 256.
+            (&raw mut (*header).entries_offset).write_volatile(ENTRIES_OFFSET as u32);
+        }
+        Ok(ring)
+    }
+
+    /// The size in bytes of a ring with that many slots, a multiple of the page size.
+    pub(crate) fn size_for(entries: u32) -> usize {
+        // CAST: At most `KEVENT_MAX_ENTRIES`, so nothing overflows.
+        let size = ENTRIES_OFFSET + entries as usize * size_of::<uapi::kevent_event>();
+        size.next_multiple_of(kernel::page::PAGE_SIZE)
+    }
+
+    pub(crate) fn pages(&self) -> &SharedPages {
+        &self.pages
+    }
+
+    pub(crate) fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    pub(crate) const fn entries_offset() -> u32 {
+        // CAST: The offset is 256.
+        ENTRIES_OFFSET as u32
+    }
+
+    /// The number of entries published so far.
+    pub(crate) fn posted(&self) -> u64 {
+        self.tail.0.load(Relaxed)
+    }
+
+    fn header(&self) -> *mut uapi::kevent_ring {
+        self.pages.as_ptr().cast()
+    }
+
+    /// The number of the slot of `index`.
+    #[inline]
+    fn slot(&self, index: Index) -> usize {
+        // CAST: What is cut off is masked away.
+        (index as u32 & self.entries.wrapping_sub(1)) as usize
+    }
+
+    #[inline]
+    fn entry(&self, index: Index) -> *mut uapi::kevent_event {
+        let base = self.pages.as_ptr().wrapping_add(ENTRIES_OFFSET);
+        base.cast::<uapi::kevent_event>()
+            .wrapping_add(self.slot(index))
+    }
+
+    /// The word that both sides write.
+    #[inline]
+    fn word(&self, index: Index) -> &Atomic<u32> {
+        // SAFETY:
+        // * By the type invariants the slot is within the pages, which live as long as `self`, and
+        //   all accesses to its word are atomic.
+        // * The entries are aligned to 32 bytes.
+        unsafe { Atomic::from_ptr(&raw mut (*self.entry(index)).events) }
+    }
+
+    /// The program's cursor.
+    fn cursor_word(&self) -> &Atomic<u32> {
+        // SAFETY: The header is within the pages, aligned, and the cursor is accessed atomically.
+        unsafe { Atomic::from_ptr(&raw mut (*self.header()).cursor) }
+    }
+
+    /// The flags that the program sees.
+    pub(crate) fn set_flags(&self, flags: u32) {
+        // SAFETY: The header is within the pages, aligned, and the flags are accessed atomically.
+        let word = unsafe { Atomic::from_ptr(&raw mut (*self.header()).flags) };
+        word.store(flags, Relaxed);
+    }
+
+    /// The counters that the program sees, in the order of the header.
+    pub(crate) fn set_counters(&self, merged: u64, deferred: u64, woken: u64) {
+        let header = self.header();
+        // SAFETY: The header is within the pages.
+        unsafe {
+            (&raw mut (*header).posted).write_volatile(self.posted());
+            (&raw mut (*header).merged).write_volatile(merged);
+            (&raw mut (*header).deferred).write_volatile(deferred);
+            (&raw mut (*header).woken).write_volatile(woken);
+        }
+    }
+
+    /// The number of laps before `index`, where the word has it.
+    #[inline]
+    fn lap(&self, index: Index) -> u32 {
+        // CAST: What is cut off is masked away.
+        let lap = (index >> self.entries.trailing_zeros()) as u32;
+        (lap & LAP_MASK) << LAP_SHIFT
+    }
+
+    /// Publishes an event and tells its index, or `None` if there is no free slot.
+    ///
+    /// Neither sleeps nor allocates nor takes a lock; may be called from any context. Has a full
+    /// barrier after the event is visible.
+    #[inline]
+    pub(crate) fn publish(&self, event: &Event) -> Option<Index> {
+        let mut index = self.tail.0.load(Relaxed);
+        let slot = loop {
+            let slot = self.slots.get(self.slot(index))?;
+            // ORDERING: The claim of this slot one lap ago, and its word, come before `next`: look
+            // at that first. CAST: It counts modulo 2^32.
+            if slot.next.load(Acquire) != index as u32 || self.word(index).load(Acquire) != FREE {
+                let tail = self.tail.0.load(Relaxed);
+                if tail == index {
+                    return None;
+                }
+                index = tail;
+                continue;
+            }
+            let next = index.wrapping_add(1);
+            // ORDERING: Full, so that the tail is moved before the mark is looked at; see above.
+            if let Err(tail) = self.tail.0.cmpxchg(index, next, Full) {
+                index = tail;
+                continue;
+            }
+            if slot.busy.load(Relaxed) == 0 {
+                break slot;
+            }
+            self.word(index).store(CANCELLED | self.lap(index), Release);
+            self.next_lap(slot, index);
+            index = next;
+        };
+
+        let entry = self.entry(index);
+        // SAFETY: The slot is within the pages. Nobody but a program that breaks the protocol
+        // accesses its fields before the word is published.
+        unsafe {
+            (&raw mut (*entry).user_data).write_volatile(event.0.user_data);
+            (&raw mut (*entry).info).write_volatile(event.0.info);
+            (&raw mut (*entry).data).write_volatile(event.0.data);
+            (&raw mut (*entry).extra).write_volatile(event.0.extra);
+        }
+        let word = READY | self.lap(index) | (event.0.events & EVENTS_MASK);
+        self.word(index).store(word, Release);
+        self.next_lap(slot, index);
+        Some(index)
+    }
+
+    /// Lets the slot of `index`, whose word is out, be claimed for the next lap. A full barrier.
+    #[inline]
+    fn next_lap(&self, slot: &Slot, index: Index) {
+        // CAST: It counts modulo 2^32.
+        let next = (index as u32).wrapping_add(self.entries);
+        slot.next.xchg(next, Full);
+    }
+
+    /// Changes the word of the entry at `index`, if that is still the one published there.
+    fn change(&self, index: Index, new: impl Fn(u32) -> Option<u32>) -> Merge {
+        let Some(slot) = self.slots.get(self.slot(index)) else {
+            return Merge::Gone;
+        };
+        let word = self.word(index);
+        let ours = READY | self.lap(index);
+        let mask = STATE_MASK | (LAP_MASK << LAP_SHIFT);
+        // Most often it has been taken: no need to mark anything then.
+        if word.load(Relaxed) & mask != ours {
+            return Merge::Gone;
+        }
+        // ORDERING: Full, so that the mark is set before the tail is looked at; see above.
+        if slot.busy.cmpxchg(0, 1, Full).is_err() {
+            return Merge::Later;
+        }
+        let passed = self.tail.0.load(Relaxed).wrapping_sub(index) > u64::from(self.entries);
+        let old = word.load(Relaxed);
+        let result = if passed || old & mask != ours {
+            Merge::Gone
+        } else if let Some(new) = new(old) {
+            // Other changes are held off by the mark: if this fails the entry was just taken.
+            match word.cmpxchg(old, new, Full) {
+                Ok(_) => Merge::Done,
+                Err(_) => Merge::Gone,
+            }
+        } else {
+            Merge::Later
+        };
+        slot.busy.store(0, Release);
+        result
+    }
+
+    /// Merges `count` further occurrences of `events` into the entry at `index`; `data`, if any,
+    /// replaces the entry's.
+    ///
+    /// Never allocates or sleeps; may be called from any context.
+    pub(crate) fn merge(&self, index: Index, events: u32, count: u32, data: Option<i64>) -> Merge {
+        self.change(index, |old| {
+            let merged = (old >> MERGED_SHIFT) & MERGED_MAX;
+            let merged = merged.checked_add(count).filter(|n| *n <= MERGED_MAX)?;
+            if let Some(data) = data {
+                // SAFETY: The slot is within the pages. While the mark is set nobody else's event
+                // is put there; a consumer sees the amount as it was or as it is.
+                unsafe { (&raw mut (*self.entry(index)).data).write_volatile(data) };
+            }
+            let kept = old & !(MERGED_MAX << MERGED_SHIFT);
+            Some(kept | (merged << MERGED_SHIFT) | (events & EVENTS_MASK))
+        })
+    }
+
+    /// Cancels the entry at `index`, so that the consumer skips it. [`Merge::Gone`] means that it
+    /// has been taken.
+    pub(crate) fn cancel(&self, index: Index) -> Merge {
+        self.change(index, |old| Some((old & !STATE_MASK) | CANCELLED))
+    }
+
+    /// Whether the entry at `index`, as programs count, can be taken.
+    ///
+    /// The lap matters: a consumer may have moved the cursor past the previous entry in this slot,
+    /// and not have exchanged its word yet.
+    #[inline]
+    fn published(&self, index: u32) -> bool {
+        let word = self.word(index.into()).load(Acquire);
+        let taken = matches!(word & STATE_MASK, FREE | TAKEN);
+        !taken && word & (LAP_MASK << LAP_SHIFT) == self.lap(index.into())
+    }
+
+    /// The index from which on the caller, who has seen all before `seen`, may find something.
+    ///
+    /// Others may have consumed in the meantime.
+    #[inline]
+    fn first_unseen(&self, seen: Option<u32>) -> u32 {
+        let cursor = self.cursor_word().load(Relaxed);
+        let Some(seen) = seen else {
+            return cursor;
+        };
+        // CAST: Programs count modulo 2^32.
+        let tail = self.tail.0.load(Relaxed) as u32;
+        if cursor.wrapping_sub(seen) <= tail.wrapping_sub(seen) {
+            cursor
+        } else {
+            seen
+        }
+    }
+
+    /// How many entries there are from `seen` on, or from the cursor on, at most all.
+    pub(crate) fn available(&self, seen: Option<u32>) -> u32 {
+        let first = self.first_unseen(seen);
+        if !self.published(first) {
+            return 0;
+        }
+        // CAST: Programs count modulo 2^32.
+        let tail = self.tail.0.load(Relaxed) as u32;
+        tail.wrapping_sub(first).min(self.entries)
+    }
+
+    /// Whether there are at least `nr` entries from `seen` on, or from the cursor on.
+    #[inline]
+    pub(crate) fn has(&self, seen: Option<u32>, nr: u32) -> bool {
+        let first = self.first_unseen(seen);
+        // CAST: Programs count modulo 2^32.
+        let tail = self.tail.0.load(Relaxed) as u32;
+        let last = first.wrapping_add(nr).wrapping_sub(1);
+        // Claimed is not published: look at both ends.
+        tail.wrapping_sub(first) >= nr && self.published(first) && self.published(last)
+    }
+
+    /// Takes the next event on behalf of the program. [`Ring::release`] or [`Ring::restore`] has to
+    /// follow.
+    pub(crate) fn take(&self) -> Option<Taken> {
+        let cursor = self.cursor_word();
+        // Other consumers may be faster, and entries cancelled; a program that never lets go of the
+        // cursor gets nothing.
+        for _ in 0..self.entries.saturating_mul(2) {
+            let index = cursor.load(Relaxed);
+            if !self.published(index) {
+                return None;
+            }
+            if cursor.cmpxchg(index, index.wrapping_add(1), Full).is_err() {
+                continue;
+            }
+            let word = self.word(index.into()).xchg(TAKEN, Full);
+            let entry = self.entry(index.into());
+            // SAFETY: The slot is within the pages, and fields are accessed volatile.
+            let event = unsafe {
+                Event::taken(
+                    word & EVENTS_MASK,
+                    (word >> MERGED_SHIFT) & MERGED_MAX,
+                    (&raw const (*entry).user_data).read_volatile(),
+                    (&raw const (*entry).info).read_volatile(),
+                    (&raw const (*entry).data).read_volatile(),
+                    (&raw const (*entry).extra).read_volatile(),
+                )
+            };
+            let taken = Taken { event, index, word };
+            if word & STATE_MASK == READY {
+                return Some(taken);
+            }
+            self.release(&taken);
+        }
+        None
+    }
+
+    /// Frees the slot of an event that was taken.
+    pub(crate) fn release(&self, taken: &Taken) {
+        self.word(taken.index.into()).store(FREE, Release);
+    }
+
+    /// Puts an event that was taken back where it was. Fails if somebody has taken the next one in
+    /// the meantime: there is no way back then, and the slot is still taken.
+    pub(crate) fn restore(&self, taken: &Taken) -> bool {
+        let next = taken.index.wrapping_add(1);
+        let back = self.cursor_word().cmpxchg(next, taken.index, Full);
+        if back.is_ok() {
+            self.word(taken.index.into()).xchg(taken.word, Full);
+        }
+        back.is_ok()
+    }
+}
+
+#[cfg(CONFIG_KEVENT_KUNIT_TEST)]
+#[kunit_tests(kevent_ring)]
+mod tests {
+    use super::*;
+
+    fn event(n: u64) -> Event {
+        Event(uapi::kevent_event {
+            user_data: n,
+            events: 1,
+            info: uapi::KEVENT_SOURCE_USER,
+            data: -1,
+            extra: !n,
+        })
+    }
+
+    fn take(ring: &Ring) -> Option<uapi::kevent_event> {
+        ring.take().map(|taken| {
+            ring.release(&taken);
+            taken.event.0
+        })
+    }
+
+    fn taken(ring: &Ring) -> Option<u64> {
+        take(ring).map(|e| e.user_data)
+    }
+
+    #[test]
+    fn sizes() {
+        assert!(Ring::new(0).is_err());
+        assert!(Ring::new(3).is_err());
+        assert!(Ring::new(2 * uapi::KEVENT_MAX_ENTRIES).is_err());
+        assert_eq!(Ring::size_for(2), kernel::page::PAGE_SIZE);
+        assert!(Ring::new(uapi::KEVENT_MAX_ENTRIES).is_ok());
+    }
+
+    #[test]
+    fn payload_comes_out_as_it_went_in() -> Result {
+        let ring = Ring::new(2)?;
+        assert_eq!(ring.publish(&event(7)), Some(0));
+        let e = take(&ring).ok_or(ENOENT)?;
+        assert_eq!((e.user_data, e.events, e.data, e.extra), (7, 1, -1, !7));
+        assert_eq!(e.info, uapi::KEVENT_SOURCE_USER);
+        assert!(take(&ring).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn full_ring_refuses_and_keeps_order_over_many_laps() -> Result {
+        let ring = Ring::new(4)?;
+        let mut next = 0;
+        for n in 0..1000u64 {
+            while ring.publish(&event(next)).is_some() {
+                next += 1;
+            }
+            assert_eq!(next, n + 4);
+            assert_eq!(ring.available(None), 4);
+            assert_eq!(taken(&ring), Some(n));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn claimed_slot_is_not_claimed_again() -> Result {
+        let ring = Ring::new(2)?;
+        // A producer claims index 0 and is preempted before it publishes.
+        ring.tail.0.store(1, Relaxed);
+        assert_eq!(ring.publish(&event(1)), Some(1));
+        assert_eq!(ring.publish(&event(2)), None);
+        assert!(!ring.has(None, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn merge_into_untaken_only() -> Result {
+        let ring = Ring::new(2)?;
+        let index = ring.publish(&event(1)).ok_or(ENOSPC)?;
+        assert_eq!(ring.merge(index, 4, 1, Some(9)), Merge::Done);
+        assert_eq!(ring.merge(index, 8, 1, None), Merge::Done);
+        let e = take(&ring).ok_or(ENOENT)?;
+        assert_eq!((e.events, e.info >> 16, e.data), (13, 2, 9));
+        assert_eq!(ring.merge(index, 4, 1, None), Merge::Gone);
+        Ok(())
+    }
+
+    #[test]
+    fn merge_never_hits_the_next_lap() -> Result {
+        let ring = Ring::new(2)?;
+        let index = ring.publish(&event(1)).ok_or(ENOSPC)?;
+        assert_eq!(taken(&ring), Some(1));
+        // The same slot, 1 to 40 laps later, with the same bits.
+        for _ in 0..40 {
+            ring.publish(&event(2)).ok_or(ENOSPC)?;
+            ring.publish(&event(3)).ok_or(ENOSPC)?;
+            assert_eq!(ring.merge(index, 4, 1, None), Merge::Gone);
+            assert_eq!(ring.cancel(index), Merge::Gone);
+            assert_eq!(taken(&ring), Some(2));
+            assert_eq!(taken(&ring), Some(3));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn merge_count_does_not_overflow() -> Result {
+        let ring = Ring::new(2)?;
+        let mut counted = event(1);
+        counted.0.info |= uapi::KEVENT_INFO_COUNTED;
+        counted.0.data = 1;
+        let index = ring.publish(&counted).ok_or(ENOSPC)?;
+        for _ in 0..MERGED_MAX {
+            assert_eq!(ring.merge(index, 1, 1, None), Merge::Done);
+        }
+        assert_eq!(ring.merge(index, 1, 1, None), Merge::Later);
+        assert_eq!(ring.merge(index, 1, u32::MAX, None), Merge::Later);
+        let e = take(&ring).ok_or(ENOENT)?;
+        assert_eq!(e.data, 1 + i64::from(MERGED_MAX));
+        Ok(())
+    }
+
+    #[test]
+    fn cancelled_is_skipped() -> Result {
+        let ring = Ring::new(4)?;
+        let first = ring.publish(&event(1)).ok_or(ENOSPC)?;
+        ring.publish(&event(2)).ok_or(ENOSPC)?;
+        assert_eq!(ring.cancel(first), Merge::Done);
+        assert_eq!(ring.cancel(first), Merge::Gone);
+        assert_eq!(taken(&ring), Some(2));
+        assert_eq!(taken(&ring), None);
+        Ok(())
+    }
+
+    #[test]
+    fn slot_with_a_change_under_way_is_given_up() -> Result {
+        let ring = Ring::new(2)?;
+        ring.slots.first().ok_or(EINVAL)?.busy.store(1, Relaxed);
+        assert_eq!(ring.publish(&event(1)), Some(1));
+        assert_eq!(ring.merge(0, 1, 1, None), Merge::Gone);
+        ring.slots.first().ok_or(EINVAL)?.busy.store(0, Relaxed);
+        assert_eq!(taken(&ring), Some(1));
+        assert_eq!(ring.publish(&event(2)), Some(2));
+        ring.slots.first().ok_or(EINVAL)?.busy.store(1, Relaxed);
+        assert_eq!(ring.merge(2, 1, 1, None), Merge::Later);
+        Ok(())
+    }
+
+    #[test]
+    fn restored_is_as_if_never_taken() -> Result {
+        let ring = Ring::new(2)?;
+        let index = ring.publish(&event(1)).ok_or(ENOSPC)?;
+        ring.publish(&event(2)).ok_or(ENOSPC)?;
+        let first = ring.take().ok_or(ENOENT)?;
+        assert_eq!(ring.merge(index, 4, 1, None), Merge::Gone);
+        assert!(ring.restore(&first));
+        assert_eq!(ring.merge(index, 4, 1, None), Merge::Done);
+        // Somebody takes the next one: there is no way back.
+        let first = ring.take().ok_or(ENOENT)?;
+        assert_eq!(first.event.0.events, 5);
+        assert_eq!(taken(&ring), Some(2));
+        assert!(!ring.restore(&first));
+        assert_eq!(ring.publish(&event(3)), None);
+        ring.release(&first);
+        assert_eq!(ring.publish(&event(3)), Some(2));
+        Ok(())
+    }
+
+    #[test]
+    fn cursor_ahead_of_the_exchange_is_not_overtaken() -> Result {
+        let ring = Ring::new(2)?;
+        ring.publish(&event(1)).ok_or(ENOSPC)?;
+        ring.publish(&event(2)).ok_or(ENOSPC)?;
+        // A consumer moves the cursor and is then preempted.
+        ring.cursor_word().store(1, Relaxed);
+        assert_eq!(taken(&ring), Some(2));
+        assert_eq!(taken(&ring), None);
+        assert!(!ring.has(None, 1));
+        assert_eq!(ring.available(None), 0);
+        assert_eq!(ring.publish(&event(3)), None);
+        // It goes on.
+        ring.word(0).xchg(TAKEN, Full);
+        ring.word(0).store(FREE, Release);
+        assert_eq!(ring.publish(&event(3)), Some(2));
+        assert_eq!(taken(&ring), Some(3));
+        Ok(())
+    }
+
+    #[test]
+    fn seen_index_is_compared_with_what_was_published() -> Result {
+        let ring = Ring::new(4)?;
+        assert!(!ring.has(Some(0), 1));
+        ring.publish(&event(1)).ok_or(ENOSPC)?;
+        ring.publish(&event(2)).ok_or(ENOSPC)?;
+        assert!(ring.has(Some(0), 2) && !ring.has(Some(0), 3));
+        assert!(ring.has(Some(1), 1) && !ring.has(Some(1), 2));
+        assert!(!ring.has(Some(2), 1));
+        // Somebody else consumes: what the caller has not seen is gone all the same.
+        assert_eq!(taken(&ring), Some(1));
+        assert!(ring.has(Some(0), 1) && !ring.has(Some(0), 2));
+        assert_eq!(ring.available(Some(0)), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn nonsense_in_the_mapping_is_survived() -> Result {
+        let ring = Ring::new(4)?;
+        let mut seed = 1u32;
+        for _ in 0..10000 {
+            seed = seed.wrapping_mul(1664525).wrapping_add(1013904223);
+            ring.word((seed >> 8).into()).store(seed, Relaxed);
+            ring.cursor_word().store(seed.rotate_left(7), Relaxed);
+            let index = ring.publish(&event(1)).unwrap_or(0);
+            ring.merge(index, seed, 1, Some(1));
+            ring.cancel(index.wrapping_sub(seed.into()));
+            take(&ring);
+            assert!(ring.available(Some(seed)) <= 4);
+            ring.has(Some(seed), seed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Points in time until which a task sleeps.
+//!
+//! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
+
+use crate::{
+    bindings,
+    prelude::*,
+    time::{
+        BootTime,
+        Instant,
+        Monotonic,
+        RealTime, //
+    },
+};
+
+/// A point in time on a clock chosen at run time.
+///
+/// # Invariants
+///
+/// `clock` is `CLOCK_MONOTONIC`, `CLOCK_REALTIME` or `CLOCK_BOOTTIME`.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    clock: bindings::clockid_t,
+    at: bindings::ktime_t,
+    slack: u64,
+}
+
+impl Deadline {
+    /// A point in time, in nanoseconds on `clock`, that may be missed by `slack` nanoseconds.
+    ///
+    /// Fails with `EINVAL` if the clock is not `CLOCK_MONOTONIC`, `CLOCK_REALTIME` or
+    /// `CLOCK_BOOTTIME`.
+    pub fn new(clock: u32, at: i64, slack: u64) -> Result<Self> {
+        match clock {
+            // INVARIANT: It is one of the three. CAST: They are small numbers.
+            bindings::CLOCK_MONOTONIC | bindings::CLOCK_REALTIME | bindings::CLOCK_BOOTTIME => {
+                Ok(Self {
+                    clock: clock as bindings::clockid_t,
+                    at,
+                    slack,
+                })
+            }
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// A point in time, in nanoseconds on `CLOCK_MONOTONIC`.
+    pub fn monotonic(at: i64) -> Self {
+        // INVARIANT: It is one of the three. CAST: It is a small number.
+        Self {
+            clock: bindings::CLOCK_MONOTONIC as bindings::clockid_t,
+            at,
+            slack: 0,
+        }
+    }
+
+    /// The point in time that is `ns` nanoseconds away on `CLOCK_MONOTONIC`.
+    pub fn after(ns: i64) -> Self {
+        Self::monotonic(Instant::<Monotonic>::now().as_nanos().saturating_add(ns))
+    }
+
+    /// How many nanoseconds are left, as the clock stands now; negative once it has passed.
+    pub fn remaining(&self) -> i64 {
+        // CAST: They are small numbers.
+        const REALTIME: bindings::clockid_t = bindings::CLOCK_REALTIME as bindings::clockid_t;
+        const BOOTTIME: bindings::clockid_t = bindings::CLOCK_BOOTTIME as bindings::clockid_t;
+        let now = match self.clock {
+            REALTIME => Instant::<RealTime>::now().as_nanos(),
+            BOOTTIME => Instant::<BootTime>::now().as_nanos(),
+            _ => Instant::<Monotonic>::now().as_nanos(),
+        };
+        self.at.saturating_sub(now)
+    }
+
+    /// Sleeps until somebody wakes the task or the deadline has passed; tells whether it has.
+    ///
+    /// The task state says what wakes the task: it must have been set before whatever the task
+    /// waits for was last looked at. If it is still `TASK_RUNNING` this returns at once.
+    pub fn sleep(&self) -> bool {
+        let mut at = self.at;
+        // SAFETY: FFI call on a local variable; the clock is one that hrtimers have, by the type
+        // invariants.
+        let ret = unsafe {
+            bindings::schedule_hrtimeout_range_clock(
+                &mut at,
+                self.slack,
+                bindings::hrtimer_mode_HRTIMER_MODE_ABS,
+                self.clock,
+            )
+        };
+        ret == 0
+    }
+}
