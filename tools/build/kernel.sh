@@ -61,7 +61,7 @@ check_tools() {
 	clang=$(clang --version 2>/dev/null | sed -n 's/.*clang version \([0-9.]*\).*/\1/p')
 	check_tool clang "$clang" "$("$need" llvm)" "./build.sh setup installs clang-19"
 	check_tool rustc "$(rustc --version | cut -d' ' -f2)" "$("$need" rustc)" "run 'rustup update stable'"
-	check_tool bindgen "$(bindgen --version 2>/dev/null | cut -d' ' -f2)" "$("$need" bindgen)" "./build.sh setup installs $BINDGEN"
+	check_tool bindgen "$(bindgen --version 2>/dev/null | cut -d' ' -f2)" "$("$need" bindgen)" "./build.sh setup installs bindgen $BINDGEN"
 	command -v ld.lld >/dev/null || die "ld.lld is missing: ./build.sh setup installs lld-19"
 	logged rustavailable make -C "$TREE" O="$CACHE/stamp" rustavailable ||
 		die "the kernel cannot use this Rust: $(grep -m1 '^\*\*\* [^*]' "$LOG/rustavailable.log" | cut -c5-) (log: $LOG/rustavailable.log)"
