@@ -51,5 +51,13 @@ boot_kernel() {
 	options=(--run "$image" --disable-kvm --disable-microvm --force-9p --cpus 2 --memory 1G
 		--append panic=-1 --append root=/dev/root --cwd "$CALLER")
 	[ $# = 0 ] || options+=(--exec "$(printf '%q ' "$@")")
-	PATH=$CACHE/venv/bin:$PATH vng "${options[@]}" 9>&-
+	PATH=$CACHE/venv/bin:$PATH
+	if [ -t 1 ] && [ -t 2 ]; then
+		vng "${options[@]}" 9>&-
+	else # QEMU opens what it writes to by name, and so would empty a file: give it pipes
+		(
+			set -o pipefail
+			{ vng "${options[@]}" 2>&1 >&3 3>&- 9>&- | cat >&2; } 3>&1 | cat
+		)
+	fi
 }
