@@ -26,8 +26,8 @@
 //! it has published the word. A slot that is not free means that the ring is full.
 //!
 //! A claimed slot is still FREE to look at. So that it is not claimed again by a producer that has
-//! gone once around the ring in the meantime, [`Slot::next`] tells which index may be claimed there;
-//! it moves on to the next lap after the word is out. Until then the slot counts as not free.
+//! gone once around the ring in the meantime, [`Slot::next`] tells which index may be claimed
+//! there; it moves on to the next lap after the word is out. Until then the slot counts as not free.
 //!
 //! # Merging and cancelling without hitting a stranger
 //!
@@ -59,9 +59,9 @@
 //!
 //! # What the program can do to it
 //!
-//! Everything in the mapping is read once, as a number, and is used for nothing but a decision which
-//! harms only the program that made it go wrong: a slot is or is not free, an event is or is not
-//! there, bits are ORed. Indices are masked. Loops are bounded.
+//! Everything in the mapping is read once, as a number, and is used for nothing but a decision
+//! which harms only the program that made it go wrong: a slot is or is not free, an event is or is
+//! not there, bits are ORed. Indices are masked. Loops are bounded.
 
 use kernel::{
     mm::shared_pages::SharedPages,

@@ -15,9 +15,9 @@ use crate::{
 /// Zeroed kernel memory that programs may map.
 ///
 /// The pages live until `self` is dropped and the last mapping of them is gone. What is in them may
-/// change at any time, by whatever a program writes there. They must therefore be accessed by atomic
-/// or volatile operations on [`SharedPages::as_ptr`] only, and nothing that is read from them may be
-/// trusted.
+/// change at any time, by whatever a program writes there. They must therefore be accessed by
+/// atomic or volatile operations on [`SharedPages::as_ptr`] only, and nothing that is read from
+/// them may be trusted.
 ///
 /// # Examples
 ///
