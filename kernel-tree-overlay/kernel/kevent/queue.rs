@@ -325,12 +325,12 @@ impl Queue {
             *spare = Some(spare_node);
             return Ok(true);
         }
-        if ring.restore(&taken) {
-            *spare = Some(spare_node);
-        } else {
+        if let Some(taken) = ring.restore(&taken) {
             let event = spare_node.pin_init_with(Deferred::init(taken.event))?;
             self.put_back(event.into());
             ring.release(&taken);
+        } else {
+            *spare = Some(spare_node);
         }
         self.wake();
         result.map(|()| true)

@@ -440,21 +440,8 @@ impl Ring {
             if cursor.cmpxchg(index, index.wrapping_add(1), Full).is_err() {
                 continue;
             }
-            let word = self.word(index.into()).xchg(TAKEN, Full);
-            let entry = self.entry(index.into());
-            // SAFETY: The slot is within the pages, and fields are accessed volatile.
-            let event = unsafe {
-                Event::taken(
-                    word & EVENTS_MASK,
-                    (word >> MERGED_SHIFT) & MERGED_MAX,
-                    (&raw const (*entry).user_data).read_volatile(),
-                    (&raw const (*entry).info).read_volatile(),
-                    (&raw const (*entry).data).read_volatile(),
-                    (&raw const (*entry).extra).read_volatile(),
-                )
-            };
-            let taken = Taken { event, index, word };
-            if word & STATE_MASK == READY {
+            let taken = self.exchange(index);
+            if taken.word & STATE_MASK == READY {
                 return Some(taken);
             }
             self.release(&taken);
@@ -462,20 +449,47 @@ impl Ring {
         None
     }
 
+    /// Takes what is in the slot of `index`, which the caller owns by having moved the cursor.
+    fn exchange(&self, index: u32) -> Taken {
+        let word = self.word(index.into()).xchg(TAKEN, Full);
+        let entry = self.entry(index.into());
+        // SAFETY: The slot is within the pages, and fields are accessed volatile.
+        let event = unsafe {
+            Event::taken(
+                word & EVENTS_MASK,
+                (word >> MERGED_SHIFT) & MERGED_MAX,
+                (&raw const (*entry).user_data).read_volatile(),
+                (&raw const (*entry).info).read_volatile(),
+                (&raw const (*entry).data).read_volatile(),
+                (&raw const (*entry).extra).read_volatile(),
+            )
+        };
+        Taken { event, index, word }
+    }
+
     /// Frees the slot of an event that was taken.
     pub(crate) fn release(&self, taken: &Taken) {
         self.word(taken.index.into()).store(FREE, Release);
     }
 
-    /// Puts an event that was taken back where it was. Fails if somebody has taken the next one in
-    /// the meantime: there is no way back then, and the slot is still taken.
-    pub(crate) fn restore(&self, taken: &Taken) -> bool {
+    /// Puts an event that was taken back where it was.
+    ///
+    /// If somebody has taken the next one in the meantime there is no way back. What is returned
+    /// then is still taken, with what was merged into it while this was tried.
+    pub(crate) fn restore(&self, taken: &Taken) -> Option<Taken> {
+        // ORDERING: The word first. Who finds the cursor moved back may take the entry at once;
+        // before that nobody does, because the next index in this slot has another lap.
+        self.word(taken.index.into()).xchg(taken.word, Full);
         let next = taken.index.wrapping_add(1);
-        let back = self.cursor_word().cmpxchg(next, taken.index, Full);
-        if back.is_ok() {
-            self.word(taken.index.into()).xchg(taken.word, Full);
+        if self.cursor_word().cmpxchg(next, taken.index, Full).is_ok() {
+            return None;
         }
-        back.is_ok()
+        let again = self.exchange(taken.index);
+        if again.word & STATE_MASK == READY {
+            return Some(again);
+        }
+        self.release(&again);
+        None
     }
 }
 
@@ -630,13 +644,14 @@ mod tests {
         ring.publish(&event(2)).ok_or(ENOSPC)?;
         let first = ring.take().ok_or(ENOENT)?;
         assert_eq!(ring.merge(index, 4, 1, None), Merge::Gone);
-        assert!(ring.restore(&first));
+        assert!(ring.restore(&first).is_none());
         assert_eq!(ring.merge(index, 4, 1, None), Merge::Done);
         // Somebody takes the next one: there is no way back.
         let first = ring.take().ok_or(ENOENT)?;
         assert_eq!(first.event.0.events, 5);
         assert_eq!(taken(&ring), Some(2));
-        assert!(!ring.restore(&first));
+        let first = ring.restore(&first).ok_or(ENOENT)?;
+        assert_eq!(first.event.0.events, 5);
         assert_eq!(ring.publish(&event(3)), None);
         ring.release(&first);
         assert_eq!(ring.publish(&event(3)), Some(2));
