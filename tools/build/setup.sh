@@ -24,7 +24,7 @@ help_setup() {
 	$CACHE, touching nothing else of the system:
 	  the Rust library source    by rustup, or Debian's rust-src package
 	  bindgen-cli $BINDGEN         from crates.io
-	  virtme-ng $VIRTME             from PyPI
+	  virtme-ng $VIRTME             from PyPI, and ply and GitPython for checkpatch
 	  Linux 7.3                  Debian's $BASE package, unpacked
 	About 5 minutes the first time; what is there already is left alone.
 
@@ -125,15 +125,17 @@ get_bindgen() {
 }
 
 missing_virtme() {
-	[ "$("$CACHE/venv/bin/vng" --version 2>/dev/null)" = "virtme-ng $VIRTME" ] ||
-		echo "virtme-ng $VIRTME from PyPI, 10 s"
+	local modules
+	modules=$(echo "$CACHE"/venv/lib/python3*/site-packages)
+	[ "$("$CACHE/venv/bin/vng" --version 2>/dev/null)" = "virtme-ng $VIRTME" ] && [ -d "$modules/ply" ] && [ -d "$modules/git" ] ||
+		echo "virtme-ng $VIRTME, and for checkpatch ply and GitPython, from PyPI, 15 s"
 }
 get_virtme() {
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
 		die "python3 on PATH is older than 3.10: put a newer one first in PATH"
-	rm -rf "$CACHE/venv"
+	"$CACHE/venv/bin/python3" -m pip --version >/dev/null 2>&1 || rm -rf "$CACHE/venv"
 	logged virtme python3 -m venv "$CACHE/venv" || die "python3 cannot make a virtual environment: see $LOG/virtme.log"
-	logged virtme "$CACHE/venv/bin/pip" install "virtme-ng==$VIRTME" || no_download "virtme-ng" virtme
+	logged virtme "$CACHE/venv/bin/python3" -m pip install "virtme-ng==$VIRTME" ply GitPython || no_download "virtme-ng" virtme
 }
 
 # --- the base ----------------------------------------------------------------------------------
