@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Derives what the tests need from the kernel's files: the interface's constants and structures
+//! from the C header, and copies of `ring.rs` with one thing wrong each.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const HEADER: &str = "include/uapi/linux/kevent.h";
+const RING: &str = "kernel/kevent/ring.rs";
+
+const TESTS: &str = "#[cfg(CONFIG_KEVENT_KUNIT_TEST)]";
+
+/// Copies of `ring.rs`: the name, and what is replaced by what. Each string must be there exactly
+/// once.
+const COPIES: &[(&str, &[(&str, &str)])] = &[
+    // Not a mutation: without a lap in the word it repeats after one lap and not after 16, so that
+    // the model checker gets there. A change must not hit a stranger all the same. (Consumers need
+    // the lap if there are several, so there is one.)
+    ("no_lap_bits", &[NO_LAP_BITS]),
+    // Not a mutation either: loom does not know that a store waits for the condition it hangs on.
+    (
+        "acquire_busy",
+        &[ACQUIRE_BUSY],
+    ),
+    (
+        "no_next",
+        &[("slot.next.load(Acquire) != index as u32 || ", "")],
+    ),
+    (
+        "relaxed_next",
+        &[("slot.next.xchg(next, Full)", "slot.next.xchg(next, Release)")],
+    ),
+    (
+        "no_busy_look",
+        &[NO_LAP_BITS, ("if slot.busy.load(Relaxed) == 0 {", "if true {")],
+    ),
+    (
+        "no_tail_look",
+        &[
+            NO_LAP_BITS,
+            ("if passed || old & mask != ours", "if (passed && false) || old & mask != ours"),
+        ],
+    ),
+    (
+        "relaxed_busy",
+        &[
+            NO_LAP_BITS,
+            ("slot.busy.cmpxchg(0, 1, Full)", "slot.busy.cmpxchg(0, 1, Relaxed)"),
+        ],
+    ),
+    (
+        "relaxed_tail",
+        &[
+            NO_LAP_BITS,
+            ("cmpxchg(index, next, Full)", "cmpxchg(index, next, Relaxed)"),
+        ],
+    ),
+    (
+        "relaxed_word",
+        &[(
+            "self.word(index).store(word, Release)",
+            "self.word(index).store(word, Relaxed)",
+        )],
+    ),
+    (
+        "relaxed_take",
+        &[
+            ("let word = self.word(index.into()).load(Acquire)", "let word = self.word(index.into()).load(Relaxed)"),
+            ("cursor.cmpxchg(index, index.wrapping_add(1), Full)", "cursor.cmpxchg(index, index.wrapping_add(1), Relaxed)"),
+            ("xchg(TAKEN, Full)", "xchg(TAKEN, Relaxed)"),
+        ],
+    ),
+    (
+        "relaxed_free",
+        &[("store(FREE, Release)", "store(FREE, Relaxed)")],
+    ),
+    // The acquire of the word alone changes nothing: the barrier after the claim does the same.
+    (
+        "relaxed_claim",
+        &[
+            ("self.word(index).load(Acquire) != FREE", "self.word(index).load(Relaxed) != FREE"),
+            ("cmpxchg(index, next, Full)", "cmpxchg(index, next, Relaxed)"),
+        ],
+    ),
+    (
+        "no_lap",
+        &[(
+            "!taken && word & (LAP_MASK << LAP_SHIFT) == self.lap(index.into())",
+            "!taken",
+        )],
+    ),
+    (
+        "blind_change",
+        &[(
+            "match word.cmpxchg(old, new, Full) {",
+            "match Ok::<u32, u32>(word.xchg(new, Full)) {",
+        )],
+    ),
+    (
+        "blind_cursor",
+        &[(
+            "if cursor.cmpxchg(index, index.wrapping_add(1), Full).is_err() {",
+            "cursor.store(index.wrapping_add(1), Release); if false {",
+        )],
+    ),
+    (
+        "blind_take",
+        &[(
+            "let word = self.word(index.into()).xchg(TAKEN, Full);",
+            "let word = self.word(index.into()).load(Acquire);\n            self.word(index.into()).xchg(TAKEN, Full);",
+        )],
+    ),
+    // How it once was: the event could be lost, and the slot stuck.
+    (
+        "cursor_first",
+        &[
+            (
+                "        self.word(taken.index.into()).xchg(taken.word, Full);\n        let next",
+                "        let next",
+            ),
+            (
+                ".cmpxchg(next, taken.index, Full).is_ok() {\n",
+                ".cmpxchg(next, taken.index, Full).is_ok() {\n            self.word(taken.index.into()).xchg(taken.word, Full);\n",
+            ),
+            (
+                "        let again = self.exchange(taken.index);\n        if again.word & STATE_MASK == READY {\n            return Some(again);\n        }\n        self.release(&again);\n        None\n",
+                "        Some(Taken { ..*taken })\n",
+            ),
+        ],
+    ),
+    (
+        "blind_restore",
+        &[(
+            "return Some(again);",
+            "return Some(Taken { ..*taken });",
+        )],
+    ),
+    (
+        "no_busy",
+        &[
+            NO_LAP_BITS,
+            ACQUIRE_BUSY,
+            ("slot.busy.cmpxchg(0, 1, Full).is_err()", "false"),
+        ],
+    ),
+];
+
+const ACQUIRE_BUSY: (&str, &str) = (
+    "if slot.busy.load(Relaxed) == 0 {",
+    "if slot.busy.load(Acquire) == 0 {",
+);
+const NO_LAP_BITS: (&str, &str) = ("uapi::KEVENT_WORD_LAP_MASK", "0");
+
+fn main() {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
+    let overlay = manifest.join("../../kernel-tree-overlay");
+
+    println!("cargo::rerun-if-changed=build.rs");
+    let header = read(&overlay.join(HEADER));
+    fs::write(out.join("uapi.rs"), uapi(&header)).expect("OUT_DIR can be written");
+
+    let ring = read(&overlay.join(RING));
+    // Without its own tests, which do the same things again.
+    let ring = ring.split(TESTS).next().unwrap_or_default();
+    let mut modules = String::new();
+    for (name, changes) in COPIES {
+        let mut text = ring.to_owned();
+        for (from, to) in *changes {
+            let found = text.matches(from).count();
+            assert!(
+                found == 1,
+                "copy {name}: `{from}` is {found} times in {RING}; bring tools/model/build.rs up to date"
+            );
+            text = text.replace(from, to);
+        }
+        let path = out.join(format!("{name}.rs"));
+        fs::write(&path, text).expect("OUT_DIR can be written");
+        let lap_mask = if changes.contains(&NO_LAP_BITS) {
+            NO_LAP_BITS.1
+        } else {
+            "crate::uapi::KEVENT_WORD_LAP_MASK"
+        };
+        writeln!(
+            modules,
+            "#[rustfmt::skip]\n#[allow(dead_code, clippy::all, clippy::undocumented_unsafe_blocks)]\n\
+             #[path = {path:?}]\npub(crate) mod {name};\n\
+             crate::protocol::implement!(crate::copies::{name}, {lap_mask});"
+        )
+        .expect("a string takes it");
+    }
+    fs::write(out.join("copies.rs"), modules).expect("OUT_DIR can be written");
+}
+
+fn read(path: &Path) -> String {
+    println!("cargo::rerun-if-changed={}", path.display());
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Translates the part of C that the header is written in: object-like macros that are numbers, and
+/// structures of integers and arrays of them.
+fn uapi(header: &str) -> String {
+    let code = without_comments(header);
+    let mut out = String::new();
+    let mut lines = code.lines();
+    while let Some(line) = lines.next() {
+        let line = line.trim();
+        if let Some(rest) = line.strip_prefix("#define ") {
+            let (name, value) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
+            if let Some(value) = number(value.trim()) {
+                writeln!(out, "pub const {name}: u32 = {value:#x};").expect("a string takes it");
+            }
+        } else if let Some(name) = line
+            .strip_prefix("struct ")
+            .and_then(|l| l.strip_suffix(" {"))
+        {
+            writeln!(
+                out,
+                "#[repr(C)]\n#[derive(Clone, Copy, Debug, Default)]\npub struct {name} {{"
+            )
+            .expect("a string takes it");
+            for line in lines.by_ref() {
+                let line = line.trim();
+                if line == "};" {
+                    break;
+                }
+                if !line.is_empty() {
+                    let field = field(line).unwrap_or_else(|| panic!("struct {name}: `{line}`"));
+                    writeln!(out, "    pub {field},").expect("a string takes it");
+                }
+            }
+            out.push_str("}\n");
+        }
+    }
+    out
+}
+
+fn without_comments(code: &str) -> String {
+    let mut out = String::new();
+    let mut rest = code;
+    while let Some((before, after)) = rest.split_once("/*") {
+        out.push_str(before);
+        rest = after.split_once("*/").expect("the comment ends").1;
+    }
+    out + rest
+}
+
+/// A literal, or `(1U << n)`.
+fn number(text: &str) -> Option<u32> {
+    if let Some((one, shift)) = text
+        .strip_prefix('(')
+        .and_then(|t| t.strip_suffix(')'))
+        .and_then(|t| t.split_once(" << "))
+    {
+        return number(one)?.checked_shl(number(shift)?);
+    }
+    let digits = text.trim_end_matches('U');
+    match digits.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None => digits.parse().ok(),
+    }
+}
+
+fn field(line: &str) -> Option<String> {
+    let (ty, name) = line.strip_suffix(';')?.split_once(' ')?;
+    let ty = match ty {
+        "__u32" => "u32",
+        "__s32" => "i32",
+        "__u64" => "u64",
+        "__s64" => "i64",
+        _ => return None,
+    };
+    Some(
+        match name.strip_suffix(']').and_then(|n| n.split_once('[')) {
+            Some((name, len)) => format!("{name}: [{ty}; {len}]"),
+            None => format!("{name}: {ty}"),
+        },
+    )
+}

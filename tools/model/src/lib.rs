@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The kernel's own `kernel/kevent/ring.rs` and `event.rs`, compiled in user space against a small
+//! stand-in for the `kernel` crate, so that they can be run under a model checker and against
+//! random input. Nothing here is for use: it is all tests.
+//!
+//! ```sh
+//! cargo test --release -p kevent-model
+//! ```
+//!
+//! * `interleavings`: the hand-overs of the protocol, under [loom], which runs a few threads in
+//!   every order, and lets each load return everything that the memory model of C11 allows.
+//! * `mutations`: copies of `ring.rs` with one thing wrong each. The interleavings must show it.
+//! * `random`: long random sequences of operations against a model of what should happen.
+//!
+//! # How the model checker gets to see it
+//!
+//! The words that kernel and program share are in the mapping, at addresses; loom wants objects. So
+//! an `Atomic` here is what it is in the kernel, a place in memory, and the module `memory` has a
+//! table from addresses to loom's objects, filled before the threads start.
+//!
+//! The other fields of an entry are accessed by volatile reads and writes, which nothing can
+//! intercept. But loom switches threads at atomic operations only: what a thread wrote is found at
+//! its next atomic operation by comparing the memory with a copy, and what it reads is read right
+//! after the exchange that took the entry. `memory` tells loom then. All fields but one are
+//! watched for data races: no two threads may access them without an order between them that the
+//! atomic operations make. A merge writes the field `data` while it may be read; it is a relaxed
+//! atomic.
+//!
+//! # What is not shown
+//!
+//! loom bounds the number of preemptions. It knows no dependencies, and no load that sees a store
+//! which is executed later. C11 is not the kernel's memory model; a full barrier is weaker here (an
+//! operation with acquire and release order, with a fence behind it if it succeeded). For the
+//! kernel's model there are litmus tests in `Documentation/litmus-tests/kevent`.
+//!
+//! [loom]: https://docs.rs/loom
+
+#![cfg(test)]
+
+// The stand-in is this crate: `use kernel::...` finds it.
+extern crate self as kernel;
+
+mod atomic;
+mod consumer;
+mod interleavings;
+mod memory;
+mod mutations;
+mod protocol;
+mod random;
+mod scenarios;
+mod shim;
+
+// What ring.rs and event.rs import.
+pub(crate) use shim::{mm, page, prelude, sync, transmute, uapi};
+
+#[rustfmt::skip]
+#[allow(dead_code)]
+#[path = "../../../kernel-tree-overlay/kernel/kevent/event.rs"]
+mod event;
+
+#[rustfmt::skip]
+#[allow(dead_code)]
+#[path = "../../../kernel-tree-overlay/kernel/kevent/ring.rs"]
+mod ring;
+protocol::implement!(crate::ring, crate::uapi::KEVENT_WORD_LAP_MASK);
+
+/// Copies of `ring.rs` that the build script changed.
+mod copies {
+    include!(concat!(env!("OUT_DIR"), "/copies.rs"));
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What `ring.rs`, and each changed copy of it, can do.
+
+use crate::event::Event;
+
+/// What became of a merge or a cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Done,
+    Gone,
+    Later,
+}
+
+pub(crate) trait Protocol: Sized + 'static {
+    type Taken;
+
+    fn new(entries: u32) -> Self;
+    fn publish(&self, event: &Event) -> Option<u64>;
+    fn merge(&self, index: u64, events: u32, count: u32, data: Option<i64>) -> Change;
+    fn cancel(&self, index: u64) -> Change;
+    fn take(&self) -> Option<Self::Taken>;
+    fn event(taken: &Self::Taken) -> Event;
+    fn release(&self, taken: &Self::Taken);
+    fn restore(&self, taken: &Self::Taken) -> Option<Self::Taken>;
+    fn has(&self, seen: Option<u32>, nr: u32) -> bool;
+    fn available(&self, seen: Option<u32>) -> u32;
+    fn posted(&self) -> u64;
+    fn base(&self) -> *mut u8;
+    fn entries_offset() -> u32;
+    /// The bits of the lap that the word has.
+    fn lap_mask() -> u32;
+}
+
+macro_rules! implement {
+    ($ring:path, $lap_mask:expr) => {
+        const _: () = {
+            use crate::event::Event;
+            use crate::protocol::{Change, Protocol};
+            use $ring as ring;
+
+            impl From<ring::Merge> for Change {
+                fn from(merge: ring::Merge) -> Change {
+                    match merge {
+                        ring::Merge::Done => Change::Done,
+                        ring::Merge::Gone => Change::Gone,
+                        ring::Merge::Later => Change::Later,
+                    }
+                }
+            }
+
+            impl Protocol for ring::Ring {
+                type Taken = ring::Taken;
+
+                fn new(entries: u32) -> Self {
+                    ring::Ring::new(entries).expect("a power of two")
+                }
+                fn publish(&self, event: &Event) -> Option<u64> {
+                    self.publish(event)
+                }
+                fn merge(&self, index: u64, events: u32, n: u32, data: Option<i64>) -> Change {
+                    self.merge(index, events, n, data).into()
+                }
+                fn cancel(&self, index: u64) -> Change {
+                    self.cancel(index).into()
+                }
+                fn take(&self) -> Option<ring::Taken> {
+                    self.take()
+                }
+                fn event(taken: &ring::Taken) -> Event {
+                    taken.event
+                }
+                fn release(&self, taken: &ring::Taken) {
+                    self.release(taken)
+                }
+                fn restore(&self, taken: &ring::Taken) -> Option<ring::Taken> {
+                    self.restore(taken)
+                }
+                fn has(&self, seen: Option<u32>, nr: u32) -> bool {
+                    self.has(seen, nr)
+                }
+                fn available(&self, seen: Option<u32>) -> u32 {
+                    self.available(seen)
+                }
+                fn posted(&self) -> u64 {
+                    self.posted()
+                }
+                fn base(&self) -> *mut u8 {
+                    self.pages().as_ptr()
+                }
+                fn entries_offset() -> u32 {
+                    ring::Ring::entries_offset()
+                }
+                fn lap_mask() -> u32 {
+                    $lap_mask
+                }
+            }
+        };
+    };
+}
+pub(crate) use implement;

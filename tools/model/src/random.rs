@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Long random sequences of operations on the kernel's `ring.rs`, by one thread, against a model of
+//! what should happen: a queue with names for its places.
+
+use crate::consumer::Mapping;
+use crate::event::Event;
+use crate::protocol::{Change, Protocol};
+use crate::ring::{Ring, Taken};
+use crate::uapi;
+use proptest::prelude::*;
+use std::collections::VecDeque;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Publish {
+        events: u32,
+        counted: bool,
+    },
+    /// Into the entry that was published that long ago.
+    Merge {
+        back: u64,
+        events: u32,
+        count: u32,
+        data: Option<i64>,
+    },
+    Cancel {
+        back: u64,
+    },
+    /// By the program.
+    Take,
+    /// By the kernel. What was taken is held until one of the next two.
+    Hold,
+    Release,
+    Restore,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (0..0x10000u32, any::<bool>())
+            .prop_map(|(events, counted)| Op::Publish { events, counted }),
+        4 => (1..6u64, 0..0x10000u32, prop_oneof![4 => 0..3u32, 1 => 500..2000u32],
+              proptest::option::of(-9..9i64))
+            .prop_map(|(back, events, count, data)| Op::Merge { back, events, count, data }),
+        1 => (1..6u64).prop_map(|back| Op::Cancel { back }),
+        3 => Just(Op::Take),
+        2 => Just(Op::Hold),
+        2 => Just(Op::Release),
+        2 => Just(Op::Restore),
+    ]
+}
+
+/// An entry as it should be.
+#[derive(Clone, Debug)]
+struct Entry {
+    index: u64,
+    user_data: u64,
+    events: u32,
+    counted: bool,
+    merged: u32,
+    data: i64,
+    cancelled: bool,
+}
+
+impl Entry {
+    fn is(&self, event: &Event) -> Result<(), TestCaseError> {
+        let e = &event.0;
+        let count = if self.counted { self.merged } else { 0 };
+        prop_assert_eq!(e.user_data, self.user_data);
+        prop_assert_eq!(e.events, self.events);
+        prop_assert_eq!(uapi::KEVENT_SOURCE_USER, e.info & 0xff);
+        prop_assert_eq!(e.info >> 16, self.merged);
+        prop_assert_eq!(e.data, self.data + i64::from(count));
+        prop_assert_eq!(e.extra, !self.user_data);
+        Ok(())
+    }
+}
+
+/// The ring, what should be in it, and what a consumer inside the kernel holds.
+struct Tested {
+    ring: Ring,
+    entries: u32,
+    expected: VecDeque<Entry>,
+    held: Vec<(Taken, Entry)>,
+    posted: u64,
+    /// The index of the next entry to take.
+    cursor: u64,
+}
+
+impl Tested {
+    /// Drops what is cancelled at the front, and gives what comes next.
+    fn next(&mut self) -> Option<Entry> {
+        while let Some(entry) = self.expected.pop_front() {
+            self.cursor = entry.index + 1;
+            if !entry.cancelled {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    fn entry(&mut self, index: u64) -> Option<&mut Entry> {
+        self.expected
+            .iter_mut()
+            .find(|e| e.index == index && !e.cancelled)
+    }
+
+    /// Whether the slot of the next index is free.
+    fn has_room(&self) -> bool {
+        let Some(previous) = self.posted.checked_sub(self.entries.into()) else {
+            return true;
+        };
+        self.expected.iter().all(|e| e.index != previous)
+            && self.held.iter().all(|(_, e)| e.index != previous)
+    }
+
+    fn run(&mut self, op: Op) -> Result<(), TestCaseError> {
+        match op {
+            Op::Publish { events, counted } => {
+                let user_data = self.posted * 3;
+                let entry = Entry {
+                    index: self.posted,
+                    user_data,
+                    events,
+                    counted,
+                    merged: 0,
+                    data: -5,
+                    cancelled: false,
+                };
+                let event = Event(uapi::kevent_event {
+                    user_data,
+                    // What is not an event bit must not get into the word.
+                    events: events | 0xabcd_0000,
+                    info: uapi::KEVENT_SOURCE_USER
+                        | if counted {
+                            uapi::KEVENT_INFO_COUNTED
+                        } else {
+                            0
+                        },
+                    data: -5,
+                    extra: !user_data,
+                });
+                let room = self.has_room();
+                prop_assert_eq!(self.ring.publish(&event), room.then_some(self.posted));
+                if room {
+                    self.posted += 1;
+                    self.expected.push_back(entry);
+                }
+            }
+            Op::Merge {
+                back,
+                events,
+                count,
+                data,
+            } => {
+                let index = self.posted.wrapping_sub(back);
+                let expected = match self.entry(index) {
+                    None => Change::Gone,
+                    Some(e) if e.merged + count > uapi::KEVENT_WORD_MERGED_MAX => Change::Later,
+                    Some(e) => {
+                        e.merged += count;
+                        e.events |= events;
+                        e.data = data.unwrap_or(e.data);
+                        Change::Done
+                    }
+                };
+                let change = Protocol::merge(&self.ring, index, events, count, data);
+                prop_assert_eq!(change, expected);
+            }
+            Op::Cancel { back } => {
+                let index = self.posted.wrapping_sub(back);
+                let expected = match self.entry(index) {
+                    None => Change::Gone,
+                    Some(e) => {
+                        e.cancelled = true;
+                        Change::Done
+                    }
+                };
+                prop_assert_eq!(Protocol::cancel(&self.ring, index), expected);
+            }
+            Op::Take => {
+                let mapping = Mapping {
+                    base: self.ring.pages().as_ptr(),
+                    entries_offset: Ring::entries_offset(),
+                    entries: self.entries,
+                };
+                let taken = mapping.take(uapi::KEVENT_WORD_LAP_MASK);
+                self.took(taken.as_ref())?;
+            }
+            Op::Hold => {
+                let taken = self.ring.take();
+                let entry = self.took(taken.as_ref().map(|t| &t.event))?;
+                self.held.extend(taken.zip(entry));
+            }
+            Op::Release => {
+                if let Some((taken, _)) = self.held.pop() {
+                    self.ring.release(&taken);
+                }
+            }
+            Op::Restore => {
+                if let Some((taken, entry)) = self.held.pop() {
+                    let again = self.ring.restore(&taken);
+                    if self.cursor == entry.index + 1 {
+                        prop_assert!(again.is_none());
+                        self.cursor = entry.index;
+                        self.expected.push_front(entry);
+                    } else {
+                        let again = again.ok_or(TestCaseError::fail("it is lost"))?;
+                        entry.is(&again.event)?;
+                        self.held.push((again, entry));
+                    }
+                }
+            }
+        }
+        self.look()
+    }
+
+    fn took(&mut self, event: Option<&Event>) -> Result<Option<Entry>, TestCaseError> {
+        let expected = self.next();
+        match (event, &expected) {
+            (Some(event), Some(entry)) => entry.is(event)?,
+            (event, entry) => prop_assert!(
+                event.is_none() && entry.is_none(),
+                "{:?} instead of {entry:?}",
+                event.map(|e| e.0)
+            ),
+        }
+        Ok(expected)
+    }
+
+    /// The questions that change nothing.
+    fn look(&self) -> Result<(), TestCaseError> {
+        let there = (self.posted - self.cursor) as u32;
+        prop_assert_eq!(self.ring.posted(), self.posted);
+        prop_assert_eq!(self.ring.available(None), there);
+        prop_assert_eq!(self.ring.available(Some(self.cursor as u32)), there);
+        for nr in 1..=self.entries {
+            prop_assert_eq!(self.ring.has(None, nr), nr <= there);
+            // Who is behind sees what is there, and who is ahead what comes after.
+            let behind = (self.cursor as u32).wrapping_sub(1);
+            prop_assert_eq!(self.ring.has(Some(behind), nr), nr <= there);
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(debug_assertions) { 500 } else { 5000 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn any_sequence_does_what_the_model_does(
+        order in 1..4u32,
+        ops in proptest::collection::vec(op(), 1..400),
+    ) {
+        let entries = 1 << order;
+        let mut tested = Tested {
+            ring: <Ring as Protocol>::new(entries),
+            entries,
+            expected: VecDeque::new(),
+            held: Vec::new(),
+            posted: 0,
+            cursor: 0,
+        };
+        for op in ops {
+            tested.run(op)?;
+        }
+    }
+
+    /// Whatever a program writes into the mapping, the kernel's side stays within it and ends.
+    #[test]
+    fn nonsense_in_the_mapping_is_survived(
+        ops in proptest::collection::vec((op(), any::<u32>(), 0..1024usize), 1..400),
+    ) {
+        let ring = <Ring as Protocol>::new(4);
+        let mut last = 0;
+        let words = ring.pages().as_ptr().cast::<u32>();
+        for (op, word, at) in ops {
+            // The cursor and the slots half of the time.
+            let at = if word & 1 == 0 { at } else { [32, 66, 74, 82, 90][at % 5] };
+            // SAFETY: The page has 1024 words, and there is one thread.
+            unsafe { words.wrapping_add(at).write_volatile(word) };
+            match op {
+                Op::Publish { .. } => last = ring.publish(&Event::default()).unwrap_or(last),
+                Op::Merge { back, events, count, data } => {
+                    let _ = Protocol::merge(&ring, last.wrapping_sub(back), events, count, data);
+                }
+                Op::Cancel { back } => {
+                    let _ = Protocol::cancel(&ring, last.wrapping_sub(back));
+                }
+                Op::Take | Op::Hold | Op::Release | Op::Restore => {
+                    if let Some(taken) = ring.take() {
+                        let taken = match op {
+                            Op::Restore => ring.restore(&taken),
+                            _ => Some(taken),
+                        };
+                        if let Some(taken) = taken {
+                            ring.release(&taken);
+                        }
+                    }
+                }
+            }
+            prop_assert!(ring.available(Some(word)) <= 4);
+            ring.has(Some(word), word);
+        }
+    }
+}
