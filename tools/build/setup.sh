@@ -23,8 +23,8 @@ help_setup() {
 	Installs Debian packages (as root; otherwise says which are missing), and puts into
 	$CACHE, touching nothing else of the system:
 	  the Rust library source    by rustup, or Debian's rust-src package
-	  bindgen-cli $BINDGEN         from crates.io
-	  virtme-ng $VIRTME             from PyPI, and ply and GitPython for checkpatch
+	  bindgen-cli $BINDGEN         by cargo install
+	  virtme-ng $VIRTME             by pip, and ply and GitPython for checkpatch
 	  Linux 7.3                  Debian's $BASE package, unpacked
 	About 5 minutes the first time; what is there already is left alone.
 
@@ -115,7 +115,7 @@ get_rust_source() {
 
 missing_bindgen() {
 	[ "$("$CACHE/bindgen/bin/bindgen" --version 2>/dev/null)" = "bindgen $BINDGEN" ] ||
-		echo "bindgen-cli $BINDGEN from crates.io, 2 minutes"
+		echo "bindgen-cli $BINDGEN by cargo, 2 minutes"
 }
 get_bindgen() {
 	CARGO_TARGET_DIR=$CACHE/target/bindgen logged bindgen \
@@ -128,7 +128,7 @@ missing_virtme() {
 	local modules
 	modules=$(echo "$CACHE"/venv/lib/python3*/site-packages)
 	[ "$("$CACHE/venv/bin/vng" --version 2>/dev/null)" = "virtme-ng $VIRTME" ] && [ -d "$modules/ply" ] && [ -d "$modules/git" ] ||
-		echo "virtme-ng $VIRTME, and for checkpatch ply and GitPython, from PyPI, 15 s"
+		echo "virtme-ng $VIRTME, and for checkpatch ply and GitPython, by pip, 15 s"
 }
 get_virtme() {
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
