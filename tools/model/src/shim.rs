@@ -73,29 +73,42 @@ pub(crate) mod prelude {
 
 pub(crate) mod mm {
     pub(crate) mod shared_pages {
+        use crate::page::PAGE_SIZE;
         use crate::prelude::{Flags, Result};
-        use core::cell::UnsafeCell;
+        use core::ptr::NonNull;
+        use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
 
-        #[repr(C, align(4096))]
-        struct Page(UnsafeCell<[u64; 512]>);
+        pub(crate) struct SharedPages {
+            memory: NonNull<u8>,
+            layout: Layout,
+        }
 
-        pub(crate) struct SharedPages(Box<[Page]>);
-
+        // SAFETY: The memory is owned.
+        unsafe impl Send for SharedPages {}
         // SAFETY: A shared reference only gives out the address.
         unsafe impl Sync for SharedPages {}
 
         impl SharedPages {
+            // Not a box of an array: that comes by way of the stack, of which loom's threads have
+            // little.
             pub(crate) fn new(size: usize, _: Flags) -> Result<Self> {
-                let pages = size.div_ceil(size_of::<Page>());
-                Ok(Self(
-                    (0..pages)
-                        .map(|_| Page(UnsafeCell::new([0; 512])))
-                        .collect(),
-                ))
+                let layout = Layout::from_size_align(size, PAGE_SIZE).expect("it is small");
+                assert_ne!(size, 0);
+                // SAFETY: The size is not 0.
+                let memory = NonNull::new(unsafe { alloc_zeroed(layout) });
+                let memory = memory.unwrap_or_else(|| handle_alloc_error(layout));
+                Ok(Self { memory, layout })
             }
 
             pub(crate) fn as_ptr(&self) -> *mut u8 {
-                UnsafeCell::raw_get(self.0.as_ptr().cast::<UnsafeCell<u8>>())
+                self.memory.as_ptr()
+            }
+        }
+
+        impl Drop for SharedPages {
+            fn drop(&mut self) {
+                // SAFETY: It was allocated with that layout.
+                unsafe { dealloc(self.memory.as_ptr(), self.layout) };
             }
         }
     }
