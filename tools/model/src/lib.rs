@@ -44,6 +44,7 @@ extern crate self as kernel;
 mod atomic;
 mod consumer;
 mod interleavings;
+mod litmus;
 mod memory;
 mod mutations;
 mod protocol;
