@@ -25,6 +25,7 @@ fn two_producers_never_share_a_slot() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "long without optimization")]
 fn two_producers_and_a_consumer_never_share_a_slot() {
     check(
         preemptions(4),
@@ -95,6 +96,7 @@ fn late_cancel_never_hits_a_stranger_without_a_lap() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "long without optimization")]
 fn late_merge_never_hits_a_stranger_sixteen_laps_later() {
     check(1, || {
         scenarios::late_change_and_republish::<Ring>(16, false);

@@ -11,6 +11,8 @@
 //! * `interleavings`: the hand-overs of the protocol, under [loom], which runs a few threads in
 //!   every order, and lets each load return everything that the memory model of C11 allows.
 //! * `mutations`: copies of `ring.rs` with one thing wrong each. The interleavings must show it.
+//! * `litmus`: the litmus tests in `Documentation/litmus-tests/kevent`, under a part of the kernel's
+//!   memory model.
 //! * `random`: long random sequences of operations against a model of what should happen.
 //!
 //! # How the model checker gets to see it
@@ -32,7 +34,7 @@
 //! loom bounds the number of preemptions. It knows no dependencies, and no load that sees a store
 //! which is executed later. C11 is not the kernel's memory model; a full barrier is weaker here (an
 //! operation with acquire and release order, with a fence behind it if it succeeded). For the
-//! kernel's model there are litmus tests in `Documentation/litmus-tests/kevent`.
+//! kernel's model there are the litmus tests.
 //!
 //! [loom]: https://docs.rs/loom
 

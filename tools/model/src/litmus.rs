@@ -3,13 +3,14 @@
 //! The litmus tests of `Documentation/litmus-tests/kevent`, decided by brute force.
 //!
 //! herd7, which decides them properly, is often not to be had. This knows as much of the kernel's
-//! memory model (`tools/memory-model/linux-kernel.cat`) as they need: marked accesses, full
+//! memory model (`tools/memory-model/linux-kernel.cat`) as they need: marked accesses,
 //! barriers, control dependencies; no plain accesses, no locks, no RCU, no address dependencies. It
 //! tries all outcomes of all reads and all orders of the writes to one place, and asks the four
 //! axioms (coherence, atomic, happens-before, propagation).
 //!
-//! The tests of the model itself that lie within that part are in `KNOWN`, with their verdicts, to
-//! show that it decides as herd7 does.
+//! To show that it decides as herd7 does, there are some of the model's own tests below, with their
+//! verdicts. If the environment variable `LITMUS_TESTS` names a directory, such as the kernel's
+//! `tools/memory-model/litmus-tests`, all tests in it that this understands are decided as well.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +30,7 @@ enum Step {
     Store(String, u32, Order),
     /// Register, place, what is expected if anything, what is stored.
     Swap(String, String, Option<u32>, u32, Order),
-    Barrier,
+    Barrier(Kind),
     /// Register, value, and what is done if they are equal.
     If(String, u32, Vec<Step>),
 }
@@ -38,8 +39,7 @@ enum Step {
 struct Event {
     thread: usize,
     place: String,
-    /// None: a barrier.
-    kind: Option<Kind>,
+    kind: Kind,
     order: Order,
     value: u32,
     /// The event before is the read of the same operation.
@@ -52,6 +52,16 @@ struct Event {
 enum Kind {
     Read,
     Write,
+    /// A full barrier, or one for reads or for writes.
+    Barrier,
+    ReadBarrier,
+    WriteBarrier,
+}
+
+impl Event {
+    fn is_access(&self) -> bool {
+        matches!(self.kind, Kind::Read | Kind::Write)
+    }
 }
 
 #[derive(Debug)]
@@ -68,7 +78,8 @@ fn parse(text: &str) -> Test {
     assert!(never || text.contains("Result: Sometimes"));
     let (_, rest) = text.split_once("*)").expect("a comment");
     let (init, rest) = rest.split_once('}').expect("what there is first");
-    let (code, exists) = rest.split_once("exists").expect("a condition");
+    let (code, exists) = rest.split_once("\nexists").expect("a condition");
+    let code = code.split("\nlocations").next().unwrap_or_default();
     let init = init.trim().trim_start_matches('{').split(';');
     let init = init.filter_map(|i| i.split_once('='));
     let init = init.map(|(place, value)| (place.trim().to_owned(), value.trim().parse().unwrap()));
@@ -79,7 +90,8 @@ fn parse(text: &str) -> Test {
         assert_eq!(tokens.next(), Some("{"));
         threads.push(block(&mut tokens));
     }
-    let exists = exists.trim().trim_start_matches('(').trim_end_matches(')');
+    let exists = exists.trim().trim_start_matches('(');
+    let exists = exists.split(')').next().unwrap_or_default();
     let exists = exists.split("/\\").map(|term| {
         let (name, value) = term.trim().split_once('=').expect("a value");
         let value = value.parse().unwrap();
@@ -144,7 +156,9 @@ fn step(line: &str) -> Step {
         "READ_ONCE" => Step::Load(register, place, Order::Once),
         "smp_store_release" => Step::Store(place, number(1), order),
         "smp_load_acquire" => Step::Load(register, place, order),
-        "smp_mb" => Step::Barrier,
+        "smp_mb" => Step::Barrier(Kind::Barrier),
+        "smp_rmb" => Step::Barrier(Kind::ReadBarrier),
+        "smp_wmb" => Step::Barrier(Kind::WriteBarrier),
         f if f.starts_with("xchg") => Step::Swap(register, place, None, number(1), order),
         f if f.starts_with("cmpxchg") => {
             Step::Swap(register, place, Some(number(1)), number(2), order)
@@ -162,7 +176,7 @@ struct Run {
 }
 
 impl Run {
-    fn push(&mut self, thread: usize, place: &str, kind: Option<Kind>, order: Order, value: u32) {
+    fn push(&mut self, thread: usize, place: &str, kind: Kind, order: Order, value: u32) {
         self.events.push(Event {
             thread,
             place: place.to_owned(),
@@ -183,18 +197,18 @@ fn runs(thread: usize, steps: &[Step], values: &[u32], so_far: Vec<Run>) -> Vec<
         for mut run in all {
             match step {
                 Step::Store(place, value, order) => {
-                    run.push(thread, place, Some(Kind::Write), *order, *value);
+                    run.push(thread, place, Kind::Write, *order, *value);
                     next.push(run);
                 }
-                Step::Barrier => {
-                    run.push(thread, "", None, Order::Full, 0);
+                Step::Barrier(kind) => {
+                    run.push(thread, "", *kind, Order::Full, 0);
                     next.push(run);
                 }
                 Step::Load(register, place, order) => next.extend(values.iter().map(|value| {
                     let mut run = run.clone();
                     let at = (*value, run.events.len());
                     run.registers.insert(register.clone(), at);
-                    run.push(thread, place, Some(Kind::Read), *order, *value);
+                    run.push(thread, place, Kind::Read, *order, *value);
                     run
                 })),
                 Step::Swap(register, place, expected, new, order) => {
@@ -205,9 +219,9 @@ fn runs(thread: usize, steps: &[Step], values: &[u32], so_far: Vec<Run>) -> Vec<
                         let succeeds = expected.is_none_or(|e| e == *value);
                         // One that fails has no order.
                         let order = if succeeds { *order } else { Order::Once };
-                        run.push(thread, place, Some(Kind::Read), order, *value);
+                        run.push(thread, place, Kind::Read, order, *value);
                         if succeeds {
-                            run.push(thread, place, Some(Kind::Write), order, *new);
+                            run.push(thread, place, Kind::Write, order, *new);
                             run.events.last_mut().unwrap().second = true;
                         }
                         run
@@ -290,9 +304,9 @@ impl Rel {
 fn allowed(events: &[Event], rf: &Rel, co: &Rel) -> bool {
     let n = events.len();
     let e = |a: usize| &events[a];
-    let access = |a: usize| e(a).kind.is_some();
-    let read = |a: usize| e(a).kind == Some(Kind::Read);
-    let write = |a: usize| e(a).kind == Some(Kind::Write);
+    let access = |a: usize| e(a).is_access();
+    let read = |a: usize| e(a).kind == Kind::Read;
+    let write = |a: usize| e(a).kind == Kind::Write;
     // Where there was something first is nobody's thread.
     let int = |a: usize, b: usize| e(a).thread == e(b).thread && e(a).thread != usize::MAX;
     let ext = |a: usize, b: usize| !int(a, b);
@@ -313,20 +327,24 @@ fn allowed(events: &[Event], rf: &Rel, co: &Rel) -> bool {
     }
 
     let full = |a: usize| e(a).order == Order::Full;
+    let fenced = |a: usize, b: usize, kind: Kind| (a + 1..b).any(|f| e(f).kind == kind);
+    let wmb = po.and(|a, b| write(a) && write(b) && fenced(a, b, Kind::WriteBarrier));
+    let rmb = po.and(|a, b| read(a) && read(b) && fenced(a, b, Kind::ReadBarrier));
     let mb = po.and(|a, b| {
-        let fenced = (a + 1..b).any(|f| e(f).kind.is_none());
+        let fenced = fenced(a, b, Kind::Barrier);
         access(a) && access(b) && (fenced || full(b) && read(b) || full(a) && write(a))
     });
     let acq_po = po.and(|a, b| e(a).order == Order::Acquire && read(a) && access(b));
     let po_rel = po.and(|a, b| e(b).order == Order::Release && write(b) && access(a));
-    let fence = mb.or(&acq_po).or(&po_rel);
+    let fence = mb.or(&acq_po).or(&po_rel).or(&wmb).or(&rmb);
     let control = po.and(|a, b| write(b) && e(b).control.contains(&a));
     let overwrite = co.or(&fr);
     let ppo = fence.or(&control).or(&overwrite.and(int));
 
     let rfe = rf.and(ext);
     let rmw_sequence = rf.then(&rmw).star();
-    let cumul_fence = rfe.maybe().then(&mb.or(&po_rel)).then(&rmw_sequence);
+    let cumul_fence = rfe.maybe().then(&mb.or(&po_rel)).or(&wmb);
+    let cumul_fence = cumul_fence.then(&rmw_sequence);
     let prop = overwrite
         .and(ext)
         .maybe()
@@ -395,7 +413,7 @@ fn reachable(test: &Test, runs: &[Run]) -> bool {
             event
         }));
     }
-    let mut places: Vec<_> = events.iter().filter(|e| e.kind.is_some()).collect();
+    let mut places: Vec<_> = events.iter().filter(|e| e.is_access()).collect();
     places.sort_by_key(|e| e.place.clone());
     places.dedup_by_key(|e| e.place.clone());
     let places: Vec<_> = places.into_iter().map(|e| e.place.clone()).collect();
@@ -403,7 +421,7 @@ fn reachable(test: &Test, runs: &[Run]) -> bool {
         events.push(Event {
             thread: usize::MAX,
             place: place.clone(),
-            kind: Some(Kind::Write),
+            kind: Kind::Write,
             order: Order::Once,
             value: test.init.get(place).copied().unwrap_or(0),
             second: false,
@@ -411,7 +429,7 @@ fn reachable(test: &Test, runs: &[Run]) -> bool {
         });
     }
     let n = events.len();
-    let is = |a: usize, kind: Kind| events[a].kind == Some(kind);
+    let is = |a: usize, kind: Kind| events[a].kind == kind;
     let writes = |place: &String| -> Vec<usize> {
         (0..n)
             .filter(|a| is(*a, Kind::Write) && events[*a].place == *place)
@@ -481,3 +499,243 @@ fn verdicts_are_right() {
     }
     assert!(found >= 20);
 }
+
+/// Decides the tests in a directory that it understands, and counts them.
+fn decide(dir: &Path) -> usize {
+    let mut decided = 0;
+    for file in fs::read_dir(dir).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|e| e != "litmus") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let Ok(test) = std::panic::catch_unwind(|| parse(&text)) else {
+            println!("not decided: {}", path.display());
+            continue;
+        };
+        assert_eq!(sometimes(&test), !test.never, "{}", path.display());
+        decided += 1;
+    }
+    decided
+}
+
+#[test]
+fn verdicts_of_the_model_are_right() {
+    if let Some(dir) = std::env::var_os("LITMUS_TESTS") {
+        println!("decided: {}", decide(Path::new(&dir)));
+    }
+    for (name, never, threads, exists) in KNOWN {
+        let result = if *never { "Never" } else { "Sometimes" };
+        let mut text = format!("(* Result: {result} *)\n{{}}\n");
+        for (n, code) in threads.iter().enumerate() {
+            let code = code.replace("; ", ";\n");
+            text += &format!("P{n}()\n{{\n{code}\n}}\n");
+        }
+        text += &format!("exists ({exists})\n");
+        assert_eq!(sometimes(&parse(&text)), !never, "{name}");
+    }
+}
+
+/// Some of `tools/memory-model/litmus-tests`: the name, whether the result is never, the threads, and
+/// the condition.
+type Known = (&'static str, bool, &'static [&'static str], &'static str);
+const KNOWN: &[Known] = &[
+    (
+        "MP+poonceonces",
+        false,
+        &[
+            "WRITE_ONCE(*buf, 1); WRITE_ONCE(*flag, 1);",
+            "r0 = READ_ONCE(*flag); r1 = READ_ONCE(*buf);",
+        ],
+        "1:r0=1 /\\ 1:r1=0",
+    ),
+    (
+        "MP+pooncerelease+poacquireonce",
+        true,
+        &[
+            "WRITE_ONCE(*buf, 1); smp_store_release(flag, 1);",
+            "r0 = smp_load_acquire(flag); r1 = READ_ONCE(*buf);",
+        ],
+        "1:r0=1 /\\ 1:r1=0",
+    ),
+    (
+        "MP+fencewmbonceonce+fencermbonceonce",
+        true,
+        &[
+            "WRITE_ONCE(*buf, 1); smp_wmb(); WRITE_ONCE(*flag, 1);",
+            "r0 = READ_ONCE(*flag); smp_rmb(); r1 = READ_ONCE(*buf);",
+        ],
+        "1:r0=1 /\\ 1:r1=0",
+    ),
+    (
+        "SB+poonceonces",
+        false,
+        &[
+            "WRITE_ONCE(*x, 1); r0 = READ_ONCE(*y);",
+            "WRITE_ONCE(*y, 1); r0 = READ_ONCE(*x);",
+        ],
+        "0:r0=0 /\\ 1:r0=0",
+    ),
+    (
+        "SB+fencembonceonces",
+        true,
+        &[
+            "WRITE_ONCE(*x, 1); smp_mb(); r0 = READ_ONCE(*y);",
+            "WRITE_ONCE(*y, 1); smp_mb(); r0 = READ_ONCE(*x);",
+        ],
+        "0:r0=0 /\\ 1:r0=0",
+    ),
+    (
+        "SB+rfionceonce-poonceonces",
+        false,
+        &[
+            "WRITE_ONCE(*x, 1); r1 = READ_ONCE(*x); r2 = READ_ONCE(*y);",
+            "WRITE_ONCE(*y, 1); r3 = READ_ONCE(*y); r4 = READ_ONCE(*x);",
+        ],
+        "0:r2=0 /\\ 1:r4=0",
+    ),
+    (
+        "LB+poonceonces",
+        false,
+        &[
+            "r0 = READ_ONCE(*x); WRITE_ONCE(*y, 1);",
+            "r0 = READ_ONCE(*y); WRITE_ONCE(*x, 1);",
+        ],
+        "0:r0=1 /\\ 1:r0=1",
+    ),
+    (
+        "LB+poacquireonce+pooncerelease",
+        true,
+        &[
+            "r0 = READ_ONCE(*x); smp_store_release(y, 1);",
+            "r0 = smp_load_acquire(y); WRITE_ONCE(*x, 1);",
+        ],
+        "0:r0=1 /\\ 1:r0=1",
+    ),
+    (
+        "R+poonceonces",
+        false,
+        &[
+            "WRITE_ONCE(*x, 1); WRITE_ONCE(*y, 1);",
+            "WRITE_ONCE(*y, 2); r0 = READ_ONCE(*x);",
+        ],
+        "y=2 /\\ 1:r0=0",
+    ),
+    (
+        "R+fencembonceonces",
+        true,
+        &[
+            "WRITE_ONCE(*x, 1); smp_mb(); WRITE_ONCE(*y, 1);",
+            "WRITE_ONCE(*y, 2); smp_mb(); r0 = READ_ONCE(*x);",
+        ],
+        "y=2 /\\ 1:r0=0",
+    ),
+    (
+        "S+poonceonces",
+        false,
+        &[
+            "WRITE_ONCE(*x, 2); WRITE_ONCE(*y, 1);",
+            "r0 = READ_ONCE(*y); WRITE_ONCE(*x, 1);",
+        ],
+        "x=2 /\\ 1:r0=1",
+    ),
+    (
+        "S+fencewmbonceonce+poacquireonce",
+        true,
+        &[
+            "WRITE_ONCE(*x, 2); smp_wmb(); WRITE_ONCE(*y, 1);",
+            "r0 = smp_load_acquire(y); WRITE_ONCE(*x, 1);",
+        ],
+        "x=2 /\\ 1:r0=1",
+    ),
+    (
+        "WRC+poonceonces+Once",
+        false,
+        &[
+            "WRITE_ONCE(*x, 1);",
+            "r0 = READ_ONCE(*x); WRITE_ONCE(*y, 1);",
+            "r0 = READ_ONCE(*y); r1 = READ_ONCE(*x);",
+        ],
+        "1:r0=1 /\\ 2:r0=1 /\\ 2:r1=0",
+    ),
+    (
+        "WRC+pooncerelease+fencermbonceonce+Once",
+        true,
+        &[
+            "WRITE_ONCE(*x, 1);",
+            "r0 = READ_ONCE(*x); smp_store_release(y, 1);",
+            "r0 = READ_ONCE(*y); smp_rmb(); r1 = READ_ONCE(*x);",
+        ],
+        "1:r0=1 /\\ 2:r0=1 /\\ 2:r1=0",
+    ),
+    (
+        "ISA2+poonceonces",
+        false,
+        &[
+            "WRITE_ONCE(*x, 1); WRITE_ONCE(*y, 1);",
+            "r0 = READ_ONCE(*y); WRITE_ONCE(*z, 1);",
+            "r0 = READ_ONCE(*z); r1 = READ_ONCE(*x);",
+        ],
+        "1:r0=1 /\\ 2:r0=1 /\\ 2:r1=0",
+    ),
+    (
+        "ISA2+pooncerelease+poacquirerelease+poacquireonce",
+        true,
+        &[
+            "WRITE_ONCE(*x, 1); smp_store_release(y, 1);",
+            "r0 = smp_load_acquire(y); smp_store_release(z, 1);",
+            "r0 = smp_load_acquire(z); r1 = READ_ONCE(*x);",
+        ],
+        "1:r0=1 /\\ 2:r0=1 /\\ 2:r1=0",
+    ),
+    (
+        "IRIW+poonceonces+OnceOnce",
+        false,
+        &[
+            "WRITE_ONCE(*x, 1);",
+            "r0 = READ_ONCE(*x); r1 = READ_ONCE(*y);",
+            "WRITE_ONCE(*y, 1);",
+            "r0 = READ_ONCE(*y); r1 = READ_ONCE(*x);",
+        ],
+        "1:r0=1 /\\ 1:r1=0 /\\ 3:r0=1 /\\ 3:r1=0",
+    ),
+    (
+        "IRIW+fencembonceonces+OnceOnce",
+        true,
+        &[
+            "WRITE_ONCE(*x, 1);",
+            "r0 = READ_ONCE(*x); smp_mb(); r1 = READ_ONCE(*y);",
+            "WRITE_ONCE(*y, 1);",
+            "r0 = READ_ONCE(*y); smp_mb(); r1 = READ_ONCE(*x);",
+        ],
+        "1:r0=1 /\\ 1:r1=0 /\\ 3:r0=1 /\\ 3:r1=0",
+    ),
+    (
+        "Z6.0+pooncerelease+poacquirerelease+fencembonceonce",
+        false,
+        &[
+            "WRITE_ONCE(*x, 1); smp_store_release(y, 1);",
+            "r0 = smp_load_acquire(y); smp_store_release(z, 1);",
+            "WRITE_ONCE(*z, 2); smp_mb(); r1 = READ_ONCE(*x);",
+        ],
+        "1:r0=1 /\\ z=2 /\\ 2:r1=0",
+    ),
+    (
+        "CoRR+poonceonce+Once",
+        true,
+        &[
+            "WRITE_ONCE(*x, 1);",
+            "r0 = READ_ONCE(*x); r1 = READ_ONCE(*x);",
+        ],
+        "1:r0=1 /\\ 1:r1=0",
+    ),
+    (
+        "CoWR+poonceonce+Once",
+        true,
+        &[
+            "WRITE_ONCE(*x, 1); r0 = READ_ONCE(*x);",
+            "WRITE_ONCE(*x, 2);",
+        ],
+        "x=1 /\\ 0:r0=2",
+    ),
+];

@@ -246,7 +246,7 @@ impl Tested {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(debug_assertions) { 500 } else { 5000 },
+        cases: if cfg!(debug_assertions) { 100 } else { 5000 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
