@@ -20,11 +20,6 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     // the model checker gets there. A change must not hit a stranger all the same. (Consumers need
     // the lap if there are several, so there is one.)
     ("no_lap_bits", &[NO_LAP_BITS]),
-    // Not a mutation either: loom does not know that a store waits for the condition it hangs on.
-    (
-        "acquire_busy",
-        &[ACQUIRE_BUSY],
-    ),
     (
         "no_next",
         &[("slot.next.load(Acquire) != index as u32 || ", "")],
@@ -35,7 +30,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "no_busy_look",
-        &[NO_LAP_BITS, ("if slot.busy.load(Relaxed) == 0 {", "if true {")],
+        &[NO_LAP_BITS, ("if slot.busy.load(Acquire) == 0 {", "if true {")],
     ),
     (
         "no_tail_look",
@@ -69,6 +64,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
         "relaxed_take",
         &[
             ("let word = self.word(index.into()).load(Acquire)", "let word = self.word(index.into()).load(Relaxed)"),
+            ("let index = cursor.load(Acquire)", "let index = cursor.load(Relaxed)"),
             ("cursor.cmpxchg(index, index.wrapping_add(1), Full)", "cursor.cmpxchg(index, index.wrapping_add(1), Relaxed)"),
             ("xchg(TAKEN, Full)", "xchg(TAKEN, Relaxed)"),
         ],
@@ -142,16 +138,11 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
         "no_busy",
         &[
             NO_LAP_BITS,
-            ACQUIRE_BUSY,
             ("slot.busy.cmpxchg(0, 1, Full).is_err()", "false"),
         ],
     ),
 ];
 
-const ACQUIRE_BUSY: (&str, &str) = (
-    "if slot.busy.load(Relaxed) == 0 {",
-    "if slot.busy.load(Acquire) == 0 {",
-);
 const NO_LAP_BITS: (&str, &str) = ("uapi::KEVENT_WORD_LAP_MASK", "0");
 
 fn main() {

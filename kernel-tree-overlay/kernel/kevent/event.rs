@@ -2,23 +2,12 @@
 
 //! One event, as it leaves the kernel.
 
-use kernel::{
-    transmute::{
-        AsBytes,
-        FromBytes, //
-    },
-    uapi, //
-};
+use kernel::uapi;
 
 /// A `struct kevent_event`.
 #[derive(Clone, Copy, Default)]
 #[repr(transparent)]
 pub(crate) struct Event(pub(crate) uapi::kevent_event);
-
-// SAFETY: Integers without padding between them: any bytes will do.
-unsafe impl FromBytes for Event {}
-// SAFETY: Integers without padding between them.
-unsafe impl AsBytes for Event {}
 
 impl Event {
     /// Puts together what came out of the ring.

@@ -17,7 +17,14 @@ use kernel::{
         aref::ARef,
         ArcBorrow, //
     },
-    time::deadline::Deadline,
+    time::{
+        clock_timer::HasClockTimer,
+        deadline::Deadline, //
+    },
+    transmute::{
+        AsBytes,
+        FromBytes, //
+    },
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -25,11 +32,20 @@ use kernel::{
 };
 
 use crate::{
+    event::Event,
     post,
     queue::Queue,
+    register::{
+        self,
+        Record, //
+    },
     ring::Ring,
-    source,
-    wait, //
+    source::{
+        self,
+        timer::Timer, //
+    },
+    wait,
+    watch::Watch, //
 };
 
 /// A ring's share of its user's `RLIMIT_MEMLOCK`.
@@ -64,6 +80,34 @@ impl Drop for RingCharge {
         unsafe { bindings::kevent_uncharge_ring(self.size, self.user) };
     }
 }
+
+/// What a point in time in the time namespace of the current task is outside of it.
+pub(crate) fn to_host_time(clock: u32, at: i64) -> i64 {
+    // SAFETY: FFI call with numbers. CAST: Any will do, those that are no clock are returned as is.
+    unsafe { bindings::timens_ktime_to_host(clock as bindings::clockid_t, at) }
+}
+
+// SAFETY:
+// * The offset is that of the timer in the source in the watch.
+// * Watches live in an `Arc`, and `Table::vacate` detaches their source, which cancels the timer,
+//   before it drops its reference. Before a watch is in the table its timer is not armed.
+unsafe impl HasClockTimer for Watch<Timer> {
+    const OFFSET: usize = core::mem::offset_of!(Watch<Timer>, source.timer);
+
+    fn expired(this: ArcBorrow<'_, Self>) -> Option<Deadline> {
+        Timer::expired(this)
+    }
+}
+
+// SAFETY: A `struct kevent_event` is integers without padding between them: any bytes will do.
+unsafe impl FromBytes for Event {}
+// SAFETY: As above.
+unsafe impl AsBytes for Event {}
+
+// SAFETY: A `struct kevent_watch` is integers without padding between them: any bytes will do.
+unsafe impl FromBytes for Record {}
+// SAFETY: As above.
+unsafe impl AsBytes for Record {}
 
 /// The file behind a descriptor, which is a queue.
 struct QueueFile(ARef<LocalFile>);
@@ -127,14 +171,58 @@ pub(crate) unsafe extern "C" fn kevent_do_create(
     }
 }
 
-/// What the calls that are yet to come check: whether `fd` is a queue.
+/// `kevent_add()`.
 ///
 /// # Safety
 ///
 /// To be called by a system call only.
 #[export]
-pub(crate) unsafe extern "C" fn kevent_do_check(fd: c_int) -> c_int {
-    to_ret(QueueFile::get(fd).map(|_| 0))
+pub(crate) unsafe extern "C" fn kevent_do_add(
+    fd: c_int,
+    watches: *mut bindings::kevent_watch,
+    wsize: usize,
+    nr: c_uint,
+) -> c_int {
+    to_ret(QueueFile::get(fd).and_then(|file| {
+        let at = UserPtr::from_ptr(watches.cast());
+        register::add(file.queue()?, at, wsize, nr)
+    }))
+}
+
+/// `kevent_modify()`.
+///
+/// # Safety
+///
+/// To be called by a system call only.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_do_modify(
+    fd: c_int,
+    watches: *mut bindings::kevent_watch,
+    wsize: usize,
+    nr: c_uint,
+    flags: c_uint,
+) -> c_int {
+    to_ret(QueueFile::get(fd).and_then(|file| {
+        let at = UserPtr::from_ptr(watches.cast());
+        register::modify(&*file.queue()?, at, wsize, nr, flags)
+    }))
+}
+
+/// `kevent_remove()`.
+///
+/// # Safety
+///
+/// To be called by a system call only.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_do_remove(
+    fd: c_int,
+    handles: *const u64,
+    nr: c_uint,
+) -> c_int {
+    to_ret(QueueFile::get(fd).and_then(|file| {
+        let at = UserPtr::from_ptr(handles.cast_mut().cast());
+        register::remove(&*file.queue()?, at, nr)
+    }))
 }
 
 /// `kevent_post()`.

@@ -25,7 +25,11 @@ struct kevent_deadline {
 
 /* hooks.rs */
 struct file *kevent_do_create(struct kevent_create *args);
-int kevent_do_check(int fd);
+int kevent_do_add(int fd, struct kevent_watch __user *watches, size_t wsize,
+		  unsigned int nr);
+int kevent_do_modify(int fd, struct kevent_watch __user *watches, size_t wsize,
+		     unsigned int nr, unsigned int flags);
+int kevent_do_remove(int fd, const u64 __user *handles, unsigned int nr);
 int kevent_do_post(int fd, const struct kevent_event __user *events,
 		   size_t esize, unsigned int nr, unsigned int flags);
 int kevent_do_wait(int fd, const struct kevent_wait *args,

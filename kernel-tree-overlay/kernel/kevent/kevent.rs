@@ -10,9 +10,15 @@
 //! * [`queue::Queue`] is what a descriptor stands for. It is owned by the file that
 //!   `kevent_create()` makes, and by nobody else: it goes with the last reference to the file.
 //!   Mappings of the ring are such references.
+//! * [`watch::Watch`] is what a program registers: it connects a source, such as a timer, with the
+//!   queue. The table of the queue owns it, the backlog has a reference while it waits there, and it
+//!   has one to the queue. That is a circle; it is broken when the file is released, which
+//!   removes all watches. A source calls [`watch::fire`] and nothing else, and does so no more once
+//!   it is detached, which comes before the table lets go of the watch.
 //! * [`ring::Ring`] is the memory shared with the program, and the protocol on it.
-//! * The backlog, in the queue, is a list of events that found the ring full. Whatever can cause an
-//!   event owns its node there from the start, so that nothing is allocated when the event happens.
+//! * The backlog, in the queue, is what found the ring full, oldest first. Whatever can cause an
+//!   event has a place there from the start, so that nothing is allocated when the event happens.
+//!   A watch is in it at most once: what else it has to tell waits in the watch.
 //! * [`event::Event`] is one event as a program gets it.
 //!
 //! # The way of an event
@@ -40,11 +46,14 @@
 //!
 //! 1. `Queue::consumer`, a mutex: consumers inside the kernel, one at a time. Held while events are
 //!    copied to the program.
-//! 2. `Queue::backlog`, a spinlock that disables interrupts: the backlog and the decision whether
+//! 2. `Queue::watches`, a mutex: the table of watches, and every change to one of them by the
+//!    program. Held while sources are attached and detached.
+//! 3. The locks of sources, such as that of a timer's schedule: not held while the watch is fired.
+//! 4. `Queue::backlog`, a spinlock that disables interrupts: the backlog and the decision whether
 //!    it is empty.
-//! 3. The locks of the wait queues.
+//! 5. The locks of the wait queues.
 //!
-//! The ring has no lock. Posting takes the first two not at all as long as the ring has room.
+//! The ring has no lock. As long as the ring has room, an event takes none of the first four.
 //!
 //! # Contexts
 //!
@@ -52,12 +61,17 @@
 //! may be done from any context that may take a spinlock.
 
 mod event;
+mod fifo;
 mod hooks;
 mod post;
 mod queue;
+mod register;
 mod ring;
 mod source;
+mod table;
+mod user;
 mod wait;
+mod watch;
 
 use kernel::{
     module::{

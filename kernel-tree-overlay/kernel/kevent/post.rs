@@ -4,20 +4,17 @@
 
 use kernel::{
     prelude::*,
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    },
+    uaccess::UserPtr,
     uapi, //
 };
 
 use crate::{
     event::Event,
     queue::{
-        Deferred,
         NoRoom,
         Queue, //
     },
+    user::read_record, //
 };
 
 /// Posts `nr` events, which are `esize` bytes apart; tells how many, or the error of the first.
@@ -42,21 +39,9 @@ pub(crate) fn post(queue: &Queue, from: UserPtr, esize: usize, nr: u32, flags: u
     }
 }
 
-/// Copies one event in. What a later version of the structure adds must be zero.
+/// Copies one event in.
 fn read(at: UserPtr, esize: usize) -> Result<Event> {
-    let mut reader = UserSlice::new(at, esize).reader();
-    let mut event: Event = reader.read()?;
-    let mut rest = [0u8; 64];
-    while !reader.is_empty() {
-        let len = reader.len().min(rest.len());
-        let Some(rest) = rest.get_mut(..len) else {
-            break;
-        };
-        reader.read_slice(rest)?;
-        if rest.iter().any(|b| *b != 0) {
-            return Err(E2BIG);
-        }
-    }
+    let mut event: Event = read_record(at, esize)?;
     if event.0.events & !uapi::KEVENT_EVENTS_MASK != 0 || event.0.info != 0 {
         return Err(EINVAL);
     }
@@ -72,7 +57,5 @@ fn post_one(queue: &Queue, event: Event, flags: u32) -> Result {
         }
         Err(NoRoom) => {}
     }
-    queue
-        .post_deferred(Deferred::new(event)?)
-        .map_err(|NoRoom| EAGAIN)
+    queue.post_deferred(&event)
 }

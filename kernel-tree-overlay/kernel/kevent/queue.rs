@@ -2,7 +2,6 @@
 
 //! The queue: a ring, the backlog behind it, and those who wait for it.
 
-use core::mem::MaybeUninit;
 use kernel::{
     fs::{
         anon_inode::{
@@ -10,13 +9,6 @@ use kernel::{
             FileVtable, //
         },
         File, //
-    },
-    impl_list_arc_safe,
-    impl_list_item,
-    list::{
-        List,
-        ListArc,
-        ListLinks, //
     },
     mm::vma_desc::VmaDesc,
     new_mutex,
@@ -46,8 +38,7 @@ use kernel::{
         },
         Arc,
         ArcBorrow,
-        Mutex,
-        UniqueArc, //
+        Mutex, //
     },
     time::deadline::Deadline,
     uapi, //
@@ -55,54 +46,60 @@ use kernel::{
 
 use crate::{
     event::Event,
+    fifo::{
+        Buffer,
+        Fifo, //
+    },
     hooks::RingCharge,
     ring::{
         Index,
         Ring, //
     },
-    source, //
+    source,
+    table::Table,
+    watch::{
+        move_into_ring,
+        take_waiting,
+        untake,
+        Watch, //
+    },
 };
 
 /// How many deferred posts a queue may have: what a program posts faster than it takes.
-const MAX_DEFERRED: u32 = 65536;
+const MAX_DEFERRED: usize = 65536;
 
-/// An event that waits for a free slot.
-#[pin_data]
-pub(crate) struct Deferred {
-    #[pin]
-    links: ListLinks,
-    event: Event,
+/// What waits for a free slot.
+pub(crate) enum Pending {
+    /// An event that was posted.
+    Post(KBox<Event>),
+    /// A watch that has something to tell.
+    Watch(Arc<Watch>),
 }
 
-impl_list_arc_safe! {
-    impl ListArcSafe<0> for Deferred { untracked; }
-}
-impl_list_item! {
-    impl ListItem<0> for Deferred { using ListLinks { self.links }; }
-}
+/// Memory for an event that was taken for a program, could not be copied to it, and cannot be put
+/// back where it was.
+pub(crate) type Spare = Option<KBox<Event>>;
 
-impl Deferred {
-    fn init(event: Event) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            links <- ListLinks::new(),
-            event,
-        })
-    }
-
-    pub(crate) fn new(event: Event) -> Result<ListArc<Self>> {
-        ListArc::pin_init(Self::init(event), GFP_KERNEL_ACCOUNT)
-    }
-}
-
-/// Events that found no free slot, oldest first.
+/// What found no free slot, oldest first.
+///
+/// # Invariants
+///
+/// There is room for every watch and the posts that are in it.
 struct Backlog {
-    list: List<Deferred>,
-    len: u32,
+    fifo: Fifo<Pending>,
+    /// How many of them are posts.
+    posts: usize,
+    /// How many watches the queue has.
+    watches: usize,
 }
 
-/// Memory for an event that was taken from the ring for a program, could not be copied to it, and
-/// cannot be put back.
-pub(crate) type Spare = Option<UniqueArc<MaybeUninit<Deferred>>>;
+impl Backlog {
+    /// Whether there is room for that many more watches and posts, whatever else waits.
+    fn has_room(&self, watches: usize, posts: usize) -> bool {
+        let need = self.watches.saturating_add(watches);
+        need.saturating_add(self.posts).saturating_add(posts) <= self.fifo.capacity()
+    }
+}
 
 /// Something posted to a queue without room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +107,8 @@ pub(crate) struct NoRoom;
 
 /// A queue.
 ///
-/// Lock order: [`Queue::consumer`], then [`Queue::backlog`], then the locks of the wait queues.
+/// Lock order: [`Queue::consumer`], [`Queue::watches`], [`Queue::backlog`], then the locks of the
+/// wait queues.
 #[pin_data]
 pub(crate) struct Queue {
     ring: Option<Ring>,
@@ -121,6 +119,11 @@ pub(crate) struct Queue {
     /// Taken by consumers that are in the kernel, one at a time.
     #[pin]
     consumer: Mutex<Spare>,
+    /// The watches, by handle.
+    #[pin]
+    watches: Mutex<Table>,
+    /// Some watch wants to be looked at by the next one who waits.
+    revisit: Atomic<bool>,
     #[pin]
     backlog: SpinLockIrq<Backlog>,
     /// The length of the backlog, to be looked at without the lock. Written with the lock held.
@@ -158,15 +161,18 @@ impl Queue {
         if sources & !source::KNOWN != 0 {
             return Err(ENOSYS);
         }
-        Arc::pin_init(
+        let queue = Arc::pin_init(
             try_pin_init!(Self {
                 ring,
                 _charge: charge,
                 sources,
                 consumer <- new_mutex!(None),
+                watches <- new_mutex!(Table::new()),
+                revisit: Atomic::new(false),
                 backlog <- new_spinlock_irq!(Backlog {
-                    list: List::new(),
-                    len: 0,
+                    fifo: Fifo::new(),
+                    posts: 0,
+                    watches: 0,
                 }),
                 backlogged: Atomic::new(0),
                 waiters <- new_wait_queue!(),
@@ -177,7 +183,10 @@ impl Queue {
                 woken: Atomic::new(0),
             }),
             GFP_KERNEL_ACCOUNT,
-        )
+        )?;
+        // A place for an event that a consumer puts back.
+        queue.reserve_watch()?;
+        Ok(queue)
     }
 
     pub(crate) fn ring(&self) -> Option<&Ring> {
@@ -195,6 +204,80 @@ impl Queue {
     /// Holds off other consumers that are in the kernel.
     pub(crate) fn consumer(&self) -> &Mutex<Spare> {
         &self.consumer
+    }
+
+    pub(crate) fn watches(&self) -> &Mutex<Table> {
+        &self.watches
+    }
+
+    pub(crate) fn count_merge(&self) {
+        self.merged.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn is_backlogged(&self) -> bool {
+        self.backlogged.load(Relaxed) != 0
+    }
+
+    /// Asks whoever waits next to look at the watches.
+    pub(crate) fn ask_for_revisit(&self) {
+        self.revisit.store(true, Relaxed);
+    }
+
+    /// Looks at the watches, if one of them asked for it.
+    pub(crate) fn revisit(&self) {
+        if self.revisit.load(Relaxed) && self.revisit.xchg(false, Full) {
+            self.watches.lock().revisit(self);
+        }
+    }
+
+    /// Makes room in the backlog for that many more watches and posts.
+    fn reserve(&self, watches: usize, posts: usize) -> Result {
+        loop {
+            let need = {
+                let mut backlog = self.backlog.lock();
+                if backlog.has_room(watches, posts) {
+                    backlog.watches = backlog.watches.saturating_add(watches);
+                    return Ok(());
+                }
+                let have = backlog.fifo.capacity().max(8);
+                have.saturating_mul(2)
+            };
+            let larger = Buffer::new(need, GFP_KERNEL_ACCOUNT)?;
+            let smaller = self.backlog.lock().fifo.grow(larger);
+            drop(smaller);
+        }
+    }
+
+    /// Makes room for a watch. Every watch has to have a place before it can fire.
+    pub(crate) fn reserve_watch(&self) -> Result {
+        self.reserve(1, 0)
+    }
+
+    /// The watch is not there any more: gives its place up, and takes it out of the backlog.
+    pub(crate) fn forget_watch(&self, watch: &Arc<Watch>) {
+        let mut backlog = self.backlog.lock();
+        let waited = backlog
+            .fifo
+            .remove(|p| matches!(p, Pending::Watch(w) if Arc::ptr_eq(w, watch)));
+        backlog.watches = backlog.watches.saturating_sub(1);
+        self.move_backlog(&mut backlog);
+        drop(backlog);
+        drop(waited);
+    }
+
+    /// Puts a watch into the backlog.
+    pub(crate) fn defer_watch(&self, watch: Arc<Watch>) {
+        self.deferred.fetch_add(1, Relaxed);
+        let left = {
+            let mut backlog = self.backlog.lock();
+            let left = backlog.fifo.push_back(Pending::Watch(watch));
+            self.grown(&mut backlog);
+            left
+        };
+        debug_assert!(left.is_ok());
+        if self.ring.is_none() {
+            self.wake();
+        }
     }
 
     /// Whether the queue may use that class of sources.
@@ -218,15 +301,19 @@ impl Queue {
     }
 
     /// Posts an event that can wait for a free slot.
-    pub(crate) fn post_deferred(&self, event: ListArc<Deferred>) -> Result<(), NoRoom> {
+    pub(crate) fn post_deferred(&self, event: &Event) -> Result {
+        self.reserve(0, 1)?;
+        let event = KBox::new(*event, GFP_KERNEL_ACCOUNT)?;
         let waits = {
             let mut backlog = self.backlog.lock();
-            if backlog.len >= MAX_DEFERRED {
-                return Err(NoRoom);
+            if backlog.posts >= MAX_DEFERRED || !backlog.has_room(0, 1) {
+                return Err(EAGAIN);
             }
-            backlog.list.push_back(event);
-            self.grow(&mut backlog);
-            backlog.len != 0
+            backlog.posts = backlog.posts.wrapping_add(1);
+            let left = backlog.fifo.push_back(Pending::Post(event));
+            debug_assert!(left.is_ok());
+            self.grown(&mut backlog);
+            backlog.fifo.len() != 0
         };
         if waits {
             self.deferred.fetch_add(1, Relaxed);
@@ -248,7 +335,7 @@ impl Queue {
     ///
     /// What was published is visible before this looks who sleeps: [`Ring::publish`] and the
     /// backlog's lock see to that.
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if self.waiters.is_active() && self.waiters.wake_one() {
             self.woken.fetch_add(1, Relaxed);
         }
@@ -264,20 +351,32 @@ impl Queue {
 
     fn move_backlog(&self, backlog: &mut Backlog) {
         if let Some(ring) = &self.ring {
-            while let Some(front) = backlog.list.pop_front() {
-                if self.publish(&front.event).is_err() {
-                    backlog.list.push_front(front);
+            while let Some(front) = backlog.fifo.pop_front() {
+                let moved = match &front {
+                    Pending::Post(event) => self.publish(event).is_ok(),
+                    Pending::Watch(watch) => move_into_ring(watch.as_arc_borrow()),
+                };
+                if !moved {
+                    let left = backlog.fifo.push_front(front);
+                    debug_assert!(left.is_ok());
                     break;
                 }
-                backlog.len = backlog.len.wrapping_sub(1);
+                if let Pending::Post(_) = front {
+                    backlog.posts = backlog.posts.wrapping_sub(1);
+                }
             }
-            ring.set_flags(if backlog.len != 0 {
+            ring.set_flags(if backlog.fifo.len() != 0 {
                 uapi::KEVENT_RING_BACKLOG
             } else {
                 0
             });
         }
-        self.backlogged.store(backlog.len, Relaxed);
+        self.show_backlog(backlog);
+    }
+
+    fn show_backlog(&self, backlog: &Backlog) {
+        let len = u32::try_from(backlog.fifo.len()).unwrap_or(u32::MAX);
+        self.backlogged.store(len, Relaxed);
     }
 
     /// What there is for a program that has seen all before `seen`, or before the cursor.
@@ -298,6 +397,8 @@ impl Queue {
 
     /// Takes the next event on behalf of a program and hands it to `deliver`; tells whether there
     /// was one. If that fails the event stays where it was.
+    ///
+    /// `spare` is [`Queue::consumer`]'s.
     pub(crate) fn take(
         &self,
         spare: &mut Spare,
@@ -306,67 +407,87 @@ impl Queue {
         let Some(ring) = &self.ring else {
             return self.take_backlog(deliver);
         };
-        let spare_node = match spare.take() {
-            Some(node) => node,
-            None => UniqueArc::new_uninit(GFP_KERNEL_ACCOUNT)?,
+        let mut memory = match spare.take() {
+            Some(memory) => memory,
+            None => KBox::new(Event::default(), GFP_KERNEL_ACCOUNT)?,
         };
         let taken = ring.take().or_else(|| {
             self.refill();
             ring.take()
         });
         let Some(taken) = taken else {
-            *spare = Some(spare_node);
+            *spare = Some(memory);
             return Ok(false);
         };
         let result = deliver(&taken.event);
         if result.is_ok() {
             ring.release(&taken);
             self.refill();
-            *spare = Some(spare_node);
+            *spare = Some(memory);
             return Ok(true);
         }
         if let Some(taken) = ring.restore(&taken) {
-            let event = spare_node.pin_init_with(Deferred::init(taken.event))?;
-            self.put_back(event.into());
+            *memory = taken.event;
+            self.put_back(Pending::Post(memory));
             ring.release(&taken);
         } else {
-            *spare = Some(spare_node);
+            *spare = Some(memory);
         }
         self.wake();
         result.map(|()| true)
     }
 
     fn take_backlog(&self, deliver: impl FnOnce(&Event) -> Result) -> Result<bool> {
-        let front = {
-            let mut backlog = self.backlog.lock();
-            let Some(front) = backlog.list.pop_front() else {
-                return Ok(false);
+        while let Some(front) = self.pop_backlog() {
+            let event = match &front {
+                Pending::Post(event) => Some(**event),
+                Pending::Watch(watch) => take_waiting(watch.as_arc_borrow()),
             };
-            backlog.len = backlog.len.wrapping_sub(1);
-            self.backlogged.store(backlog.len, Relaxed);
-            front
-        };
-        let result = deliver(&front.event);
-        if result.is_err() {
-            self.put_back(front);
-            self.wake();
+            let Some(event) = event else {
+                continue;
+            };
+            let result = deliver(&event);
+            if result.is_err() {
+                match front {
+                    Pending::Post(event) => self.put_back(Pending::Post(event)),
+                    Pending::Watch(watch) if untake(&watch, &event) => {
+                        self.put_back(Pending::Watch(watch));
+                    }
+                    Pending::Watch(_) => {}
+                }
+                self.wake();
+            }
+            return result.map(|()| true);
         }
-        result.map(|()| true)
+        Ok(false)
     }
 
-    /// Puts an event at the front of the backlog.
-    fn put_back(&self, event: ListArc<Deferred>) {
+    fn pop_backlog(&self) -> Option<Pending> {
         let mut backlog = self.backlog.lock();
-        backlog.list.push_front(event);
-        self.grow(&mut backlog);
+        let front = backlog.fifo.pop_front();
+        if let Some(Pending::Post(_)) = front {
+            backlog.posts = backlog.posts.wrapping_sub(1);
+        }
+        self.show_backlog(&backlog);
+        front
     }
 
-    /// Accounts for an event that was put into the backlog, and moves what can be moved: slots may
-    /// have been freed, or published, since the caller looked, and whoever did may be asleep or
-    /// gone by now.
-    fn grow(&self, backlog: &mut Backlog) {
-        backlog.len = backlog.len.wrapping_add(1);
-        self.backlogged.store(backlog.len, Relaxed);
+    /// Puts something at the front of the backlog, where there is a place for it, see
+    /// [`Queue::new`].
+    fn put_back(&self, front: Pending) {
+        let mut backlog = self.backlog.lock();
+        if let Pending::Post(_) = front {
+            backlog.posts = backlog.posts.wrapping_add(1);
+        }
+        let left = backlog.fifo.push_front(front);
+        debug_assert!(left.is_ok());
+        self.grown(&mut backlog);
+    }
+
+    /// Moves what can be moved after something was put into the backlog: slots may have been freed,
+    /// or published, since the caller looked, and whoever did may be asleep or gone by now.
+    fn grown(&self, backlog: &mut Backlog) {
+        self.show_backlog(backlog);
         // Pairs with the full barrier at the end of `Ring::publish`.
         smp_mb(Full);
         self.move_backlog(backlog);
@@ -393,6 +514,11 @@ impl FileOperations for Queue {
 
     fn vtable() -> &'static FileVtable<Self> {
         &QUEUE_FILE
+    }
+
+    fn release(this: Arc<Self>, _file: &File) {
+        // The watches have references to the queue.
+        this.watches.lock().clear(&this);
     }
 
     fn poll(this: ArcBorrow<'_, Self>, file: &File, table: PollTable<'_>) -> u32 {
@@ -426,5 +552,120 @@ impl FileOperations for Queue {
         seq_print!(m, "woken:\t{}\n", this.woken.load(Relaxed));
         seq_print!(m, "backlog:\t{}\n", this.backlogged.load(Relaxed));
         seq_print!(m, "waiters:\t{}\n", this.sleepers.load(Relaxed));
+    }
+}
+
+#[cfg(CONFIG_KEVENT_KUNIT_TEST)]
+#[kunit_tests(kevent_queue)]
+mod tests {
+    use super::*;
+
+    fn event(n: u64) -> Event {
+        Event(uapi::kevent_event {
+            user_data: n,
+            info: uapi::KEVENT_SOURCE_USER,
+            ..Event::default().0
+        })
+    }
+
+    fn defer(queue: &Queue, n: u64) -> Result {
+        queue.post_deferred(&event(n))
+    }
+
+    /// Takes an event as `kevent_get_events()` does; 0 if there is none.
+    fn take(queue: &Queue) -> u64 {
+        let mut n = 0;
+        let taken = queue.take(&mut queue.consumer().lock(), |event| {
+            n = event.0.user_data;
+            Ok(())
+        });
+        assert_eq!(taken, Ok(n != 0));
+        n
+    }
+
+    #[test]
+    fn entries_are_rounded_up() -> Result {
+        for (wanted, granted) in [(1, 2), (2, 2), (3, 4), (65535, 65536)] {
+            let queue = Queue::new(wanted, 0)?;
+            assert_eq!(queue.ring().map(Ring::entries), Some(granted));
+        }
+        assert!(Queue::new(0, 0)?.ring().is_none());
+        assert_eq!(Queue::new(65537, 0).err(), Some(EINVAL));
+        assert_eq!(Queue::new(u32::MAX, 0).err(), Some(EINVAL));
+        Ok(())
+    }
+
+    #[test]
+    fn seal_knows_this_kernel() -> Result {
+        assert!(Queue::new(2, 0)?.allows(uapi::KEVENT_SOURCE_USER));
+        assert!(!Queue::new(2, 0)?.allows(uapi::KEVENT_SOURCE_SIGEV));
+        assert_eq!(Queue::new(2, 1 << 63).err(), Some(ENOSYS));
+        Ok(())
+    }
+
+    #[test]
+    fn full_ring_refuses_and_defers_in_order() -> Result {
+        let queue = Queue::new(2, 0)?;
+        assert!(queue.post(&event(1)).is_ok() && queue.post(&event(2)).is_ok());
+        assert_eq!(queue.post(&event(9)), Err(NoRoom));
+        for n in 3..=10 {
+            assert!(defer(&queue, n).is_ok());
+        }
+        assert_eq!(queue.backlogged.load(Relaxed), 8);
+        // What waits comes first, so nothing new gets in before it.
+        assert_eq!(take(&queue), 1);
+        assert_eq!(queue.post(&event(9)), Err(NoRoom));
+        for n in 2..=10 {
+            assert_eq!(take(&queue), n);
+        }
+        assert_eq!(take(&queue), 0);
+        assert_eq!(queue.backlogged.load(Relaxed), 0);
+        assert_eq!(queue.deferred.load(Relaxed), 8);
+        Ok(())
+    }
+
+    #[test]
+    fn deferred_goes_straight_into_a_free_slot() -> Result {
+        let queue = Queue::new(2, 0)?;
+        assert!(defer(&queue, 1).is_ok());
+        assert_eq!(queue.backlogged.load(Relaxed), 0);
+        assert!(queue.has(Some(0), 1));
+        assert_eq!(take(&queue), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn without_a_ring_the_backlog_is_the_queue() -> Result {
+        let queue = Queue::new(0, 0)?;
+        assert_eq!(queue.post(&event(1)), Err(NoRoom));
+        assert!(defer(&queue, 1).is_ok() && defer(&queue, 2).is_ok());
+        assert!(queue.has(None, 2) && !queue.has(None, 3));
+        assert_eq!(queue.available(None), 2);
+        assert_eq!((take(&queue), take(&queue), take(&queue)), (1, 2, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn event_that_cannot_be_delivered_stays_first() -> Result {
+        for entries in [0, 4] {
+            let queue = Queue::new(entries, 0)?;
+            assert!(defer(&queue, 1).is_ok() && defer(&queue, 2).is_ok());
+            let failed = queue.take(&mut queue.consumer().lock(), |_| Err(EFAULT));
+            assert_eq!(failed, Err(EFAULT));
+            assert!(queue.has(None, 2));
+            assert!(defer(&queue, 3).is_ok());
+            assert_eq!((take(&queue), take(&queue), take(&queue)), (1, 2, 3));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn deferred_posts_are_limited() -> Result {
+        let queue = Queue::new(0, 0)?;
+        for n in 0..MAX_DEFERRED {
+            assert!(defer(&queue, n as u64).is_ok());
+        }
+        assert_eq!(defer(&queue, 1), Err(EAGAIN));
+        Ok(())
     }
 }

@@ -103,11 +103,11 @@ pub(crate) type Index = u64;
 /// What became of an attempt to merge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Merge {
-    /// The entry has it.
-    Done,
+    /// The entry has it, but for so many occurrences that it could not count any more.
+    Done(u32),
     /// The entry has been taken, or was never there.
     Gone,
-    /// The entry has as much as it can hold, or another change is under way: try later.
+    /// Another change is under way: try later.
     Later,
 }
 
@@ -287,7 +287,7 @@ impl Ring {
                 index = tail;
                 continue;
             }
-            if slot.busy.load(Relaxed) == 0 {
+            if slot.busy.load(Acquire) == 0 {
                 break slot;
             }
             self.word(index).store(CANCELLED | self.lap(index), Release);
@@ -319,7 +319,7 @@ impl Ring {
     }
 
     /// Changes the word of the entry at `index`, if that is still the one published there.
-    fn change(&self, index: Index, new: impl Fn(u32) -> Option<u32>) -> Merge {
+    fn change(&self, index: Index, new: impl Fn(u32) -> (u32, u32)) -> Merge {
         let Some(slot) = self.slots.get(self.slot(index)) else {
             return Merge::Gone;
         };
@@ -338,14 +338,13 @@ impl Ring {
         let old = word.load(Relaxed);
         let result = if passed || old & mask != ours {
             Merge::Gone
-        } else if let Some(new) = new(old) {
+        } else {
+            let (new, left) = new(old);
             // Other changes are held off by the mark: if this fails the entry was just taken.
             match word.cmpxchg(old, new, Full) {
-                Ok(_) => Merge::Done,
+                Ok(_) => Merge::Done(left),
                 Err(_) => Merge::Gone,
             }
-        } else {
-            Merge::Later
         };
         slot.busy.store(0, Release);
         result
@@ -358,21 +357,32 @@ impl Ring {
     pub(crate) fn merge(&self, index: Index, events: u32, count: u32, data: Option<i64>) -> Merge {
         self.change(index, |old| {
             let merged = (old >> MERGED_SHIFT) & MERGED_MAX;
-            let merged = merged.checked_add(count).filter(|n| *n <= MERGED_MAX)?;
+            let sum = merged.saturating_add(count);
             if let Some(data) = data {
                 // SAFETY: The slot is within the pages. While the mark is set nobody else's event
                 // is put there; a consumer sees the amount as it was or as it is.
                 unsafe { (&raw mut (*self.entry(index)).data).write_volatile(data) };
             }
             let kept = old & !(MERGED_MAX << MERGED_SHIFT);
-            Some(kept | (merged << MERGED_SHIFT) | (events & EVENTS_MASK))
+            let merged = sum.min(MERGED_MAX) << MERGED_SHIFT;
+            (
+                kept | merged | (events & EVENTS_MASK),
+                sum.saturating_sub(MERGED_MAX),
+            )
         })
+    }
+
+    /// Whether the entry at `index`, if it is the one published there, has not been taken.
+    pub(crate) fn is_untaken(&self, index: Index) -> bool {
+        let passed = self.tail.0.load(Relaxed).wrapping_sub(index) > u64::from(self.entries);
+        let mask = STATE_MASK | (LAP_MASK << LAP_SHIFT);
+        !passed && self.word(index).load(Relaxed) & mask == READY | self.lap(index)
     }
 
     /// Cancels the entry at `index`, so that the consumer skips it. [`Merge::Gone`] means that it
     /// has been taken.
     pub(crate) fn cancel(&self, index: Index) -> Merge {
-        self.change(index, |old| Some((old & !STATE_MASK) | CANCELLED))
+        self.change(index, |old| ((old & !STATE_MASK) | CANCELLED, 0))
     }
 
     /// Whether the entry at `index`, as programs count, can be taken.
@@ -391,7 +401,7 @@ impl Ring {
     /// Others may have consumed in the meantime.
     #[inline]
     fn first_unseen(&self, seen: Option<u32>) -> u32 {
-        let cursor = self.cursor_word().load(Relaxed);
+        let cursor = self.cursor_word().load(Acquire);
         let Some(seen) = seen else {
             return cursor;
         };
@@ -433,7 +443,7 @@ impl Ring {
         // Other consumers may be faster, and entries cancelled; a program that never lets go of the
         // cursor gets nothing.
         for _ in 0..self.entries.saturating_mul(2) {
-            let index = cursor.load(Relaxed);
+            let index = cursor.load(Acquire);
             if !self.published(index) {
                 return None;
             }
@@ -569,11 +579,13 @@ mod tests {
     fn merge_into_untaken_only() -> Result {
         let ring = Ring::new(2)?;
         let index = ring.publish(&event(1)).ok_or(ENOSPC)?;
-        assert_eq!(ring.merge(index, 4, 1, Some(9)), Merge::Done);
-        assert_eq!(ring.merge(index, 8, 1, None), Merge::Done);
+        assert!(ring.is_untaken(index));
+        assert_eq!(ring.merge(index, 4, 1, Some(9)), Merge::Done(0));
+        assert_eq!(ring.merge(index, 8, 1, None), Merge::Done(0));
         let e = take(&ring).ok_or(ENOENT)?;
         assert_eq!((e.events, e.info >> 16, e.data), (13, 2, 9));
         assert_eq!(ring.merge(index, 4, 1, None), Merge::Gone);
+        assert!(!ring.is_untaken(index));
         Ok(())
     }
 
@@ -602,10 +614,11 @@ mod tests {
         counted.0.data = 1;
         let index = ring.publish(&counted).ok_or(ENOSPC)?;
         for _ in 0..MERGED_MAX {
-            assert_eq!(ring.merge(index, 1, 1, None), Merge::Done);
+            assert_eq!(ring.merge(index, 1, 1, None), Merge::Done(0));
         }
-        assert_eq!(ring.merge(index, 1, 1, None), Merge::Later);
-        assert_eq!(ring.merge(index, 1, u32::MAX, None), Merge::Later);
+        assert_eq!(ring.merge(index, 1, 1, None), Merge::Done(1));
+        let left = u32::MAX - MERGED_MAX;
+        assert_eq!(ring.merge(index, 1, u32::MAX, None), Merge::Done(left));
         let e = take(&ring).ok_or(ENOENT)?;
         assert_eq!(e.data, 1 + i64::from(MERGED_MAX));
         Ok(())
@@ -616,7 +629,7 @@ mod tests {
         let ring = Ring::new(4)?;
         let first = ring.publish(&event(1)).ok_or(ENOSPC)?;
         ring.publish(&event(2)).ok_or(ENOSPC)?;
-        assert_eq!(ring.cancel(first), Merge::Done);
+        assert_eq!(ring.cancel(first), Merge::Done(0));
         assert_eq!(ring.cancel(first), Merge::Gone);
         assert_eq!(taken(&ring), Some(2));
         assert_eq!(taken(&ring), None);
@@ -645,7 +658,7 @@ mod tests {
         let first = ring.take().ok_or(ENOENT)?;
         assert_eq!(ring.merge(index, 4, 1, None), Merge::Gone);
         assert!(ring.restore(&first).is_none());
-        assert_eq!(ring.merge(index, 4, 1, None), Merge::Done);
+        assert_eq!(ring.merge(index, 4, 1, None), Merge::Done(0));
         // Somebody takes the next one: there is no way back.
         let first = ring.take().ok_or(ENOENT)?;
         assert_eq!(first.event.0.events, 5);

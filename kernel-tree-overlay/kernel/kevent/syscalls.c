@@ -25,6 +25,10 @@ static_assert(sizeof(struct kevent_create) == KEVENT_CREATE_SIZE_VER0);
 static_assert(sizeof(struct kevent_wait) == KEVENT_WAIT_SIZE_VER0);
 static_assert(sizeof(struct kevent_ring) == 192);
 
+#define KEVENT_MODIFY_ALL	(KEVENT_MODIFY_EVENTS | KEVENT_MODIFY_MODE | \
+				 KEVENT_MODIFY_USER_DATA | KEVENT_MODIFY_ARG | \
+				 KEVENT_MODIFY_ENABLE | KEVENT_MODIFY_DISABLE)
+
 static int kevent_copy_args(void *args, size_t size, const void __user *uargs,
 			    size_t usize, size_t ver0)
 {
@@ -88,34 +92,60 @@ SYSCALL_DEFINE2(kevent_create, struct kevent_create __user *, uargs,
 	return fd_publish(fdf);
 }
 
+/* A batch of records, @size bytes each: what does not depend on the queue. */
+static int kevent_check_batch(size_t size, size_t ver0, unsigned int nr)
+{
+	if (size < ver0)
+		return -EINVAL;
+	if (size > PAGE_SIZE)
+		return -E2BIG;
+	if (!nr || nr > INT_MAX)
+		return -EINVAL;
+	return 0;
+}
+
 SYSCALL_DEFINE5(kevent_add, int, fd, struct kevent_watch __user *, watches,
 		size_t, wsize, unsigned int, nr, unsigned int, flags)
 {
-	return kevent_do_check(fd) ?: -ENOSYS;
+	int err = kevent_check_batch(wsize, KEVENT_WATCH_SIZE_VER0, nr);
+
+	if (err)
+		return err;
+	if (flags)
+		return -EINVAL;
+	return kevent_do_add(fd, watches, wsize, nr);
 }
 
 SYSCALL_DEFINE5(kevent_modify, int, fd, struct kevent_watch __user *, watches,
 		size_t, wsize, unsigned int, nr, unsigned int, flags)
 {
-	return kevent_do_check(fd) ?: -ENOSYS;
+	int err = kevent_check_batch(wsize, KEVENT_WATCH_SIZE_VER0, nr);
+
+	if (err)
+		return err;
+	if (!flags || flags & ~KEVENT_MODIFY_ALL)
+		return -EINVAL;
+	if (flags & KEVENT_MODIFY_ENABLE && flags & KEVENT_MODIFY_DISABLE)
+		return -EINVAL;
+	return kevent_do_modify(fd, watches, wsize, nr, flags);
 }
 
 SYSCALL_DEFINE4(kevent_remove, int, fd, const __u64 __user *, handles,
 		unsigned int, nr, unsigned int, flags)
 {
-	return kevent_do_check(fd) ?: -ENOSYS;
+	if (flags || !nr || nr > INT_MAX)
+		return -EINVAL;
+	return kevent_do_remove(fd, handles, nr);
 }
 
 SYSCALL_DEFINE5(kevent_post, int, fd, const struct kevent_event __user *, events,
 		size_t, esize, unsigned int, nr, unsigned int, flags)
 {
+	int err = kevent_check_batch(esize, KEVENT_EVENT_SIZE_VER0, nr);
+
+	if (err)
+		return err;
 	if (flags & ~KEVENT_POST_DEFER)
-		return -EINVAL;
-	if (esize < KEVENT_EVENT_SIZE_VER0)
-		return -EINVAL;
-	if (esize > PAGE_SIZE)
-		return -E2BIG;
-	if (!nr || nr > INT_MAX)
 		return -EINVAL;
 	return kevent_do_post(fd, events, esize, nr, flags);
 }

@@ -25,6 +25,7 @@ pub(crate) fn wait(
     }
 
     queue.refill();
+    queue.revisit();
     queue.show_counters();
     if args.min_nr == 0 {
         return Ok(queue.available(seen));
@@ -75,6 +76,8 @@ pub(crate) fn get_events(
         if got >= min || expired {
             break;
         }
+        // What was taken just now may have been what kept a watch from going on.
+        queue.revisit();
         // No more than the ring can hold at a time.
         let most = queue.ring().map_or(u32::MAX, |r| r.entries());
         match queue.sleep(None, min.saturating_sub(got).min(most), deadline) {
@@ -94,6 +97,7 @@ pub(crate) fn get_events(
 fn copy_events(queue: &Queue, max: u32, to: &mut UserSliceWriter) -> Result<u32> {
     let mut spare = queue.consumer().lock();
     queue.refill();
+    queue.revisit();
     for copied in 0..max {
         match queue.take(&mut spare, |event| to.write(event)) {
             Ok(true) if !current!().fatal_signal_pending() => {}

@@ -26,6 +26,7 @@ const PACE: Duration = Duration::from_millis(30);
 const THREADS: u64 = 2;
 const CHILD: u64 = 10;
 const SOCKET: u64 = 20;
+const TIMER: u64 = 30;
 const EACH: u64 = 3;
 
 /// For how long a producer leaves a full ring alone.
@@ -127,6 +128,16 @@ fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
         bytes = EACH as usize;
     }
 
+    // How many expirations are still to come.
+    let mut ticks = 0;
+    let mut timer = None;
+    if sources.contains(Sources::TIMER) {
+        let watch = Watch::timer(PACE).every(PACE).user_data(TIMER);
+        timer = Some(queue.add_one(watch).map_err(|e| named("kevent_add", e))?);
+        others.push("a timer".into());
+        ticks = EACH as i64;
+    }
+
     writeln!(
         out,
         "\nOne queue: {} entries in {} KiB of shared memory. It hears from {} and a child process:\n",
@@ -156,7 +167,7 @@ fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
         }
 
         let mut nr = 0;
-        while posts > 0 || bytes > 0 {
+        while posts > 0 || bytes > 0 || ticks > 0 {
             let before = queue.calls().wait;
             let event = next(&queue, 1)?;
             let how = match queue.calls().wait - before {
@@ -165,11 +176,19 @@ fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
                 _ => "after more than one kevent_wait",
             };
 
-            if event.user_data() == SOCKET {
+            match event.user_data() {
                 // A level watch is told again as long as there is something to read.
-                bytes -= (&near).read(&mut [0; 64]).unwrap_or(0).min(bytes);
-            } else {
-                posts -= 1;
+                SOCKET => bytes -= (&near).read(&mut [0; 64]).unwrap_or(0).min(bytes),
+                // What expired while nobody looked is counted, not told one by one.
+                TIMER => {
+                    ticks -= event.data();
+                    if let Some(handle) = timer.take_if(|_| ticks <= 0) {
+                        queue
+                            .remove(&[handle])
+                            .map_err(|e| named("kevent_remove", e))?;
+                    }
+                }
+                _ => posts -= 1,
             }
             nr += 1;
             writeln!(
@@ -191,7 +210,7 @@ fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
     let calls = queue.calls();
     let add = match calls.change {
         0 => String::new(),
-        n => format!("{n} kevent_add, "),
+        n => format!("{n} kevent_add or remove, "),
     };
     writeln!(
         out,
@@ -218,6 +237,7 @@ fn who(event: &Event) -> String {
     match event.user_data() {
         CHILD => format!("process {}", event.extra()),
         SOCKET => "socket".into(),
+        TIMER => "timer".into(),
         thread => format!("thread {thread}"),
     }
 }

@@ -187,6 +187,9 @@ pub const KEVENT_WATCH_DISABLED: u32 = 1 << 3;
 pub const KEVENT_WATCH_EXCLUSIVE: u32 = 1 << 4;
 /// A last event when it vanishes.
 pub const KEVENT_WATCH_VANISHED: u32 = 1 << 5;
+/// TIMER: the timer has expired.
+pub const KEVENT_TIMER_EXPIRED: u32 = 1 << 0;
+
 /// TIMER: the deadline is absolute.
 pub const KEVENT_WATCH_ABSTIME: u32 = 1 << 6;
 /// SIGNAL: the event delivers it.

@@ -2,8 +2,15 @@
 
 use crate::event::Source;
 use crate::sys;
+use crate::wait::Clock;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// As the kernel takes them; 292 years are as good as never.
+fn nanoseconds(span: Duration) -> u64 {
+    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX) as u64
+}
 
 bitflags::bitflags! {
     /// What [`Queue::modify()`](crate::Queue::modify) changes.
@@ -96,9 +103,44 @@ impl Watch {
         Watch::new(Source::Signal).ident(signo as u64)
     }
 
-    /// A timer; [`arg()`](Watch::arg) says when.
-    pub fn timer() -> Watch {
+    /// A timer on `CLOCK_MONOTONIC` that expires once, after `first`, to the nanosecond.
+    ///
+    /// The event's [`data()`](crate::Event::data) counts expirations.
+    ///
+    /// ```
+    /// # use kevent::{Clock, Watch};
+    /// # use std::time::Duration;
+    /// // Ten times a second, from now on, on a clock that also runs while the machine sleeps.
+    /// let tick = Duration::from_millis(100);
+    /// let watch = Watch::timer(tick).every(tick).clock(Clock::Boottime);
+    /// ```
+    pub fn timer(first: Duration) -> Watch {
         Watch::new(Source::Timer)
+            .events(sys::KEVENT_TIMER_EXPIRED as u16)
+            .arg(0, nanoseconds(first))
+            .clock(Clock::Monotonic)
+    }
+
+    /// A timer that expires at `time`, counted from the epoch of `clock`.
+    pub fn timer_at(clock: Clock, time: Duration) -> Watch {
+        Watch::timer(time)
+            .clock(clock)
+            .flag(sys::KEVENT_WATCH_ABSTIME)
+    }
+
+    /// Makes a timer expire again and again, each time `interval` after the last.
+    pub fn every(self, interval: Duration) -> Watch {
+        self.arg(1, nanoseconds(interval))
+    }
+
+    /// The clock of a timer.
+    pub fn clock(self, clock: Clock) -> Watch {
+        self.arg(2, clock.id() as u64)
+    }
+
+    /// By how much a timer may be late, so that the kernel can serve several with one interrupt.
+    pub fn slack(self, slack: Duration) -> Watch {
+        self.arg(3, nanoseconds(slack))
     }
 
     fn fd(self, fd: BorrowedFd<'_>) -> Watch {

@@ -2,7 +2,7 @@
 
 //! The hand-overs of the kernel's `ring.rs`, in every interleaving.
 
-use crate::copies::{acquire_busy, no_lap_bits};
+use crate::copies::no_lap_bits;
 use crate::memory::check;
 use crate::ring::Ring;
 use crate::scenarios::{self, Consumer};
@@ -60,10 +60,10 @@ fn merge_counts_once() {
 #[test]
 fn amount_belongs_to_its_merge() {
     check(preemptions(6), || {
-        scenarios::merge_with_an_amount::<acquire_busy::Ring>(Consumer::Program);
+        scenarios::merge_with_an_amount::<Ring>(Consumer::Program);
     });
     check(preemptions(6), || {
-        scenarios::merge_with_an_amount::<acquire_busy::Ring>(Consumer::Kernel);
+        scenarios::merge_with_an_amount::<Ring>(Consumer::Kernel);
     });
 }
 

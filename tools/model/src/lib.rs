@@ -55,7 +55,7 @@ mod scenarios;
 mod shim;
 
 // What ring.rs and event.rs import.
-pub(crate) use shim::{mm, page, prelude, sync, transmute, uapi};
+pub(crate) use shim::{mm, page, prelude, sync, uapi};
 
 #[rustfmt::skip]
 #[allow(dead_code)]

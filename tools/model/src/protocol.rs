@@ -8,6 +8,8 @@ use crate::event::Event;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Done,
+    /// Done, but for so many occurrences that could not be counted.
+    Left(u32),
     Gone,
     Later,
 }
@@ -42,7 +44,8 @@ macro_rules! implement {
             impl From<ring::Merge> for Change {
                 fn from(merge: ring::Merge) -> Change {
                     match merge {
-                        ring::Merge::Done => Change::Done,
+                        ring::Merge::Done(0) => Change::Done,
+                        ring::Merge::Done(left) => Change::Left(left),
                         ring::Merge::Gone => Change::Gone,
                         ring::Merge::Later => Change::Later,
                     }

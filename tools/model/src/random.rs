@@ -156,12 +156,15 @@ impl Tested {
                 let index = self.posted.wrapping_sub(back);
                 let expected = match self.entry(index) {
                     None => Change::Gone,
-                    Some(e) if e.merged + count > uapi::KEVENT_WORD_MERGED_MAX => Change::Later,
                     Some(e) => {
-                        e.merged += count;
+                        let sum = e.merged + count;
+                        e.merged = sum.min(uapi::KEVENT_WORD_MERGED_MAX);
                         e.events |= events;
                         e.data = data.unwrap_or(e.data);
-                        Change::Done
+                        match sum - e.merged {
+                            0 => Change::Done,
+                            left => Change::Left(left),
+                        }
                     }
                 };
                 let change = Protocol::merge(&self.ring, index, events, count, data);

@@ -313,7 +313,7 @@ pub(crate) fn cancel_and_take<R: Protocol>(by: Consumer) {
     match change {
         Change::Done => assert_eq!(numbers_of(&out), [2]),
         Change::Gone => assert_eq!(numbers_of(&out), [1, 2]),
-        Change::Later => panic!("there is nobody else"),
+        Change::Left(_) | Change::Later => panic!("there is nobody else, and room to count"),
     }
     world.still_works();
 }

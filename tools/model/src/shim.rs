@@ -12,18 +12,6 @@ pub(crate) mod page {
     pub(crate) const PAGE_SIZE: usize = 4096;
 }
 
-pub(crate) mod transmute {
-    /// # Safety
-    ///
-    /// Any bytes are a value of the type.
-    pub(crate) unsafe trait FromBytes {}
-
-    /// # Safety
-    ///
-    /// The type has no bytes without a value.
-    pub(crate) unsafe trait AsBytes {}
-}
-
 pub(crate) mod sync {
     pub(crate) use crate::atomic;
 }

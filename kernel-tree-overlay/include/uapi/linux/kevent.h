@@ -192,6 +192,19 @@ struct kevent_watch {
 #define KEVENT_WATCH_TAKE	(1U << 7)	/* SIGNAL: the event delivers it */
 #define KEVENT_WATCH_EXPECT	(1U << 8)	/* arg[3] is what was last seen */
 
+/*
+ * KEVENT_SOURCE_TIMER
+ *
+ * @ident is 0, @arg is
+ *	[0] nanoseconds until the first expiration; with ABSTIME its time
+ *	[1] nanoseconds between the further ones, 0 for none
+ *	[2] CLOCK_MONOTONIC, CLOCK_REALTIME or CLOCK_BOOTTIME
+ *	[3] by how many nanoseconds an expiration may be late
+ *
+ * The event's @data is the number of expirations (KEVENT_INFO_COUNTED).
+ */
+#define KEVENT_TIMER_EXPIRED	(1U << 0)
+
 /* flags of kevent_modify(2): what the records change */
 #define KEVENT_MODIFY_EVENTS	(1U << 0)	/* @events */
 #define KEVENT_MODIFY_MODE	(1U << 1)	/* @flags, except DISABLED */

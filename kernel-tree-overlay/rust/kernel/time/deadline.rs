@@ -61,6 +61,42 @@ impl Deadline {
         Self::monotonic(Instant::<Monotonic>::now().as_nanos().saturating_add(ns))
     }
 
+    /// The point in time that is `ns` nanoseconds away on `clock`, see [`Deadline::new`].
+    ///
+    /// On `CLOCK_REALTIME` too it moves when the clock is set.
+    pub fn from_now(clock: u32, ns: i64, slack: u64) -> Result<Self> {
+        let zero = Self::new(clock, 0, slack)?;
+        Ok(zero.later(ns.saturating_sub(zero.remaining())))
+    }
+
+    /// Whether both are on the same clock.
+    pub fn is_on_clock_of(&self, other: &Self) -> bool {
+        self.clock == other.clock
+    }
+
+    /// The clock.
+    pub(super) fn clock(&self) -> bindings::clockid_t {
+        self.clock
+    }
+
+    /// The point in time, in nanoseconds on the clock.
+    pub fn at(&self) -> i64 {
+        self.at
+    }
+
+    /// By how many nanoseconds it may be missed.
+    pub fn slack(&self) -> u64 {
+        self.slack
+    }
+
+    /// The point in time `ns` nanoseconds later on the same clock.
+    pub fn later(&self, ns: i64) -> Self {
+        Self {
+            at: self.at.saturating_add(ns),
+            ..*self
+        }
+    }
+
     /// How many nanoseconds are left, as the clock stands now; negative once it has passed.
     pub fn remaining(&self) -> i64 {
         // CAST: They are small numbers.

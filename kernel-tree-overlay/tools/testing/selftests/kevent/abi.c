@@ -95,10 +95,19 @@ TEST(word_fields_do_not_overlap)
 static int all_calls(int fd)
 {
 	struct kevent_wait wait = { .clockid = CLOCK_MONOTONIC };
+	struct kevent_watch watch = timer_watch(0, 0, 0);
 	struct kevent_event ev = {};
+	__u64 handle = 0;
 	int ret;
 
 	ret = kevent_post(fd, &ev, sizeof(ev), 1, 0);
+	if (kevent_add(fd, &watch, sizeof(watch), 1, 0) != ret)
+		return 0;
+	if (kevent_modify(fd, &watch, sizeof(watch), 1,
+			  KEVENT_MODIFY_ENABLE) != ret)
+		return 0;
+	if (kevent_remove(fd, &handle, 1, 0) != ret)
+		return 0;
 	if (kevent_wait(fd, &wait, sizeof(wait)) != ret)
 		return 0;
 	if (kevent_get_events(fd, 0, 1, NULL, &ev, 0) != ret)
@@ -208,19 +217,6 @@ TEST(two_queues_share_nothing)
 	queue_close(&b);
 }
 
-TEST(watches_are_not_implemented_yet)
-{
-	struct kevent_watch w = { .source = KEVENT_SOURCE_POLL };
-	__u64 handle = 0;
-	struct queue q;
-
-	ASSERT_LE(0, queue_open(&q, 2));
-	EXPECT_EQ(nosys(), kevent_add(q.fd, &w, sizeof(w), 1, 0));
-	EXPECT_EQ(nosys(), kevent_modify(q.fd, &w, sizeof(w), 1, 0));
-	EXPECT_EQ(nosys(), kevent_remove(q.fd, &handle, 1, 0));
-	queue_close(&q);
-}
-
 /* A copy of @obj at an address that suits no type. */
 static void *misalign(void *buf, const void *obj, size_t size, int by)
 {
@@ -233,6 +229,7 @@ TEST(misaligned_pointers)
 	struct __kernel_timespec ts = {};
 	__u64 buf[64], buf2[64], buf3[64];
 	const __u64 mask[2] = {};
+	struct kevent_watch watch;
 	struct kevent_wait wait;
 	struct kevent_event ev;
 	void *copy, *timeout;
@@ -265,6 +262,16 @@ TEST(misaligned_pointers)
 		memcpy(&ev, copy, sizeof(ev));
 		EXPECT_EQ(by, ev.user_data);
 		EXPECT_TRUE(seq_intact(&ev));
+
+		watch = timer_watch(by, HOUR, 0);
+		copy = misalign(buf, &watch, sizeof(watch), by);
+		EXPECT_EQ(1, kevent_add(fd, copy, sizeof(watch), 1, 0));
+		memcpy(&watch, copy, sizeof(watch));
+		EXPECT_NE(0, watch.handle);
+		EXPECT_EQ(1, kevent_modify(fd, copy, sizeof(watch), 1,
+					   KEVENT_MODIFY_ARG));
+		copy = misalign(buf, &watch.handle, sizeof(watch.handle), by);
+		EXPECT_EQ(1, kevent_remove(fd, copy, 1, 0));
 		close(fd);
 	}
 }

@@ -367,7 +367,83 @@ static inline struct __kernel_timespec ns_to_ts(__u64 ns)
 	return ts;
 }
 
+#define USEC	1000ULL
 #define MSEC	1000000ULL
+#define HOUR	3600000000000ULL
+
+/*
+ * Watches of timers on CLOCK_MONOTONIC.
+ */
+static inline struct kevent_watch timer_watch(__u64 user_data, __u64 first,
+					      __u64 interval)
+{
+	struct kevent_watch w = {
+		.source = KEVENT_SOURCE_TIMER,
+		.events = KEVENT_TIMER_EXPIRED,
+		.user_data = user_data,
+		.arg = { first, interval, CLOCK_MONOTONIC },
+	};
+
+	return w;
+}
+
+static inline int add_one(const struct queue *q, struct kevent_watch *w)
+{
+	return kevent_add(q->fd, w, sizeof(*w), 1, 0);
+}
+
+static inline int modify_one(const struct queue *q, struct kevent_watch *w,
+			     unsigned int flags)
+{
+	return kevent_modify(q->fd, w, sizeof(*w), 1, flags);
+}
+
+static inline int remove_one(const struct queue *q, __u64 handle)
+{
+	return kevent_remove(q->fd, &handle, 1, 0);
+}
+
+/* Only moves what waits in the backlog, and lets watches catch up. */
+static inline int queue_refill(const struct queue *q)
+{
+	struct kevent_wait args = {
+		.clockid = CLOCK_MONOTONIC,
+		.seen = q->ring ? ring_cursor(q) : 0,
+	};
+
+	return kevent_wait(q->fd, &args, sizeof(args));
+}
+
+/* Takes what there is now, in one of the two ways; 1 or 0. */
+static inline int take_now(struct queue *q, bool copy, struct kevent_event *ev)
+{
+	if (copy)
+		return kevent_get_events(q->fd, 0, 1, NULL, ev, 0);
+	if (ring_take(q, ev))
+		return 1;
+	queue_refill(q);
+	return ring_take(q, ev);
+}
+
+/* The same, but sleeps until there is something; 1 or a negated errno. */
+static inline int take_next(struct queue *q, bool copy, struct kevent_event *ev)
+{
+	struct kevent_wait args = {
+		.clockid = CLOCK_MONOTONIC,
+		.min_nr = 1,
+	};
+	int ret;
+
+	if (copy)
+		return kevent_get_events(q->fd, 1, 1, NULL, ev, 0);
+	while (!ring_take(q, ev)) {
+		args.seen = ring_cursor(q);
+		ret = kevent_wait(q->fd, &args, sizeof(args));
+		if (ret < 0)
+			return ret;
+	}
+	return 1;
+}
 
 /*
  * Is a task asleep? It announces its id in @tid right before the call in which

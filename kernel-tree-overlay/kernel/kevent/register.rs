@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `kevent_add()`, `kevent_modify()` and `kevent_remove()`: batches of change records.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+    uapi, //
+};
+
+use crate::{
+    queue::Queue,
+    source,
+    user::read_record,
+    watch::{
+        enable,
+        Watch, //
+    },
+};
+
+/// A `struct kevent_watch`.
+#[repr(transparent)]
+pub(crate) struct Record(uapi::kevent_watch);
+
+/// Does `change` for each of `nr` records, which are `size` bytes apart, until one fails.
+///
+/// Tells how many were done, or the error of the first. The result of each record that was tried is
+/// written back.
+fn each(
+    at: UserPtr,
+    size: usize,
+    nr: u32,
+    mut change: impl FnMut(&mut uapi::kevent_watch) -> Result,
+    undo: impl Fn(&uapi::kevent_watch),
+) -> Result<u32> {
+    let mut at = at;
+    for done in 0..nr {
+        let mut result = read_record::<Record>(at, size).and_then(|mut record| {
+            let changed = change(&mut record.0);
+            record.0.result = changed.err().map_or(0, |e| e.to_errno());
+            let written = UserSlice::new(at, size_of::<Record>())
+                .writer()
+                .write(&record);
+            if changed.is_ok() && written.is_err() {
+                undo(&record.0);
+            }
+            changed.and(written)
+        });
+        if result.is_ok() && current!().fatal_signal_pending() {
+            result = Err(EINTR);
+        }
+        match result {
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => return Ok(done),
+            Ok(()) => at = at.wrapping_byte_add(size),
+        }
+    }
+    Ok(nr)
+}
+
+/// `kevent_add()`: registers `nr` watches.
+pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32) -> Result<u32> {
+    let queue: Arc<Queue> = queue.into();
+    let add_one = |record: &mut uapi::kevent_watch| {
+        record.handle = 0;
+        let watch = source::watch(&queue, record)?;
+        queue.reserve_watch()?;
+        let mut table = queue.watches().lock();
+        let handle = table.insert(watch.clone()).inspect_err(|_| {
+            queue.forget_watch(&watch);
+        })?;
+        if let Err(e) = watch.source().attach(watch.as_arc_borrow(), record) {
+            // It was inserted a moment ago.
+            let _ = table.remove(&queue, handle);
+            return Err(e);
+        }
+        record.handle = handle;
+        Ok(())
+    };
+    let undo = |record: &uapi::kevent_watch| {
+        // A ONESHOT watch may be gone already.
+        let _ = queue.watches().lock().remove(&queue, record.handle);
+    };
+    each(at, size, nr, add_one, undo)
+}
+
+/// `kevent_modify()`: changes what `flags` names of `nr` watches.
+pub(crate) fn modify(queue: &Queue, at: UserPtr, size: usize, nr: u32, flags: u32) -> Result<u32> {
+    let change_one = |record: &mut uapi::kevent_watch| {
+        // Held while the watch is changed: one change at a time.
+        let table = queue.watches().lock();
+        let watch = table.get(record.handle)?;
+        change(&watch, record, flags)
+    };
+    each(at, size, nr, change_one, |_| {})
+}
+
+fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result {
+    if record.source != watch.source().class() {
+        return Err(EINVAL);
+    }
+    let mut new = *record;
+    if flags & uapi::KEVENT_MODIFY_MODE == 0 {
+        let absolute = record.flags & uapi::KEVENT_WATCH_ABSTIME;
+        new.flags = (watch.mode() & !uapi::KEVENT_WATCH_ABSTIME) | absolute;
+    }
+    source::check(&new)?;
+    if flags & uapi::KEVENT_MODIFY_EVENTS != 0 {
+        watch.source().set_events(new.events)?;
+    }
+    if flags & uapi::KEVENT_MODIFY_ARG != 0 {
+        watch.source().attach(watch.as_arc_borrow(), &new)?;
+    }
+    if flags & uapi::KEVENT_MODIFY_USER_DATA != 0 {
+        watch.set_user_data(record.user_data);
+    }
+    if flags & uapi::KEVENT_MODIFY_MODE != 0 {
+        watch.set_mode(record.flags);
+    }
+    if flags & uapi::KEVENT_MODIFY_DISABLE != 0 {
+        watch.disable();
+    }
+    if flags & uapi::KEVENT_MODIFY_ENABLE != 0 {
+        enable(watch.as_arc_borrow());
+    }
+    Ok(())
+}
+
+/// `kevent_remove()`: removes the watches that `nr` handles name.
+pub(crate) fn remove(queue: &Queue, at: UserPtr, nr: u32) -> Result<u32> {
+    let mut at = at;
+    for done in 0..nr {
+        let result = UserSlice::new(at, size_of::<u64>())
+            .reader()
+            .read::<u64>()
+            .and_then(|handle| queue.watches().lock().remove(queue, handle));
+        match result {
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => return Ok(done),
+            Ok(()) => at = at.wrapping_byte_add(size_of::<u64>()),
+        }
+    }
+    Ok(nr)
+}
