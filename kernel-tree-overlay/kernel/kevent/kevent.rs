@@ -11,8 +11,8 @@
 //!   `kevent_create()` makes, and by nobody else: it goes with the last reference to the file.
 //!   Mappings of the ring are such references.
 //! * [`watch::Watch`] is what a program registers: it connects a source, such as a timer, with the
-//!   queue. The table of the queue owns it, the backlog has a reference while it waits there, and it
-//!   has one to the queue. That is a circle; it is broken when the file is released, which
+//!   queue. The table of the queue owns it, the backlog has a reference while it waits there, and
+//!   it has one to the queue. That is a circle; it is broken when the file is released, which
 //!   removes all watches. A source calls [`watch::fire`] and nothing else, and does so no more once
 //!   it is detached, which comes before the table lets go of the watch.
 //! * [`ring::Ring`] is the memory shared with the program, and the protocol on it.

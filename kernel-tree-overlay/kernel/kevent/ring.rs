@@ -27,7 +27,8 @@
 //!
 //! A claimed slot is still FREE to look at. So that it is not claimed again by a producer that has
 //! gone once around the ring in the meantime, [`Slot::next`] tells which index may be claimed
-//! there; it moves on to the next lap after the word is out. Until then the slot counts as not free.
+//! there; it moves on to the next lap after the word is out. Until then the slot counts as not
+//! free.
 //!
 //! # Merging and cancelling without hitting a stranger
 //!

@@ -75,8 +75,8 @@ impl<T: HasClockTimer> ClockTimer<T> {
         })
     }
 
-    /// Arms the timer, or arms it anew. Returns `false` if the deadline has passed: the timer is not
-    /// armed then, and its callback is not called.
+    /// Arms the timer, or arms it anew. Returns `false` if the deadline has passed: the timer is
+    /// not armed then, and its callback is not called.
     pub fn start(&self, deadline: &Deadline) -> bool {
         // SAFETY: The timer is initialised, and pinned because there is no other way to make one.
         unsafe {
