@@ -234,7 +234,10 @@ impl<S: Source + ?Sized> Watch<S> {
             let count = u32::try_from(owed).unwrap_or(u32::MAX);
             match ring.merge(entry, events, count, None) {
                 Merge::Done(left) => {
-                    self.owed.fetch_add(u64::from(left), Relaxed);
+                    // Neither of the two is more than was owed.
+                    let beyond = owed.wrapping_sub(count.into());
+                    self.owed
+                        .fetch_add(beyond.wrapping_add(left.into()), Relaxed);
                     self.queue.count_merge();
                     return Told::Merged;
                 }
