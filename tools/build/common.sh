@@ -130,12 +130,26 @@ no_args() { [ ${#ARGS[@]} = 0 ] || die "unexpected '${ARGS[0]}': see ./build.sh 
 
 # --- tools -----------------------------------------------------------------------------------
 
+# The version of LLVM to use: rustc's own where Debian has it, because the kernel's C helpers can then
+# be inlined into Rust code, else the newest that is certain to be there.
+rustc_llvm() { rustc -vV 2>/dev/null | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p'; }
+llvm_version() {
+	local own
+	own=$(rustc_llvm)
+	if [ -x "/usr/lib/llvm-$own/bin/clang" ] || apt-cache show "clang-$own" >/dev/null 2>&1; then
+		echo "$own"
+	else
+		echo 19
+	fi
+}
+
 # The environment in which kernels are built.
-LLVM_BIN=/usr/lib/llvm-19/bin
 use_tools() {
-	[ ! -d "$LLVM_BIN" ] || PATH=$LLVM_BIN:$PATH
+	local llvm
+	llvm=/usr/lib/llvm-$(llvm_version)
+	[ ! -d "$llvm/bin" ] || PATH=$llvm/bin:$PATH
 	export PATH=$CACHE/bindgen/bin:$PATH
-	[ ! -d "${LLVM_BIN%bin}lib" ] || export LIBCLANG_PATH=${LLVM_BIN%bin}lib
+	[ ! -d "$llvm/lib" ] || export LIBCLANG_PATH=$llvm/lib
 	if [ ! -e "$(rustc --print sysroot)/lib/rustlib/src/rust/library/core/src/lib.rs" ]; then
 		RUST_LIB_SRC=$(echo "$CACHE"/rust-src/usr/src/rustc-*/library)
 		export RUST_LIB_SRC

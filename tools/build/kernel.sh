@@ -52,14 +52,18 @@ fragments() {
 	[ "$1" != uml ] || die "variant 'uml' is no machine to boot: it is built and run by ./build.sh test --kernel uml"
 	[ -e "$own" ] || die "there is no kernel variant '$1': the variants are $(variants | tr '\n' ' ')"
 	FRAGMENTS=("$ROOT/selftests/configs/default.config")
-	[ "$1" = default ] || FRAGMENTS+=("$own")
+	if [ "$1" != default ]; then
+		FRAGMENTS+=("$own")
+	elif [ "$(llvm_version)" = "$(rustc_llvm)" ]; then
+		FRAGMENTS+=("$ROOT/selftests/configs/inline-helpers.fragment")
+	fi
 }
 
 # The compilers, against what the tree says it needs.
 check_tools() {
 	local need=$TREE/scripts/min-tool-version.sh clang
 	clang=$(clang --version 2>/dev/null | sed -n 's/.*clang version \([0-9.]*\).*/\1/p')
-	check_tool clang "$clang" "$("$need" llvm)" "./build.sh setup installs clang-19"
+	check_tool clang "$clang" "$("$need" llvm)" "./build.sh setup installs clang-$(llvm_version)"
 	check_tool rustc "$(rustc --version | cut -d' ' -f2)" "$("$need" rustc)" "run 'rustup update stable'"
 	check_tool bindgen "$(bindgen --version 2>/dev/null | cut -d' ' -f2)" "$("$need" bindgen)" "./build.sh setup installs bindgen $BINDGEN"
 	command -v ld.lld >/dev/null || die "ld.lld is missing: ./build.sh setup installs lld-19"

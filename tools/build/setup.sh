@@ -4,7 +4,6 @@
 # setup: everything between a bare Debian with a Rust toolchain and a kernel build.
 
 PACKAGES=(
-	clang-19 lld-19 llvm-19 libclang-19-dev                          # the kernel's C compiler; bindgen's
 	make flex bison bc perl libelf-dev libssl-dev cpio kmod rsync    # what kernel builds use
 	xz-utils zstd file dwarves git patch gcc libc6-dev
 	libc6-dev-i386 gcc-multilib                                      # 32-bit test programs
@@ -61,11 +60,18 @@ setup_all() {
 	done
 }
 
+# The kernel's C compiler, and bindgen's.
+compiler_packages() {
+	local version
+	version=$(llvm_version)
+	echo "clang-$version" "lld-$version" "llvm-$version" "libclang-$version-dev"
+}
+
 missing_packages() {
 	local package missing=()
 	command -v dpkg-query >/dev/null ||
 		die "this is not a Debian system: install the equivalents of these packages yourself: ${PACKAGES[*]}"
-	for package in "${PACKAGES[@]}"; do
+	for package in $(compiler_packages) "${PACKAGES[@]}"; do
 		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
 	done
 	[ ${#missing[@]} = 0 ] || echo "Debian packages, 2 minutes: ${missing[*]}"
@@ -73,11 +79,12 @@ missing_packages() {
 
 get_packages() {
 	local packages
+	[ "$(id -u)" != 0 ] || logged apt-update apt-get update || true # another source may be broken; the next lines tell
 	packages=$(missing_packages)
 	packages=${packages#*: }
+	[ -n "$packages" ] || return 0
 	[ "$(id -u)" = 0 ] || die "these packages are missing and only root can install them: apt-get install --no-install-recommends $packages"
 	need_space 2500 /usr "installing packages"
-	logged apt-update apt-get update || true # another source may be broken; the next line tells
 	# shellcheck disable=SC2086
 	DEBIAN_FRONTEND=noninteractive logged apt-install \
 		apt-get install -y --no-install-recommends $packages || no_download "the Debian packages" apt-install
