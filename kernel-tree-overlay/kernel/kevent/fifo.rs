@@ -123,20 +123,16 @@ impl<T> Fifo<T> {
         value
     }
 
-    /// Takes out the first value that `is_it` holds for, keeping the order of the others.
-    pub(crate) fn remove(&mut self, is_it: impl Fn(&T) -> bool) -> Option<T> {
-        let mut found = None;
+    /// Takes out the values that `stays` does not hold for, keeping the order of the others.
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(&T) -> bool) {
         for _ in 0..self.len {
             let Some(value) = self.pop_front() else {
                 break;
             };
-            if found.is_none() && is_it(&value) {
-                found = Some(value);
-            } else if self.push_back(value).is_err() {
+            if stays(&value) && self.push_back(value).is_err() {
                 break;
             }
         }
-        found
     }
 }
 
@@ -180,9 +176,9 @@ mod tests {
         for n in 0..5 {
             assert_eq!(fifo.push_back(n), Ok(()));
         }
-        assert_eq!(fifo.remove(|n| *n == 2), Some(2));
-        assert_eq!(fifo.remove(|n| *n == 2), None);
-        for n in [0, 1, 3, 4] {
+        fifo.retain(|n| n % 2 == 1);
+        assert_eq!(fifo.len(), 2);
+        for n in [1, 3] {
             assert_eq!(fifo.pop_front(), Some(n));
         }
         Ok(())

@@ -10,11 +10,19 @@ use kernel::{
             getfile,
             private_data, //
         },
+        File,
         LocalFile, //
     },
+    irq_work::HasIrqWork,
     prelude::*,
     sync::{
         aref::ARef,
+        wait_entry::{
+            self,
+            HasWaitEntries,
+            Polled, //
+        },
+        Arc,
         ArcBorrow, //
     },
     time::{
@@ -25,6 +33,7 @@ use kernel::{
         AsBytes,
         FromBytes, //
     },
+    types::Opaque,
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -33,6 +42,7 @@ use kernel::{
 
 use crate::{
     event::Event,
+    nest,
     post,
     queue::Queue,
     register::{
@@ -42,6 +52,10 @@ use crate::{
     ring::Ring,
     source::{
         self,
+        poll::{
+            Poll,
+            MANY, //
+        },
         timer::Timer, //
     },
     wait,
@@ -97,6 +111,215 @@ unsafe impl HasClockTimer for Watch<Timer> {
     fn expired(this: ArcBorrow<'_, Self>) -> Option<Deadline> {
         Timer::expired(this)
     }
+}
+
+/// That there is a queue: keeps the hooks in the rest of the kernel patched in.
+pub(crate) struct QueueCount(());
+
+impl QueueCount {
+    pub(crate) fn new() -> Self {
+        // SAFETY: FFI call, in the context of a task that may sleep.
+        unsafe { bindings::kevent_queue_made() };
+        Self(())
+    }
+}
+
+impl Drop for QueueCount {
+    fn drop(&mut self) {
+        // SAFETY: FFI call, for what `new` did.
+        unsafe { bindings::kevent_queue_gone() };
+    }
+}
+
+// SAFETY: The offset is that of the bell. `Queue::drop` calls `sync`, and by then there is nobody
+// who could ring it.
+unsafe impl HasIrqWork for Queue {
+    const OFFSET: usize = core::mem::offset_of!(Queue, bell);
+
+    fn run(&self) {
+        self.ring_bell();
+    }
+}
+
+// SAFETY:
+// * The offset is that of the entries, of which there are `N`.
+// * Watches live in an `Arc`, and `Table::vacate` detaches their source, which removes the entries,
+//   before it drops its reference. Before a watch is in the table its entries are on no queue.
+unsafe impl<const N: usize> HasWaitEntries for Watch<Poll<N>> {
+    const OFFSET: usize = core::mem::offset_of!(Watch<Poll<N>>, source.entries);
+    const COUNT: usize = N;
+
+    #[inline]
+    fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool {
+        Poll::woken(this, key)
+    }
+}
+
+// 16 bytes for the `Arc`, the queue and the state each, 40 for the link, 40 for an entry.
+const _: () = assert!(size_of::<Watch<Poll<1>>>() + 8 <= 128);
+
+/// That a watch is of a file, see `files.c`.
+///
+/// # Invariants
+///
+/// It is accessed with the mutex of the watch's queue held, or by `files.c` with the lock of the
+/// bucket it is in held.
+#[repr(transparent)]
+pub(crate) struct FileLink(Opaque<bindings::kevent_file_link>);
+
+// SAFETY: By the type invariants, accesses are serialised.
+unsafe impl Send for FileLink {}
+// SAFETY: As above.
+unsafe impl Sync for FileLink {}
+
+/// In `kevent_file_link.heads`: the file is a queue.
+const NESTED: u32 = 1 << 31;
+
+impl FileLink {
+    /// Makes the link of a watch with room for so many wait queues.
+    pub(crate) fn new(heads: u32) -> Self {
+        Self(Opaque::new(bindings::kevent_file_link {
+            heads,
+            ..pin_init::zeroed()
+        }))
+    }
+
+    /// From now on the watch goes when `fd` is closed, or `file` is released.
+    pub(crate) fn link(&self, file: &File, fd: u32) {
+        // SAFETY: The link is not linked, and the file is live. CAST: It is the number of a file,
+        // so small enough.
+        unsafe { bindings::kevent_link_file(self.0.get(), file.as_ptr(), fd as c_int) };
+    }
+
+    /// Ends what [`FileLink::link`] began.
+    pub(crate) fn unlink(&self) {
+        // SAFETY: FFI call; the link may be unlinked already.
+        unsafe { bindings::kevent_unlink_file(self.0.get()) };
+    }
+
+    /// Whether the descriptor is still open, after it was linked.
+    pub(crate) fn is_open(&self) -> bool {
+        // SAFETY: It was linked by this task.
+        unsafe { bindings::kevent_link_is_open(self.0.get()) }
+    }
+
+    /// The file, if it is not about to be released.
+    pub(crate) fn file(&self) -> Option<ARef<File>> {
+        // SAFETY: By the type invariants the mutex of the queue is held.
+        let file = unsafe { bindings::kevent_linked_file(self.0.get()) };
+        // SAFETY: What is returned is a reference. No thread is in `fdget_pos` on a file that can
+        // only be polled here; for others that position is not used.
+        core::ptr::NonNull::new(file).map(|file| unsafe { ARef::from_raw(file.cast()) })
+    }
+
+    /// The number that the program gave.
+    pub(crate) fn fd(&self) -> u32 {
+        // SAFETY: It is written once, when linked. CAST: It is not negative.
+        unsafe { (*self.0.get()).fd as u32 }
+    }
+
+    pub(crate) fn set_nested(&self) {
+        // SAFETY: By the type invariants nobody else accesses it.
+        unsafe { (*self.0.get()).heads |= NESTED };
+    }
+
+    pub(crate) fn is_nested(&self) -> bool {
+        // SAFETY: By the type invariants nobody writes it.
+        unsafe { (*self.0.get()).heads & NESTED != 0 }
+    }
+}
+
+/// The watch that a link is in.
+///
+/// # Safety
+///
+/// `link` must be the link of a [`Poll`] in a watch in an `Arc`.
+unsafe fn watch_of(link: *const bindings::kevent_file_link) -> *const Watch {
+    // SAFETY: By the safety requirements the link is valid.
+    let heads = unsafe { (*link).heads } & !NESTED;
+    if heads == 1 {
+        let offset = core::mem::offset_of!(Watch<Poll<1>>, source.link);
+        link.wrapping_byte_sub(offset).cast::<Watch<Poll<1>>>()
+    } else {
+        let offset = core::mem::offset_of!(Watch<Poll<MANY>>, source.link);
+        link.wrapping_byte_sub(offset).cast::<Watch<Poll<MANY>>>()
+    }
+}
+
+/// Takes a reference to the watch that a link is in, and hands back the link.
+///
+/// # Safety
+///
+/// `link` must have been linked, and the lock of its bucket been held since.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_get_watch(
+    link: *const bindings::kevent_file_link,
+) -> *const c_void {
+    // SAFETY: A watch is unlinked before the table drops its reference, which needs the lock of the
+    // bucket: it is live.
+    let watch = unsafe { ArcBorrow::from_raw(watch_of(link)) };
+    core::mem::forget(Arc::<Watch>::from(watch));
+    link.cast()
+}
+
+/// What the watch of a link is of has gone.
+///
+/// # Safety
+///
+/// `link` must come from [`kevent_get_watch`], whose reference this takes over.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_watch_closed(link: *const c_void) {
+    // SAFETY: By the safety requirements there is a reference.
+    let watch = unsafe { Arc::from_raw(watch_of(link.cast())) };
+    let tells = watch.flags() & kernel::uapi::KEVENT_WATCH_VANISHED != 0;
+    let queue = watch.queue();
+    let mut table = queue.watches().lock();
+    table.vanished(queue, &watch, kernel::uapi::KEVENT_POLL_NVAL, tells);
+}
+
+/// Initialises the global locks.
+///
+/// # Safety
+///
+/// To be called once, at boot.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_init_locks() {
+    // SAFETY: It is called once, and before there are programs.
+    unsafe { nest::NEST.init() };
+}
+
+/// The file that a descriptor of the current task stands for.
+pub(crate) fn fget(fd: u32) -> Result<ARef<File>> {
+    let file = LocalFile::fget(fd)?;
+    // SAFETY: The system calls that get here do not use `fdget_pos`.
+    Ok(unsafe { LocalFile::assume_no_fdget_pos(file) })
+}
+
+/// Whether a file is an epoll instance.
+pub(crate) fn is_epoll(file: &File) -> bool {
+    // SAFETY: The file is live.
+    unsafe { bindings::is_file_epoll(file.as_ptr()) }
+}
+
+/// The queue that a file is, if it is one.
+pub(crate) fn queue_of(file: &File) -> Option<ArcBorrow<'_, Queue>> {
+    private_data::<Queue>(file)
+}
+
+/// Polls a file and puts the watch that `source` is in on its wait queues.
+pub(crate) fn poll_and_add<const N: usize>(
+    source: &Poll<N>,
+    file: &File,
+    key: u32,
+    exclusive: bool,
+) -> Polled {
+    let offset = core::mem::offset_of!(Watch<Poll<N>>, source);
+    let watch = core::ptr::from_ref(source).wrapping_byte_sub(offset);
+    // SAFETY: A `Poll<N>` is made by `Poll::watch` only, as the source of a watch in an `Arc`.
+    let watch = unsafe { ArcBorrow::from_raw(watch.cast::<Watch<Poll<N>>>()) };
+    // SAFETY: A source is attached once, so its entries are on no queue. They are removed when it is
+    // detached, for which the release of the file waits: `files.c`.
+    unsafe { wait_entry::poll(file, watch, key, exclusive) }
 }
 
 // SAFETY: A `struct kevent_event` is integers without padding between them: any bytes will do.

@@ -9,7 +9,24 @@
 #include <uapi/linux/kevent.h>
 
 struct file;
+struct files_struct;
 struct user_struct;
+
+/**
+ * struct kevent_file_link - that a watch is of a file
+ * @node: in the bucket of the file
+ * @file: without a reference; NULL if it was never linked
+ * @files: the table in which the program named the file
+ * @fd: by which number
+ * @heads: how many wait queues the watch has room for
+ */
+struct kevent_file_link {
+	struct hlist_node node;
+	struct file *file;
+	struct files_struct *files;
+	int fd;
+	u32 heads;
+};
 
 /**
  * struct kevent_deadline - until when to wait
@@ -37,6 +54,18 @@ int kevent_do_wait(int fd, const struct kevent_wait *args,
 int kevent_do_get_events(int fd, unsigned int min_nr, unsigned int max_nr,
 			 const struct kevent_deadline *deadline,
 			 struct kevent_event __user *events);
+
+void kevent_init_locks(void);
+const void *kevent_get_watch(const struct kevent_file_link *link);
+void kevent_watch_closed(const void *watch);
+
+/* files.c */
+void kevent_queue_made(void);
+void kevent_queue_gone(void);
+void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd);
+void kevent_unlink_file(struct kevent_file_link *link);
+struct file *kevent_linked_file(const struct kevent_file_link *link);
+bool kevent_link_is_open(const struct kevent_file_link *link);
 
 /* limits.c */
 int kevent_charge_ring(size_t size, struct user_struct **user);

@@ -13,12 +13,16 @@
 //! * [`watch::Watch`] is what a program registers: it connects a source, such as a timer, with the
 //!   queue. The table of the queue owns it, the backlog has a reference while it waits there, and
 //!   it has one to the queue. That is a circle; it is broken when the file is released, which
-//!   removes all watches. A source calls [`watch::fire`] and nothing else, and does so no more once
-//!   it is detached, which comes before the table lets go of the watch.
+//!   removes all watches.
+//! * [`source::Source`] is what fires a watch: it calls [`watch::fire`], or [`watch::look`] if it
+//!   does not know what has happened, and nothing else. It does so no more once it is detached,
+//!   which comes before the table lets go of the watch.
 //! * [`ring::Ring`] is the memory shared with the program, and the protocol on it.
 //! * The backlog, in the queue, is what found the ring full, oldest first. Whatever can cause an
 //!   event has a place there from the start, so that nothing is allocated when the event happens.
 //!   A watch is in it at most once: what else it has to tell waits in the watch.
+//! * The list of visits, see [`visits::Visits`], is which watches whoever waits next has to look
+//!   at: levels that were told, timers that were not heard, sources that want to be looked at.
 //! * [`event::Event`] is one event as a program gets it.
 //!
 //! # The way of an event
@@ -40,6 +44,20 @@
 //!
 //! Then one sleeper is woken, if there is one whom this event helps; see [`kernel::sync::wait`].
 //!
+//! # The end of a watch
+//!
+//! There are four: the program removes it, its queue is released, it has told its last event
+//! (ONESHOT, VANISHED), or what it watches goes (see `files.c` for descriptors). In each of them,
+//! under the mutex of the table:
+//!
+//! 1. it is marked, so that it tells nothing new;
+//! 2. its source is detached: from then on nobody fires it;
+//! 3. the lock of the backlog is taken: from then on nobody moves it into the ring;
+//! 4. its entry in the ring is cancelled, if the program is not to hear of it any more.
+//!
+//! If it is in the backlog or on the list of visits at that time, it keeps its place in the table,
+//! but not its handle, until whoever goes through those comes upon it.
+//!
 //! # Locks
 //!
 //! In this order:
@@ -47,22 +65,32 @@
 //! 1. `Queue::consumer`, a mutex: consumers inside the kernel, one at a time. Held while events are
 //!    copied to the program.
 //! 2. `Queue::watches`, a mutex: the table of watches, and every change to one of them by the
-//!    program. Held while sources are attached and detached.
-//! 3. The locks of sources, such as that of a timer's schedule: not held while the watch is fired.
-//! 4. `Queue::backlog`, a spinlock that disables interrupts: the backlog and the decision whether
+//!    program. Held while sources are attached, detached and tested, so while files are polled.
+//!    Where queues watch queues, from the outer to the inner; lockdep knows the depth.
+//! 3. `nest::NEST`, a mutex: which queues watch which.
+//! 4. The locks of sources: that of a timer's schedule, not held while the watch is fired; that of
+//!    a bucket of watched files; that of a wait queue, held by whoever fires a watch of a file,
+//!    with interrupts disabled.
+//! 5. `Queue::backlog`, a spinlock that disables interrupts: the backlog and the decision whether
 //!    it is empty.
-//! 5. The locks of the wait queues.
+//! 6. The lock of the wait queue on which threads sleep.
 //!
-//! The ring has no lock. As long as the ring has room, an event takes none of the first four.
+//! The lock of the wait queue for those who poll a queue belongs to step 4, because they may be
+//! watches of other queues. So it is never taken while a watch is fired: [`queue::Queue::wake`]
+//! leaves that to an interrupt of its own.
+//!
+//! The ring has no lock, and neither has the list of visits. As long as the ring has room, an event
+//! takes none of those above but the one that its source holds anyway.
 //!
 //! # Contexts
 //!
-//! Publishing and appending to the backlog neither sleep nor allocate nor call anybody back, and
-//! may be done from any context that may take a spinlock.
+//! Firing a watch neither sleeps nor allocates nor calls anybody back, and may be done from any
+//! context that may take a spinlock.
 
 mod event;
 mod fifo;
 mod hooks;
+mod nest;
 mod post;
 mod queue;
 mod register;
@@ -70,6 +98,7 @@ mod ring;
 mod source;
 mod table;
 mod user;
+mod visits;
 mod wait;
 mod watch;
 

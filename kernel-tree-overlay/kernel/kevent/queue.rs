@@ -6,10 +6,12 @@ use kernel::{
     fs::{
         anon_inode::{
             FileOperations,
-            FileVtable, //
+            FileVtable,
+            Poller, //
         },
         File, //
     },
+    irq_work::IrqWork,
     mm::vma_desc::VmaDesc,
     new_mutex,
     new_spinlock_irq,
@@ -17,7 +19,6 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     seq_print,
-    static_lock_class,
     sync::{
         atomic::{
             ordering::{
@@ -28,10 +29,6 @@ use kernel::{
         },
         barrier::smp_mb,
         lock::spinlock::SpinLockIrq,
-        poll::{
-            PollCondVarBox,
-            PollTable, //
-        },
         wait::{
             WaitQueue,
             Woken, //
@@ -41,7 +38,14 @@ use kernel::{
         Mutex, //
     },
     time::deadline::Deadline,
-    uapi, //
+    uapi,
+    workqueue::{
+        self,
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    }, //
 };
 
 use crate::{
@@ -50,17 +54,23 @@ use crate::{
         Buffer,
         Fifo, //
     },
-    hooks::RingCharge,
+    hooks::{
+        QueueCount,
+        RingCharge, //
+    },
+    nest::Nest,
     ring::{
         Index,
         Ring, //
     },
     source,
     table::Table,
+    visits::Visits,
     watch::{
         move_into_ring,
         take_waiting,
         untake,
+        Visitor,
         Watch, //
     },
 };
@@ -89,17 +99,55 @@ struct Backlog {
     fifo: Fifo<Pending>,
     /// How many of them are posts.
     posts: usize,
-    /// How many watches the queue has.
+    /// How many of them are watches that were removed since.
+    removed: usize,
+    /// How many watches the queue has, and of those removed are still here.
     watches: usize,
 }
 
 impl Backlog {
+    /// Takes out watches that were removed.
+    fn compact(&mut self) {
+        if self.removed == 0 {
+            return;
+        }
+        let mut left = 0usize;
+        self.fifo.retain(|pending| match pending {
+            Pending::Watch(watch) if watch.come_out_forgotten() => {
+                left = left.wrapping_add(1);
+                false
+            }
+            _ => true,
+        });
+        self.leave(left);
+    }
+
+    /// So many watches that were removed have come out.
+    fn leave(&mut self, watches: usize) {
+        self.removed = self.removed.saturating_sub(watches);
+        self.watches = self.watches.saturating_sub(watches);
+    }
+
+    /// How many wait, of those that were not removed.
+    fn waiting(&self) -> usize {
+        self.fifo.len().saturating_sub(self.removed)
+    }
+
     /// Whether there is room for that many more watches and posts, whatever else waits.
     fn has_room(&self, watches: usize, posts: usize) -> bool {
         let need = self.watches.saturating_add(watches);
         need.saturating_add(self.posts).saturating_add(posts) <= self.fifo.capacity()
     }
 }
+
+/// So many watches that were removed may stay in the backlog.
+const FEW_REMOVED: usize = 64;
+
+/// In `Queue::rings`: those who poll have to look for themselves what there is.
+const RING_ANY: u32 = 1 << 31;
+
+/// What is ready when the queue has events.
+const READABLE: u32 = kernel::bindings::POLLIN | kernel::bindings::POLLRDNORM;
 
 /// Something posted to a queue without room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,10 +157,11 @@ pub(crate) struct NoRoom;
 ///
 /// Lock order: [`Queue::consumer`], [`Queue::watches`], [`Queue::backlog`], then the locks of the
 /// wait queues.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Queue {
     ring: Option<Ring>,
     _charge: Option<RingCharge>,
+    _count: QueueCount,
     /// The classes that this queue may use, as in `kevent_create.sources`.
     sources: u64,
 
@@ -122,8 +171,15 @@ pub(crate) struct Queue {
     /// The watches, by handle.
     #[pin]
     watches: Mutex<Table>,
-    /// Some watch wants to be looked at by the next one who waits.
-    revisit: Atomic<bool>,
+    /// Those that want to be visited by the next one who waits.
+    visits: Visits,
+    /// One of them cannot wait for that.
+    asked: Atomic<bool>,
+    /// Visits them if nobody waits.
+    #[pin]
+    visitor: Work<Queue>,
+    /// The queues that this one watches, and that watch this one.
+    nest: Nest,
     #[pin]
     backlog: SpinLockIrq<Backlog>,
     /// The length of the backlog, to be looked at without the lock. Written with the lock held.
@@ -135,7 +191,13 @@ pub(crate) struct Queue {
     /// How many there are.
     sleepers: Atomic<u32>,
     /// Those who poll the queue's file.
-    pollers: PollCondVarBox,
+    #[pin]
+    pollers: WaitQueue,
+    /// Tells them, when no lock is held.
+    #[pin]
+    pub(crate) bell: IrqWork<Queue>,
+    /// `EPOLL*` bits to tell them beside that the queue is readable.
+    rings: Atomic<u32>,
 
     merged: Atomic<u64>,
     deferred: Atomic<u64>,
@@ -165,19 +227,26 @@ impl Queue {
             try_pin_init!(Self {
                 ring,
                 _charge: charge,
+                _count: QueueCount::new(),
                 sources,
                 consumer <- new_mutex!(None),
                 watches <- new_mutex!(Table::new()),
-                revisit: Atomic::new(false),
+                visits: Visits::new(),
+                asked: Atomic::new(false),
+                visitor <- new_work!("kevent_visitor"),
+                nest: Nest::new(),
                 backlog <- new_spinlock_irq!(Backlog {
                     fifo: Fifo::new(),
                     posts: 0,
+                    removed: 0,
                     watches: 0,
                 }),
                 backlogged: Atomic::new(0),
                 waiters <- new_wait_queue!(),
                 sleepers: Atomic::new(0),
-                pollers: PollCondVarBox::new(c"kevent_pollers", static_lock_class!())?,
+                pollers <- new_wait_queue!(),
+                bell <- IrqWork::new(),
+                rings: Atomic::new(0),
                 merged: Atomic::new(0),
                 deferred: Atomic::new(0),
                 woken: Atomic::new(0),
@@ -196,7 +265,14 @@ impl Queue {
     /// Sleeps until there are `nr` events from `seen` on, or from the cursor on.
     pub(crate) fn sleep(&self, seen: Option<u32>, nr: u32, deadline: Option<&Deadline>) -> Woken {
         self.sleepers.fetch_add(1, Relaxed);
-        let woken = self.waiters.wait(|| self.has(seen, nr), deadline);
+        let woken = loop {
+            let ready = || self.asked.load(Relaxed) || self.has(seen, nr);
+            let woken = self.waiters.wait(ready, deadline);
+            if woken != Woken::Ready || self.has(seen, nr) {
+                break woken;
+            }
+            self.visit(Visitor::PROGRAM);
+        };
         self.sleepers.fetch_sub(1, Relaxed);
         woken
     }
@@ -218,16 +294,82 @@ impl Queue {
         self.backlogged.load(Relaxed) != 0
     }
 
-    /// Asks whoever waits next to look at the watches.
-    pub(crate) fn ask_for_revisit(&self) {
-        self.revisit.store(true, Relaxed);
+    pub(crate) fn visits(&self) -> &Visits {
+        &self.visits
     }
 
-    /// Looks at the watches, if one of them asked for it.
-    pub(crate) fn revisit(&self) {
-        if self.revisit.load(Relaxed) && self.revisit.xchg(false, Full) {
-            self.watches.lock().revisit(self);
+    pub(crate) fn nest(&self) -> &Nest {
+        &self.nest
+    }
+
+    /// Has the next one who waits visit the watch at `place`, whose link is `next`.
+    #[inline]
+    pub(crate) fn list(&self, place: u32, next: &Atomic<u32>) {
+        self.visits.push(place, next);
+    }
+
+    /// Has those that are listed visited soon: by a thread that sleeps, else by a worker.
+    pub(crate) fn ask_for_visits(this: &Arc<Self>) {
+        if this.ask_program() {
+            return;
         }
+        if this.pollers.is_active() {
+            this.add_rings(RING_ANY);
+            this.bell.queue();
+        }
+        // If it is enqueued already it has not looked yet.
+        let _ = workqueue::system().enqueue(this.clone());
+    }
+
+    /// Has those that are listed visited by a thread of the program, as soon as one waits. Tells
+    /// whether there is one already.
+    pub(crate) fn ask_program(&self) -> bool {
+        self.asked.store(true, Relaxed);
+        // Pairs with the barrier of a thread that goes to sleep: see `WaitQueue::is_active`.
+        smp_mb(Full);
+        self.waiters.is_active() && self.waiters.wake_one()
+    }
+
+    fn add_rings(&self, bits: u32) {
+        let mut old = self.rings.load(Relaxed);
+        while let Err(now) = self.rings.cmpxchg(old, old | bits, Full) {
+            old = now;
+        }
+    }
+
+    /// Visits those that are listed.
+    pub(crate) fn visit(&self, visitor: Visitor) {
+        // ORDERING: What is listed from here on asks anew.
+        self.asked.xchg(false, Full);
+        if !self.visits.is_empty() {
+            self.watches.lock_nested(visitor.depth).visit(self, visitor);
+        }
+    }
+
+    /// Whether there are events, as a mask of `EPOLL*` bits.
+    pub(crate) fn readiness(&self, visitor: Visitor) -> u32 {
+        self.refill();
+        self.visit(visitor);
+        if self.has(None, 1) || self.is_backlogged() {
+            READABLE
+        } else {
+            0
+        }
+    }
+
+    /// A waker has given `key`, of which those who poll the queue have to know something.
+    #[inline]
+    pub(crate) fn note_waker(&self, key: u32) {
+        if key & kernel::bindings::EPOLL_URING_WAKE != 0 {
+            self.add_rings(kernel::bindings::EPOLL_URING_WAKE);
+        }
+    }
+
+    /// Tells those who poll the queue. Not to be called with locks held.
+    pub(crate) fn ring_bell(&self) {
+        let rings = self.rings.xchg(0, Full);
+        let key = if rings & RING_ANY != 0 { 0 } else { READABLE };
+        self.pollers.notify(key | (rings & !RING_ANY));
     }
 
     /// Makes room in the backlog for that many more watches and posts.
@@ -253,16 +395,32 @@ impl Queue {
         self.reserve(1, 0)
     }
 
-    /// The watch is not there any more: gives its place up, and takes it out of the backlog.
-    pub(crate) fn forget_watch(&self, watch: &Arc<Watch>) {
+    /// Gives up the room of a watch that was not made.
+    pub(crate) fn unreserve_watch(&self) {
         let mut backlog = self.backlog.lock();
-        let waited = backlog
-            .fifo
-            .remove(|p| matches!(p, Pending::Watch(w) if Arc::ptr_eq(w, watch)));
         backlog.watches = backlog.watches.saturating_sub(1);
+    }
+
+    /// A watch was removed and its source is detached. If it waits in the backlog it is passed over
+    /// there, and keeps its place until then.
+    ///
+    /// When this returns, nobody is moving it into the ring.
+    pub(crate) fn forget_watch(&self, watch: &Watch) {
+        let mut backlog = self.backlog.lock();
+        if watch.set_forgotten() {
+            backlog.removed = backlog.removed.saturating_add(1);
+        } else {
+            backlog.watches = backlog.watches.saturating_sub(1);
+        }
+        if backlog.removed > FEW_REMOVED && backlog.removed > backlog.fifo.len() / 2 {
+            backlog.compact();
+        }
         self.move_backlog(&mut backlog);
-        drop(backlog);
-        drop(waited);
+    }
+
+    /// Takes watches that were removed out of the backlog.
+    pub(crate) fn compact(&self) {
+        self.backlog.lock().compact();
     }
 
     /// Puts a watch into the backlog.
@@ -335,11 +493,14 @@ impl Queue {
     ///
     /// What was published is visible before this looks who sleeps: [`Ring::publish`] and the
     /// backlog's lock see to that.
+    #[inline]
     pub(crate) fn wake(&self) {
         if self.waiters.is_active() && self.waiters.wake_one() {
             self.woken.fetch_add(1, Relaxed);
         }
-        self.pollers.notify_all();
+        if self.pollers.is_active() {
+            self.bell.queue();
+        }
     }
 
     /// Moves what waits into free slots.
@@ -354,6 +515,10 @@ impl Queue {
             while let Some(front) = backlog.fifo.pop_front() {
                 let moved = match &front {
                     Pending::Post(event) => self.publish(event).is_ok(),
+                    Pending::Watch(watch) if watch.come_out_forgotten() => {
+                        backlog.leave(1);
+                        true
+                    }
                     Pending::Watch(watch) => move_into_ring(watch.as_arc_borrow()),
                 };
                 if !moved {
@@ -365,7 +530,7 @@ impl Queue {
                     backlog.posts = backlog.posts.wrapping_sub(1);
                 }
             }
-            ring.set_flags(if backlog.fifo.len() != 0 {
+            ring.set_flags(if backlog.waiting() != 0 {
                 uapi::KEVENT_RING_BACKLOG
             } else {
                 0
@@ -375,7 +540,7 @@ impl Queue {
     }
 
     fn show_backlog(&self, backlog: &Backlog) {
-        let len = u32::try_from(backlog.fifo.len()).unwrap_or(u32::MAX);
+        let len = u32::try_from(backlog.waiting()).unwrap_or(u32::MAX);
         self.backlogged.store(len, Relaxed);
     }
 
@@ -438,38 +603,50 @@ impl Queue {
     }
 
     fn take_backlog(&self, deliver: impl FnOnce(&Event) -> Result) -> Result<bool> {
-        while let Some(front) = self.pop_backlog() {
-            let event = match &front {
-                Pending::Post(event) => Some(**event),
-                Pending::Watch(watch) => take_waiting(watch.as_arc_borrow()),
-            };
-            let Some(event) = event else {
-                continue;
-            };
-            let result = deliver(&event);
-            if result.is_err() {
-                match front {
-                    Pending::Post(event) => self.put_back(Pending::Post(event)),
-                    Pending::Watch(watch) if untake(&watch, &event) => {
-                        self.put_back(Pending::Watch(watch));
-                    }
-                    Pending::Watch(_) => {}
+        let Some((event, front)) = self.pop_backlog() else {
+            return Ok(false);
+        };
+        let result = deliver(&event);
+        if result.is_err() {
+            match front {
+                Pending::Post(event) => self.put_back(Pending::Post(event)),
+                Pending::Watch(watch) if untake(&watch, &event) => {
+                    self.put_back(Pending::Watch(watch));
                 }
-                self.wake();
+                Pending::Watch(_) => {}
             }
-            return result.map(|()| true);
+            self.wake();
         }
-        Ok(false)
+        result.map(|()| true)
     }
 
-    fn pop_backlog(&self) -> Option<Pending> {
+    /// Takes the first event out of the backlog, and what it came from.
+    fn pop_backlog(&self) -> Option<(Event, Pending)> {
         let mut backlog = self.backlog.lock();
-        let front = backlog.fifo.pop_front();
-        if let Some(Pending::Post(_)) = front {
-            backlog.posts = backlog.posts.wrapping_sub(1);
+        let mut popped = None;
+        while let Some(front) = backlog.fifo.pop_front() {
+            let (event, more) = match &front {
+                Pending::Post(event) => {
+                    backlog.posts = backlog.posts.wrapping_sub(1);
+                    (Some(**event), false)
+                }
+                Pending::Watch(watch) if watch.come_out_forgotten() => {
+                    backlog.leave(1);
+                    (None, false)
+                }
+                Pending::Watch(watch) => take_waiting(watch.as_arc_borrow()),
+            };
+            if let (true, Pending::Watch(watch)) = (more, &front) {
+                let left = backlog.fifo.push_back(Pending::Watch(watch.clone()));
+                debug_assert!(left.is_ok());
+            }
+            if let Some(event) = event {
+                popped = Some((event, front));
+                break;
+            }
         }
         self.show_backlog(&backlog);
-        front
+        popped
     }
 
     /// Puts something at the front of the backlog, where there is a place for it, see
@@ -505,6 +682,25 @@ impl Queue {
     }
 }
 
+#[pinned_drop]
+impl PinnedDrop for Queue {
+    fn drop(self: Pin<&mut Self>) {
+        self.bell.sync();
+    }
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Queue { self.visitor }
+}
+
+impl WorkItem for Queue {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.visit(Visitor::WORKER);
+    }
+}
+
 /// The file operations of queues.
 static QUEUE_FILE: FileVtable<Queue> = FileVtable::new();
 
@@ -521,14 +717,10 @@ impl FileOperations for Queue {
         this.watches.lock().clear(&this);
     }
 
-    fn poll(this: ArcBorrow<'_, Self>, file: &File, table: PollTable<'_>) -> u32 {
-        table.register_wait(file, &this.pollers);
-        this.refill();
-        if this.has(None, 1) || this.backlogged.load(Relaxed) != 0 {
-            kernel::bindings::POLLIN | kernel::bindings::POLLRDNORM
-        } else {
-            0
-        }
+    fn poll<'a>(this: ArcBorrow<'a, Self>, poller: Poller<'a>) -> u32 {
+        let this = this.into_ref();
+        poller.register(&this.pollers);
+        this.readiness(Visitor::POLLER)
     }
 
     fn mmap_prepare<'a>(this: ArcBorrow<'a, Self>, desc: &mut VmaDesc<'a>) -> Result {
@@ -552,6 +744,19 @@ impl FileOperations for Queue {
         seq_print!(m, "woken:\t{}\n", this.woken.load(Relaxed));
         seq_print!(m, "backlog:\t{}\n", this.backlogged.load(Relaxed));
         seq_print!(m, "waiters:\t{}\n", this.sleepers.load(Relaxed));
+        for (handle, watch) in this.watches.lock().iter() {
+            seq_print!(
+                m,
+                "watch: handle:{:016x} source:{} flags:{:x} ident:{} events:{:x} user_data:{:x} state:{}\n",
+                handle,
+                watch.class(),
+                watch.flags(),
+                watch.source().ident(),
+                watch.interest(),
+                watch.user_data(),
+                watch.describe(),
+            );
+        }
     }
 }
 

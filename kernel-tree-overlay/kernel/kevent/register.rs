@@ -17,10 +17,14 @@ use kernel::{
 
 use crate::{
     queue::Queue,
-    source,
+    source::{
+        self,
+        Room, //
+    },
     user::read_record,
     watch::{
         enable,
+        test,
         Watch, //
     },
 };
@@ -70,18 +74,11 @@ pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32
     let queue: Arc<Queue> = queue.into();
     let add_one = |record: &mut uapi::kevent_watch| {
         record.handle = 0;
-        let watch = source::watch(&queue, record)?;
-        queue.reserve_watch()?;
-        let mut table = queue.watches().lock();
-        let handle = table.insert(watch.clone()).inspect_err(|_| {
-            queue.forget_watch(&watch);
-        })?;
-        if let Err(e) = watch.source().attach(watch.as_arc_borrow(), record) {
-            // It was inserted a moment ago.
-            let _ = table.remove(&queue, handle);
-            return Err(e);
+        let mut handle = add_one(&queue, record, Room::Little);
+        if handle == Err(ENOBUFS) {
+            handle = add_one(&queue, record, Room::Plenty);
         }
-        record.handle = handle;
+        record.handle = handle?;
         Ok(())
     };
     let undo = |record: &uapi::kevent_watch| {
@@ -91,44 +88,63 @@ pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32
     each(at, size, nr, add_one, undo)
 }
 
+fn add_one(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<u64> {
+    let watch = source::watch(queue, record, room)?;
+    queue.reserve_watch()?;
+    let mut table = queue.watches().lock();
+    let handle = table.insert(queue, watch.clone()).inspect_err(|_| {
+        queue.unreserve_watch();
+    })?;
+    if let Err(e) = watch.source().attach(watch.as_arc_borrow(), record) {
+        // It was inserted a moment ago.
+        let _ = table.remove(queue, handle);
+        return Err(e);
+    }
+    Ok(handle)
+}
+
 /// `kevent_modify()`: changes what `flags` names of `nr` watches.
 pub(crate) fn modify(queue: &Queue, at: UserPtr, size: usize, nr: u32, flags: u32) -> Result<u32> {
     let change_one = |record: &mut uapi::kevent_watch| {
         // Held while the watch is changed: one change at a time.
         let table = queue.watches().lock();
         let watch = table.get(record.handle)?;
-        change(&watch, record, flags)
+        change(watch, record, flags)
     };
     each(at, size, nr, change_one, |_| {})
 }
 
 fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result {
-    if record.source != watch.source().class() {
+    if record.source != watch.class() || record.events & !uapi::KEVENT_EVENTS_MASK != 0 {
         return Err(EINVAL);
     }
+    let absolute = uapi::KEVENT_WATCH_ABSTIME;
     let mut new = *record;
     if flags & uapi::KEVENT_MODIFY_MODE == 0 {
-        let absolute = record.flags & uapi::KEVENT_WATCH_ABSTIME;
-        new.flags = (watch.mode() & !uapi::KEVENT_WATCH_ABSTIME) | absolute;
+        new.flags = (watch.flags() & !absolute) | (record.flags & absolute);
     }
-    source::check(&new)?;
-    if flags & uapi::KEVENT_MODIFY_EVENTS != 0 {
-        watch.source().set_events(new.events)?;
+    if flags & uapi::KEVENT_MODIFY_EVENTS == 0 {
+        new.events = watch.interest();
     }
+    watch.source().check(watch, new.flags, new.events)?;
     if flags & uapi::KEVENT_MODIFY_ARG != 0 {
-        watch.source().attach(watch.as_arc_borrow(), &new)?;
+        watch.source().set_arg(watch.as_arc_borrow(), &new)?;
     }
     if flags & uapi::KEVENT_MODIFY_USER_DATA != 0 {
         watch.set_user_data(record.user_data);
     }
-    if flags & uapi::KEVENT_MODIFY_MODE != 0 {
-        watch.set_mode(record.flags);
+    if flags & (uapi::KEVENT_MODIFY_MODE | uapi::KEVENT_MODIFY_EVENTS) != 0 {
+        watch.set_mode(new.flags, new.events);
     }
     if flags & uapi::KEVENT_MODIFY_DISABLE != 0 {
         watch.disable();
     }
     if flags & uapi::KEVENT_MODIFY_ENABLE != 0 {
         enable(watch.as_arc_borrow());
+    }
+    let anew = uapi::KEVENT_MODIFY_ENABLE | uapi::KEVENT_MODIFY_MODE | uapi::KEVENT_MODIFY_EVENTS;
+    if flags & anew != 0 {
+        test(watch.as_arc_borrow());
     }
     Ok(())
 }

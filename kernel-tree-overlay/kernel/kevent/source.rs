@@ -7,6 +7,7 @@
 use kernel::{
     prelude::*,
     sync::{
+        atomic::Atomic,
         Arc,
         ArcBorrow, //
     },
@@ -15,45 +16,89 @@ use kernel::{
 
 use crate::{
     queue::Queue,
-    watch::Watch, //
+    watch::{
+        Visitor,
+        Watch, //
+    },
 };
 
+pub(crate) mod poll;
 pub(crate) mod timer;
 
 /// What fires a watch.
+///
+/// All but [`Source::owed`] are called with the mutex of the queue's watches held.
 pub(crate) trait Source: Send + Sync {
-    /// The class, `KEVENT_SOURCE_*`.
-    fn class(&self) -> u32;
+    /// For a class whose events count: how many occurrences have not been told. The source adds to
+    /// it before it fires the watch.
+    fn owed(&self) -> Option<&Atomic<u64>> {
+        None
+    }
 
-    /// Whether the events of this class count, so that an event without a count is none.
-    fn counts(&self) -> bool;
-
-    /// Begins to fire `watch`, as the record says. Called again when the program changes what the
-    /// source was told to do; if that fails, the source goes on as it did.
+    /// Begins to fire `watch`, as the record says. If that fails, [`Source::detach`] is called.
     fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result;
 
-    /// Changes the events of interest.
-    fn set_events(&self, events: u32) -> Result;
+    /// Checks that the watch can have these flags and this interest from now on.
+    fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result;
 
-    /// Stops. When this returns, the watch is not being fired and will not be.
-    fn detach(&self);
+    /// Does from now on what `arg` of the record says. If that fails, it goes on as it did.
+    fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result;
 
-    /// The program is about to wait, and some watch of the queue has asked for this.
+    /// Stops. When this returns, the watch is not being fired and will not be. May be called twice.
+    fn detach(&self, queue: &Queue);
+
+    /// For a class that has levels: which of the events of interest there are now.
+    fn test(&self, _watch: ArcBorrow<'_, Watch>, _visitor: Visitor) -> u32 {
+        0
+    }
+
+    /// For a class whose events count: the program is about to wait, and the watch is listed.
     fn revisit(&self, _watch: ArcBorrow<'_, Watch>) {}
+
+    /// What the program said that this is: `kevent_watch.ident`.
+    fn ident(&self) -> u64;
 }
 
-/// A class of sources that programs make watches of.
-struct Class {
-    number: u32,
+/// A class of sources.
+pub(crate) trait Class: Source + Sized {
+    /// `KEVENT_SOURCE_*`.
+    const NUMBER: u32;
+
+    /// Whether its events count, so that an event without a count is none.
+    const COUNTS: bool;
+
     /// Makes a watch from a record, without attaching it.
-    watch: fn(Arc<Queue>, &uapi::kevent_watch) -> Result<Arc<Watch>>,
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<Arc<Watch>>;
+}
+
+/// For how much a source has room. Most need no more than little, and those who do fail to be
+/// attached with `ENOBUFS`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    Little,
+    Plenty,
+}
+
+/// An entry in the list of classes.
+struct Entry {
+    number: u32,
+    watch: fn(&Arc<Queue>, &uapi::kevent_watch, Room) -> Result<Arc<Watch>>,
+}
+
+impl Entry {
+    const fn of<C: Class>() -> Self {
+        Self {
+            number: C::NUMBER,
+            watch: C::watch,
+        }
+    }
 }
 
 /// The classes whose watches come from `kevent_add()`.
-const CLASSES: &[Class] = &[Class {
-    number: uapi::KEVENT_SOURCE_TIMER,
-    watch: timer::watch,
-}];
+const CLASSES: &[Entry] = &[
+    Entry::of::<poll::Poll<1>>(),
+    Entry::of::<timer::Timer>(), //
+];
 
 /// The classes that this kernel has, as in `kevent_create.sources`.
 pub(crate) const KNOWN: u64 = {
@@ -67,28 +112,39 @@ pub(crate) const KNOWN: u64 = {
 };
 
 /// Makes a watch from a change record.
-pub(crate) fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
+pub(crate) fn watch(
+    queue: &Arc<Queue>,
+    record: &uapi::kevent_watch,
+    room: Room,
+) -> Result<Arc<Watch>> {
     let class = CLASSES.iter().find(|c| c.number == record.source);
     let class = class.ok_or(ENOSYS)?;
     if !queue.allows(class.number) {
         return Err(EPERM);
     }
-    check(record)?;
-    (class.watch)(queue.clone(), record)
-}
-
-/// Checks what does not depend on the class.
-pub(crate) fn check(record: &uapi::kevent_watch) -> Result {
-    let modes = uapi::KEVENT_WATCH_EDGE | uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
-    let once = uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
-    if record.flags & once == once || record.flags & !(modes | OTHER_FLAGS) != 0 {
+    if record.events & !uapi::KEVENT_EVENTS_MASK != 0 {
         return Err(EINVAL);
     }
-    if record.events & !uapi::KEVENT_EVENTS_MASK != 0 {
+    check_flags(record.flags, KNOWN_FLAGS)?;
+    (class.watch)(queue, record, room)
+}
+
+/// Checks flags, of which the class knows `known`.
+pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
+    let once = uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
+    if flags & !known != 0 || flags & once == once {
         return Err(EINVAL);
     }
     Ok(())
 }
 
-/// The flags of watches other than the modes.
-const OTHER_FLAGS: u32 = uapi::KEVENT_WATCH_DISABLED | uapi::KEVENT_WATCH_ABSTIME;
+/// The flags that some class knows.
+const KNOWN_FLAGS: u32 = MODES
+    | uapi::KEVENT_WATCH_DISABLED
+    | uapi::KEVENT_WATCH_EXCLUSIVE
+    | uapi::KEVENT_WATCH_VANISHED
+    | uapi::KEVENT_WATCH_ABSTIME;
+
+/// The flags that say how events are told.
+pub(crate) const MODES: u32 =
+    uapi::KEVENT_WATCH_EDGE | uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;

@@ -6,6 +6,9 @@
 //! the high half is the place's generation, which changes when the watch is removed. So a handle
 //! never names another watch than the one that it was issued for, until a place has been used 2^32
 //! times.
+//!
+//! A watch may be removed while it is in the backlog or on the list of those to be visited. It then
+//! keeps its place, without a handle, until it has come off both.
 
 use kernel::{
     prelude::*,
@@ -16,20 +19,31 @@ use crate::{
     queue::Queue,
     watch::{
         cancel,
+        vanish,
+        visit,
+        Visit,
+        Visitor,
         Watch, //
     },
 };
+
+/// How many watches are visited at a time if there are events already.
+const FEW_VISITS: usize = 16;
 
 /// A place in the table.
 struct Place {
     watch: Option<Arc<Watch>>,
     generation: u32,
+    /// The watch was removed.
+    is_left: bool,
 }
 
 /// The watches of a queue.
 pub(crate) struct Table {
     places: KVVec<Place>,
     free: KVVec<u32>,
+    /// How many places have a watch that was removed.
+    left: usize,
 }
 
 impl Table {
@@ -37,33 +51,43 @@ impl Table {
         Self {
             places: KVVec::new(),
             free: KVVec::new(),
+            left: 0,
         }
     }
 
     /// Puts a watch into the table and tells its handle.
-    pub(crate) fn insert(&mut self, watch: Arc<Watch>) -> Result<u64> {
+    pub(crate) fn insert(&mut self, queue: &Queue, watch: Arc<Watch>) -> Result<u64> {
+        if self.free.is_empty() && self.left > self.places.len() / 2 {
+            self.sweep(queue);
+        }
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
                 let index = u32::try_from(self.places.len()).map_err(|_| ENOSPC)?;
-                // So that a place can always be given back.
-                self.free
-                    .reserve(self.places.len().saturating_add(1), GFP_KERNEL_ACCOUNT)?;
+                if self.places.len() == self.places.capacity() {
+                    // Grow in steps that get larger, and so that a place can always be given back.
+                    let more = self.places.len().clamp(8, 4096);
+                    self.places.reserve(more, GFP_KERNEL_ACCOUNT)?;
+                    let all = self.places.capacity();
+                    self.free.reserve(all, GFP_KERNEL_ACCOUNT)?;
+                }
                 let place = Place {
                     watch: None,
                     generation: 1,
+                    is_left: false,
                 };
                 self.places.push(place, GFP_KERNEL_ACCOUNT)?;
                 index
             }
         };
         let place = self.places.get_mut(index as usize).ok_or(EINVAL)?;
+        watch.set_place(index);
         place.watch = Some(watch);
         Ok(u64::from(place.generation) << 32 | u64::from(index))
     }
 
     /// The watch that `handle` was issued for; `ENOENT` if it is gone.
-    pub(crate) fn get(&self, handle: u64) -> Result<Arc<Watch>> {
+    pub(crate) fn get(&self, handle: u64) -> Result<&Arc<Watch>> {
         // CAST: The two halves.
         let (generation, index) = ((handle >> 32) as u32, handle as u32);
         let place = self.places.get(index as usize).ok_or(ENOENT)?;
@@ -71,7 +95,7 @@ impl Table {
         if place.generation != generation || watch.is_gone() {
             return Err(ENOENT);
         }
-        Ok(watch.clone())
+        Ok(watch)
     }
 
     /// Removes a watch. After that no untaken event of it is left, and none will come.
@@ -82,39 +106,113 @@ impl Table {
         Ok(())
     }
 
+    /// What `watch` is of has gone: removes it. If it is to tell so, it does with `events`, and
+    /// goes after that.
+    pub(crate) fn vanished(&mut self, queue: &Queue, watch: &Arc<Watch>, events: u32, tells: bool) {
+        let place = self.places.get(watch.place() as usize);
+        let own = place.and_then(|p| p.watch.as_ref().filter(|_| !p.is_left));
+        if !own.is_some_and(|own| Arc::ptr_eq(own, watch)) {
+            // Somebody else was faster.
+            return;
+        }
+        if !tells {
+            self.vacate(queue, watch.place(), true);
+            return;
+        }
+        watch.source().detach(queue);
+        if !vanish(watch.as_arc_borrow(), events) {
+            self.vacate(queue, watch.place(), false);
+        }
+    }
+
     /// Gives a place up. What its watch has told and nobody has taken is cancelled if `cancels`.
     fn vacate(&mut self, queue: &Queue, index: u32, cancels: bool) {
         let Some(place) = self.places.get_mut(index as usize) else {
             return;
         };
-        let Some(watch) = place.watch.take() else {
+        let Some(watch) = place.watch.as_ref().filter(|_| !place.is_left) else {
             return;
         };
         place.generation = place.generation.wrapping_add(1).max(1);
         // Nobody fires it after it is detached, and nobody moves it into the ring after it is
         // forgotten: what is there then is all that there will be.
         watch.set_gone();
-        watch.source().detach();
-        queue.forget_watch(&watch);
+        watch.source().detach(queue);
+        queue.forget_watch(watch);
         if cancels {
-            cancel(&watch);
+            cancel(watch);
         }
+        let busy = watch.is_busy();
+        place.is_left = true;
+        self.left = self.left.wrapping_add(1);
+        if !busy {
+            self.free(index);
+        }
+    }
+
+    /// Makes a place whose watch was removed free for another one.
+    fn free(&mut self, index: u32) {
+        let Some(place) = self.places.get_mut(index as usize).filter(|p| p.is_left) else {
+            return;
+        };
+        place.watch = None;
+        place.is_left = false;
+        self.left = self.left.wrapping_sub(1);
         let pushed = self.free.push_within_capacity(index);
         debug_assert!(pushed.is_ok());
     }
 
-    /// Looks at all watches: they may catch up, and those that are gone are removed.
-    pub(crate) fn revisit(&mut self, queue: &Queue) {
-        for index in 0..self.places.len() {
-            let watch = self.places.get(index).and_then(|p| p.watch.as_ref());
-            match watch {
-                Some(watch) if watch.is_settled() => {
-                    // What a ONESHOT watch has told before it went stays. CAST: The table has at
-                    // most 2^32 places.
-                    self.vacate(queue, index as u32, false);
+    /// Visits the watches that are on the list, all of them if there is no event otherwise.
+    pub(crate) fn visit(&mut self, queue: &Queue, visitor: Visitor) {
+        let mut most = if queue.has(None, 1) {
+            FEW_VISITS
+        } else {
+            usize::MAX
+        };
+        self.each_listed(queue, |watch| {
+            most = most.wrapping_sub(1);
+            let settled = visit(watch.as_arc_borrow(), visitor) == Visit::Settled;
+            (settled, most != 0)
+        });
+    }
+
+    /// Frees the places of watches that were removed while they were listed.
+    fn sweep(&mut self, queue: &Queue) {
+        queue.compact();
+        self.each_listed(queue, |watch| {
+            let over = watch.come_off();
+            if !over {
+                watch.list();
+            }
+            (over, true)
+        });
+    }
+
+    /// Takes those that are listed now off the list, one by one, and hands them to `look`, which
+    /// tells whether the watch is over and whether to go on.
+    fn each_listed(&mut self, queue: &Queue, mut look: impl FnMut(&Arc<Watch>) -> (bool, bool)) {
+        let visits = queue.visits();
+        for again in [true, false] {
+            while let Some(index) = visits.first() {
+                let place = self.places.get(index as usize);
+                let Some(watch) = place.and_then(|p| p.watch.as_ref()) else {
+                    // A listed watch keeps its place.
+                    debug_assert!(false);
+                    return;
+                };
+                visits.pop(watch.next());
+                let (over, go_on) = look(watch);
+                if over {
+                    // What a ONESHOT watch has told before it went stays.
+                    self.vacate(queue, index, false);
+                    self.free(index);
                 }
-                Some(watch) => watch.source().revisit(watch.as_arc_borrow()),
-                None => {}
+                if !go_on {
+                    return;
+                }
+            }
+            if again {
+                visits.look_again();
             }
         }
     }
@@ -125,5 +223,17 @@ impl Table {
             // CAST: The table has at most 2^32 places.
             self.vacate(queue, index as u32, true);
         }
+        // All that is left of them is in the backlog and on the list, and they have references to
+        // the queue.
+        self.sweep(queue);
+        debug_assert!(self.left == 0);
+    }
+
+    /// The watches, and their handles.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Arc<Watch>)> {
+        self.places.iter().zip(0u64..).filter_map(|(place, index)| {
+            let watch = place.watch.as_ref().filter(|_| !place.is_left)?;
+            Some((u64::from(place.generation) << 32 | index, watch))
+        })
     }
 }

@@ -10,7 +10,10 @@ use kernel::{
     uapi, //
 };
 
-use crate::queue::Queue;
+use crate::{
+    queue::Queue,
+    watch::Visitor, //
+};
 
 /// `kevent_wait()`: tells how many events there are from `args.seen` on.
 pub(crate) fn wait(
@@ -25,7 +28,7 @@ pub(crate) fn wait(
     }
 
     queue.refill();
-    queue.revisit();
+    queue.visit(Visitor::PROGRAM);
     queue.show_counters();
     if args.min_nr == 0 {
         return Ok(queue.available(seen));
@@ -77,7 +80,7 @@ pub(crate) fn get_events(
             break;
         }
         // What was taken just now may have been what kept a watch from going on.
-        queue.revisit();
+        queue.visit(Visitor::PROGRAM);
         // No more than the ring can hold at a time.
         let most = queue.ring().map_or(u32::MAX, |r| r.entries());
         match queue.sleep(None, min.saturating_sub(got).min(most), deadline) {
@@ -97,7 +100,7 @@ pub(crate) fn get_events(
 fn copy_events(queue: &Queue, max: u32, to: &mut UserSliceWriter) -> Result<u32> {
     let mut spare = queue.consumer().lock();
     queue.refill();
-    queue.revisit();
+    queue.visit(Visitor::PROGRAM);
     for copied in 0..max {
         match queue.take(&mut spare, |event| to.write(event)) {
             Ok(true) if !current!().fatal_signal_pending() => {}

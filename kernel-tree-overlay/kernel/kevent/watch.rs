@@ -27,10 +27,21 @@
 //! * `WAITS`: in the backlog. Whoever moves the backlog takes ownership.
 //! * `OFF`: switched off by the program; `SPENT`: by its last event, in DISPATCH mode.
 //! * `GONE`: removed by the program; `ONCE`: by its last event, in ONESHOT mode.
+//! * `LAST`: what it watched has vanished, and it is yet to tell that; nothing else follows.
+//! * `LISTED`: on the queue's list of watches to be [visited](visit) by whoever waits next; `LOOK`:
+//!   because something happened that only a look at the source can tell.
+//! * `FORGOTTEN`: removed while it was in the backlog, where it is passed over.
 //!
 //! An event that changes the state, as in DISPATCH and ONESHOT mode, does so before it can be seen:
 //! the program may take it at once and switch the watch on again. If there is no place for the
 //! event, or it turns out to be none, that is undone.
+//!
+//! # Levels
+//!
+//! A level watch is listed when it tells something, before that can be seen. The next one who waits
+//! visits it: if its entry is still untaken it stays on the list; else the source is tested, and the
+//! watch fires again, or is off the list until a wake-up fires it. A program that is busy takes
+//! events without any of that.
 //!
 //! [`Ring::merge`]: crate::ring::Ring::merge
 
@@ -57,7 +68,10 @@ use crate::{
         Index,
         Merge, //
     },
-    source::Source, //
+    source::{
+        Class,
+        Source, //
+    },
 };
 
 const EVENTS: u32 = uapi::KEVENT_EVENTS_MASK;
@@ -67,9 +81,28 @@ const OFF: u32 = 1 << 29;
 const GONE: u32 = 1 << 28;
 const SPENT: u32 = 1 << 27;
 const ONCE: u32 = 1 << 26;
+const LISTED: u32 = 1 << 25;
+const LOOK: u32 = 1 << 24;
+const LAST: u32 = 1 << 23;
+const FORGOTTEN: u32 = 1 << 22;
 
-/// Nothing is told in these states.
+/// Nothing new is told in these states.
 const SILENT: u32 = OFF | GONE | SPENT | ONCE;
+
+/// What there may be to tell.
+const TELL: u32 = EVENTS | LAST;
+
+/// In `mode`, beside the `KEVENT_WATCH_*` flags: the class, whether its events count, and the events
+/// of interest.
+const CLASS_SHIFT: u32 = 9;
+const CLASS_MASK: u32 = 0xf << CLASS_SHIFT;
+const COUNTED: u32 = 1 << 13;
+const INTEREST_SHIFT: u32 = 16;
+const FLAGS: u32 = (1 << CLASS_SHIFT) - 1;
+
+/// Any of these, and it is no level watch.
+const NO_LEVEL: u32 =
+    COUNTED | uapi::KEVENT_WATCH_EDGE | uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
 
 /// The watch has no entry in the ring.
 const NO_ENTRY: Index = Index::MAX;
@@ -87,23 +120,37 @@ pub(crate) enum Told {
     Nothing,
 }
 
+/// What becomes of a watch that was visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// It is on the list again, or off it till it fires.
+    Stays,
+    /// It has told its last event: its place may be given up.
+    Settled,
+}
+
 /// A watch.
+///
+/// With the count of its [`Arc`], 48 bytes and the source.
 #[pin_data]
+#[repr(C)]
 pub(crate) struct Watch<S: ?Sized = dyn Source> {
     queue: Arc<Queue>,
     user_data: Atomic<u64>,
-    state: Atomic<u32>,
-    /// `KEVENT_WATCH_*` flags.
-    mode: Atomic<u32>,
-    /// The index of the last entry. Used by the owner only.
+    /// The index of the last entry. Written by the owner only.
     entry: Atomic<Index>,
-    /// Occurrences that have not been told.
-    owed: Atomic<u64>,
+    state: Atomic<u32>,
+    /// `KEVENT_WATCH_*` flags, and what the constants above say.
+    mode: Atomic<u32>,
+    /// Where it is in the table. Written once, before the source is attached.
+    place: Atomic<u32>,
+    /// The next one on the queue's list.
+    next: Atomic<u32>,
     #[pin]
     pub(crate) source: S,
 }
 
-impl<S: Source> Watch<S> {
+impl<S: Class> Watch<S> {
     /// Makes a watch from a change record.
     pub(crate) fn new(
         queue: Arc<Queue>,
@@ -111,14 +158,19 @@ impl<S: Source> Watch<S> {
         source: impl PinInit<S, Error>,
     ) -> Result<Arc<Self>> {
         let off = record.flags & uapi::KEVENT_WATCH_DISABLED != 0;
+        let mode = (record.flags & FLAGS)
+            | (S::NUMBER << CLASS_SHIFT)
+            | if S::COUNTS { COUNTED } else { 0 }
+            | (record.events << INTEREST_SHIFT);
         Arc::pin_init(
             try_pin_init!(Self {
                 queue,
                 user_data: Atomic::new(record.user_data),
-                state: Atomic::new(if off { OFF } else { 0 }),
-                mode: Atomic::new(record.flags),
                 entry: Atomic::new(NO_ENTRY),
-                owed: Atomic::new(0),
+                state: Atomic::new(if off { OFF } else { 0 }),
+                mode: Atomic::new(mode),
+                place: Atomic::new(0),
+                next: Atomic::new(0),
                 source <- source,
             }),
             GFP_KERNEL_ACCOUNT,
@@ -131,20 +183,68 @@ impl<S: Source + ?Sized> Watch<S> {
         &self.source
     }
 
+    pub(crate) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    pub(crate) fn user_data(&self) -> u64 {
+        self.user_data.load(Relaxed)
+    }
+
     pub(crate) fn set_user_data(&self, user_data: u64) {
         self.user_data.store(user_data, Relaxed);
     }
 
-    pub(crate) fn set_mode(&self, mode: u32) {
+    /// The class, `KEVENT_SOURCE_*`.
+    pub(crate) fn class(&self) -> u32 {
+        (self.mode.load(Relaxed) & CLASS_MASK) >> CLASS_SHIFT
+    }
+
+    /// The `KEVENT_WATCH_*` flags.
+    pub(crate) fn flags(&self) -> u32 {
+        self.mode.load(Relaxed) & FLAGS
+    }
+
+    /// The events of interest.
+    #[inline]
+    pub(crate) fn interest(&self) -> u32 {
+        self.mode.load(Relaxed) >> INTEREST_SHIFT
+    }
+
+    /// Changes flags and interest. Changes are made one at a time.
+    pub(crate) fn set_mode(&self, flags: u32, interest: u32) {
+        let kept = self.mode.load(Relaxed) & (CLASS_MASK | COUNTED);
+        let mode = kept | (flags & FLAGS) | (interest << INTEREST_SHIFT);
         self.mode.store(mode, Relaxed);
     }
 
-    pub(crate) fn mode(&self) -> u32 {
-        self.mode.load(Relaxed)
+    pub(crate) fn place(&self) -> u32 {
+        self.place.load(Relaxed)
+    }
+
+    pub(crate) fn set_place(&self, place: u32) {
+        self.place.store(place, Relaxed);
+    }
+
+    /// The link of the queue's list.
+    pub(crate) fn next(&self) -> &Atomic<u32> {
+        &self.next
     }
 
     pub(crate) fn is_gone(&self) -> bool {
-        self.state.load(Relaxed) & (GONE | ONCE) != 0
+        self.state.load(Relaxed) & (GONE | ONCE | LAST) != 0
+    }
+
+    /// For people: what the watch is doing.
+    pub(crate) fn describe(&self) -> &'static CStr {
+        let state = self.state.load(Relaxed);
+        if state & (GONE | ONCE | LAST) != 0 {
+            c"gone"
+        } else if state & (OFF | SPENT) != 0 {
+            c"off"
+        } else {
+            c"on"
+        }
     }
 
     /// Whether the program has not taken the last event yet.
@@ -156,6 +256,7 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// Changes the state to what `new` makes of it, and tells what it was.
+    #[inline]
     fn change(&self, new: impl Fn(u32) -> u32) -> u32 {
         let mut old = self.state.load(Relaxed);
         loop {
@@ -176,26 +277,61 @@ impl<S: Source + ?Sized> Watch<S> {
         self.change(|state| state | GONE);
     }
 
+    /// Has a watch that was removed passed over in the backlog, if it is there; tells whether it is.
+    ///
+    /// To be called with the backlog's lock held.
+    pub(crate) fn set_forgotten(&self) -> bool {
+        let waits = self.state.load(Relaxed) & WAITS != 0;
+        if waits {
+            self.change(|state| state | FORGOTTEN);
+        }
+        waits
+    }
+
+    /// Whether the watch, which comes out of the backlog, was removed. It does not wait any more
+    /// then, and goes for good when it is visited.
+    ///
+    /// To be called with the backlog's lock held.
+    pub(crate) fn come_out_forgotten(&self) -> bool {
+        if self.state.load(Relaxed) & FORGOTTEN == 0 {
+            return false;
+        }
+        self.change(|state| state & !(WAITS | FORGOTTEN));
+        self.list();
+        true
+    }
+
     /// Whether the watch is gone for good. While it is owned, its last event may still turn out to
     /// have no place, and it goes on waiting then.
-    pub(crate) fn is_settled(&self) -> bool {
-        let state = self.state.load(Relaxed);
-        state & (GONE | ONCE) != 0 && state & (OWNED | WAITS) == 0
+    fn is_settled(state: u32) -> bool {
+        state & (GONE | ONCE) != 0 && state & (OWNED | WAITS | LAST) == 0
     }
 
-    /// Whether there are occurrences that have not been told.
-    pub(crate) fn owes(&self) -> bool {
-        self.owed.load(Relaxed) != 0
+    /// Whether the watch has told its last event, or was removed.
+    pub(crate) fn is_over(&self) -> bool {
+        Self::is_settled(self.state.load(Relaxed))
     }
 
-    /// Asks for [`Source::revisit`] when the program waits next.
-    pub(crate) fn ask_for_revisit(&self) {
-        self.queue.ask_for_revisit();
+    /// Whether anybody but the table may still come upon the watch. To be asked when it is removed.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state.load(Relaxed) & (OWNED | WAITS | LISTED) != 0
+    }
+
+    /// Takes the watch off the list, to which it belongs no more. Tells whether it is over.
+    pub(crate) fn come_off(&self) -> bool {
+        Self::is_settled(self.change(|state| state & !LISTED))
+    }
+
+    /// Has whoever waits next visit the watch.
+    pub(crate) fn list(&self) {
+        if self.change(|state| state | LISTED) & LISTED == 0 {
+            self.queue.list(self.place(), &self.next);
+        }
     }
 
     /// What a ONESHOT or DISPATCH watch becomes when it has told something.
-    fn after(&self) -> u32 {
-        let mode = self.mode();
+    #[inline]
+    fn after(mode: u32) -> u32 {
         if mode & uapi::KEVENT_WATCH_ONESHOT != 0 {
             ONCE
         } else if mode & uapi::KEVENT_WATCH_DISPATCH != 0 {
@@ -205,57 +341,85 @@ impl<S: Source + ?Sized> Watch<S> {
         }
     }
 
-    fn event(&self, events: u32, count: u64) -> Event {
+    #[inline]
+    fn event(&self, mode: u32, events: u32, count: u64) -> Event {
+        let counted = if mode & COUNTED != 0 {
+            uapi::KEVENT_INFO_COUNTED
+        } else {
+            0
+        };
+        let vanished = if events & LAST != 0 {
+            uapi::KEVENT_INFO_VANISHED
+        } else {
+            0
+        };
         Event(uapi::kevent_event {
             user_data: self.user_data.load(Relaxed),
-            events,
-            info: self.source.class()
-                | if self.source.counts() {
-                    uapi::KEVENT_INFO_COUNTED
-                } else {
-                    0
-                },
+            events: events & EVENTS,
+            info: ((mode & CLASS_MASK) >> CLASS_SHIFT) | counted | vanished,
             data: i64::try_from(count).unwrap_or(i64::MAX),
             extra: 0,
         })
     }
 
+    /// How many occurrences are to be told, which are told from now on.
+    fn take_owed(&self, mode: u32) -> u64 {
+        match self.source.owed() {
+            Some(owed) if mode & COUNTED != 0 => owed.xchg(0, Relaxed),
+            _ => 0,
+        }
+    }
+
+    fn give_back_owed(&self, count: u64) {
+        if let Some(owed) = self.source.owed().filter(|_| count != 0) {
+            owed.fetch_add(count, Relaxed);
+        }
+    }
+
     /// Tells `events` if the ring has a place for them. To be called by the owner.
-    fn tell(&self, events: u32) -> Told {
+    #[inline]
+    fn tell(&self, mode: u32, events: u32) -> Told {
         let Some(ring) = self.queue.ring() else {
             return Told::Later;
         };
-        let owed = self.owed.xchg(0, Relaxed);
-        if owed == 0 && self.source.counts() {
-            return Told::Nothing;
+        let mut owed = 0;
+        if mode & COUNTED != 0 {
+            owed = self.take_owed(mode);
+            if owed == 0 && events & LAST == 0 {
+                return Told::Nothing;
+            }
         }
         let entry = self.entry.load(Relaxed);
-        if entry != NO_ENTRY {
-            let count = u32::try_from(owed).unwrap_or(u32::MAX);
+        // The last event is one of its own.
+        if entry != NO_ENTRY && events & LAST == 0 {
+            let times = if mode & COUNTED != 0 { owed } else { 1 };
+            let count = u32::try_from(times).unwrap_or(u32::MAX);
             match ring.merge(entry, events, count, None) {
                 Merge::Done(left) => {
-                    // Neither of the two is more than was owed.
-                    let beyond = owed.wrapping_sub(count.into());
-                    self.owed
-                        .fetch_add(beyond.wrapping_add(left.into()), Relaxed);
+                    if mode & COUNTED != 0 {
+                        // Neither of the two is more than was owed.
+                        let beyond = owed.wrapping_sub(count.into());
+                        self.give_back_owed(beyond.wrapping_add(left.into()));
+                    }
                     self.queue.count_merge();
                     return Told::Merged;
                 }
-                Merge::Gone => self.entry.store(NO_ENTRY, Relaxed),
+                Merge::Gone => {}
                 Merge::Later => {
-                    self.owed.fetch_add(owed, Relaxed);
+                    self.give_back_owed(owed);
                     return Told::Later;
                 }
             }
         }
-        match ring.publish(&self.event(events, owed)) {
+        match ring.publish(&self.event(mode, events, owed)) {
             Some(index) => {
                 self.entry.store(index, Relaxed);
                 self.queue.wake();
                 Told::Anew
             }
             None => {
-                self.owed.fetch_add(owed, Relaxed);
+                self.entry.store(NO_ENTRY, Relaxed);
+                self.give_back_owed(owed);
                 Told::Later
             }
         }
@@ -264,19 +428,38 @@ impl<S: Source + ?Sized> Watch<S> {
     /// Takes the bits that are to be told, as the owner or to become it, and changes the state to
     /// what it is when they are told. Returns the bits and that change.
     fn take_events(&self) -> (u32, u32) {
-        let after = self.after();
-        let old = self.change(|state| (state & !(WAITS | EVENTS)) | OWNED | after);
-        (old & EVENTS, after & !old)
+        let after = Self::after(self.mode.load(Relaxed));
+        let old = self.change(|state| {
+            let after = if state & LAST != 0 { GONE } else { after };
+            (state & !(WAITS | TELL)) | OWNED | after
+        });
+        let after = if old & LAST != 0 { GONE } else { after };
+        (old & TELL, after & !old)
+    }
+
+    /// Whether there is more to tell in `state`.
+    #[inline]
+    fn is_more(state: u32) -> bool {
+        state & LAST != 0 || (state & EVENTS != 0 && state & SILENT == 0)
     }
 
     /// Lets go of the watch. Fails if there is more to tell.
+    #[inline]
     fn let_go(&self) -> bool {
-        let more = |state: u32| state & EVENTS != 0 && state & SILENT == 0;
-        let old = self.change(|state| if more(state) { state } else { state & !OWNED });
-        if old & ONCE != 0 {
-            self.queue.ask_for_revisit();
+        let old = self.change(|state| {
+            if Self::is_more(state) {
+                state
+            } else {
+                state & !OWNED
+            }
+        });
+        if Self::is_more(old) {
+            return false;
         }
-        !more(old)
+        if old & (ONCE | GONE) != 0 {
+            self.list();
+        }
+        true
     }
 
     /// Gives the bits back, because there is no place for them, and leaves the watch waiting.
@@ -285,53 +468,140 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 }
 
-/// The source of a watch has something to tell: `events`, `count` times.
+/// The source of a watch has something to tell: `events`.
 ///
 /// May be called from any context that may take a spinlock.
-pub(crate) fn fire(watch: ArcBorrow<'_, Watch>, events: u32, count: u64) -> Told {
-    watch.owed.fetch_add(count, Relaxed);
-    let busy = OWNED | WAITS | SILENT;
+#[inline]
+pub(crate) fn fire(watch: ArcBorrow<'_, Watch>, events: u32) -> Told {
+    const BUSY: u32 = OWNED | WAITS | SILENT | LAST;
+    let mode = watch.mode.load(Relaxed);
+    let after = Watch::<dyn Source>::after(mode);
+    let listed = if mode & NO_LEVEL == 0 { LISTED } else { 0 };
     let old = watch.change(|state| {
-        if state & busy != 0 {
+        if state & BUSY != 0 {
             state | events
         } else {
-            state | events | OWNED
+            (state & !EVENTS) | OWNED | after | listed
         }
     });
-    if old & busy != 0 {
+    if old & BUSY != 0 {
         return Told::Later;
     }
-    own(watch)
+    if listed & !old != 0 {
+        watch.queue.list(watch.place(), &watch.next);
+    }
+    own(watch, mode, events | (old & EVENTS), after)
 }
 
-/// Switches the watch on, and tells what happened while it was off.
-pub(crate) fn enable(watch: ArcBorrow<'_, Watch>) {
-    let busy = OWNED | WAITS | GONE | ONCE;
+/// Something has happened to the source, but what, only a look can tell. Has one taken soon, in the
+/// context of a task.
+///
+/// May be called from any context that may take a spinlock.
+pub(crate) fn look(watch: ArcBorrow<'_, Watch>) -> Told {
     let old = watch.change(|state| {
-        let on = state & !(OFF | SPENT);
+        if state & SILENT == 0 {
+            state | LOOK | LISTED
+        } else {
+            state
+        }
+    });
+    if old & SILENT != 0 {
+        return Told::Later;
+    }
+    if old & LISTED == 0 {
+        watch.queue.list(watch.place(), &watch.next);
+    }
+    Queue::ask_for_visits(&watch.queue);
+    Told::Anew
+}
+
+/// Switches the watch on, and tells what happened while it was off, if its events count.
+pub(crate) fn enable(watch: ArcBorrow<'_, Watch>) {
+    let busy = OWNED | WAITS | GONE | ONCE | LAST;
+    let mode = watch.mode.load(Relaxed);
+    let counted = mode & COUNTED != 0;
+    let old = watch.change(|state| {
+        let mut on = state & !(OFF | SPENT);
+        if !counted && on & (OWNED | WAITS) == 0 {
+            // It may be otherwise by now: the source is tested.
+            on &= !EVENTS;
+        }
         if on & EVENTS != 0 && on & busy == 0 {
             on | OWNED
         } else {
             on
         }
     });
-    if old & EVENTS != 0 && old & busy == 0 {
-        own(watch);
+    if counted && old & EVENTS != 0 && old & busy == 0 {
+        let (events, after) = watch.take_events();
+        own(watch, mode, events, after);
     }
 }
 
-/// Tells until there is no more. The caller has made itself the owner.
-fn own(watch: ArcBorrow<'_, Watch>) -> Told {
-    let mut first = None;
-    loop {
-        let (events, after) = watch.take_events();
-        // What waits already comes first.
-        let told = if watch.queue.is_backlogged() {
-            Told::Later
+/// Tells what there is now, after the program has changed what it wants to be told.
+///
+/// To be called with the mutex of the queue's watches held.
+pub(crate) fn test(watch: ArcBorrow<'_, Watch>) {
+    let state = watch.state.load(Relaxed);
+    if state & (SILENT | LAST) == 0 && watch.mode.load(Relaxed) & COUNTED == 0 {
+        let events = watch.source.test(watch, Visitor::PROGRAM);
+        if events != 0 {
+            fire(watch, events);
+        }
+    }
+}
+
+/// What the watch is of has vanished, and its source is detached: tells so with `events`, and
+/// nothing after that. Fails if the watch has told its last event already.
+pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
+    let end = GONE | ONCE | LAST;
+    let old = watch.change(|state| {
+        if state & end != 0 {
+            state
+        } else if state & (OWNED | WAITS) != 0 {
+            (state & !(OFF | SPENT)) | events | LAST
         } else {
-            watch.tell(events)
-        };
-        let first = *first.get_or_insert(told);
+            // What was left of the time when it was switched off is no news any more.
+            (state & !(OFF | SPENT | EVENTS)) | events | LAST | OWNED
+        }
+    });
+    if old & end != 0 {
+        return false;
+    }
+    if old & (OWNED | WAITS) == 0 {
+        let mode = watch.mode.load(Relaxed);
+        let (events, after) = watch.take_events();
+        own(watch, mode, events, after);
+    }
+    true
+}
+
+/// Tells until there is no more. The caller has made itself the owner.
+#[inline]
+fn own(watch: ArcBorrow<'_, Watch>, mode: u32, events: u32, after: u32) -> Told {
+    // What waits already comes first.
+    if !watch.queue.is_backlogged() {
+        let told = watch.tell(mode, events);
+        if matches!(told, Told::Anew | Told::Merged) && watch.let_go() {
+            watch.queue.refill();
+            return told;
+        }
+        return own_slowly(watch, Some(told), events, after);
+    }
+    own_slowly(watch, None, events, after)
+}
+
+/// The rest of [`own`]: `told` says what became of the first events, if they were tried.
+#[cold]
+fn own_slowly(
+    watch: ArcBorrow<'_, Watch>,
+    told: Option<Told>,
+    mut events: u32,
+    mut after: u32,
+) -> Told {
+    let mut told = told.unwrap_or(Told::Later);
+    let first = told;
+    loop {
         match told {
             Told::Later => {
                 watch.leave_waiting(events, after);
@@ -348,6 +618,12 @@ fn own(watch: ArcBorrow<'_, Watch>) -> Told {
             watch.queue.refill();
             return first;
         }
+        (events, after) = watch.take_events();
+        told = if watch.queue.is_backlogged() {
+            Told::Later
+        } else {
+            watch.tell(watch.mode.load(Relaxed), events)
+        };
     }
 }
 
@@ -357,11 +633,12 @@ fn own(watch: ArcBorrow<'_, Watch>) -> Told {
 pub(crate) fn move_into_ring(watch: ArcBorrow<'_, Watch>) -> bool {
     loop {
         let (events, after) = watch.take_events();
-        if watch.state.load(Relaxed) & GONE != 0 {
+        if watch.state.load(Relaxed) & GONE & !after != 0 {
+            // It is being removed.
             watch.change(|state| state & !OWNED);
             return true;
         }
-        match watch.tell(events) {
+        match watch.tell(watch.mode.load(Relaxed), events) {
             Told::Later => {
                 watch.leave_waiting(events, after);
                 return false;
@@ -377,33 +654,44 @@ pub(crate) fn move_into_ring(watch: ArcBorrow<'_, Watch>) -> bool {
     }
 }
 
-/// Takes what a watch in the backlog of a queue without a ring has to tell.
+/// Takes what a watch that comes out of the backlog of a queue without a ring has to tell, which is
+/// nothing if the event before had it already. Tells whether there is more, for which it has to wait
+/// again.
 ///
-/// To be called after it was taken out of the backlog. `None` if the event before had it already.
-pub(crate) fn take_waiting(watch: ArcBorrow<'_, Watch>) -> Option<Event> {
+/// To be called with the backlog's lock held.
+pub(crate) fn take_waiting(watch: ArcBorrow<'_, Watch>) -> (Option<Event>, bool) {
+    let mode = watch.mode.load(Relaxed);
     let (events, after) = watch.take_events();
-    let owed = watch.owed.xchg(0, Relaxed);
-    let event = watch.event(events, owed);
-    let is_one = owed != 0 || !watch.source.counts();
+    let owed = watch.take_owed(mode);
+    let event = watch.event(mode, events, owed);
+    let is_one = owed != 0 || mode & COUNTED == 0 || events & LAST != 0;
     if !is_one {
         watch.change(|state| state & !after);
     }
-    if !watch.let_go() {
+    let more = !watch.let_go();
+    if more {
         watch.leave_waiting(0, 0);
-        watch.queue.defer_watch(watch.into());
     }
-    is_one.then_some(event)
+    (is_one.then_some(event), more)
 }
 
 /// Undoes [`take_waiting`]. Tells whether the watch has to be put back into the backlog, because it
 /// is not there again already.
 pub(crate) fn untake(watch: &Watch, event: &Event) -> bool {
-    // CAST: It is the number that was taken.
-    watch.owed.fetch_add(event.0.data as u64, Relaxed);
-    let after = watch.after();
+    let mode = watch.mode.load(Relaxed);
+    if mode & COUNTED != 0 {
+        // CAST: It is the number that was taken.
+        watch.give_back_owed(event.0.data as u64);
+    }
+    let last = event.0.info & uapi::KEVENT_INFO_VANISHED != 0;
+    let (after, last) = if last {
+        (GONE, LAST)
+    } else {
+        (Watch::<dyn Source>::after(mode), 0)
+    };
     let old = watch.change(|state| {
         let waits = if state & OWNED != 0 { 0 } else { WAITS };
-        (state & !after) | event.0.events | waits
+        (state & !after) | event.0.events | last | waits
     });
     old & (OWNED | WAITS) == 0
 }
@@ -416,4 +704,83 @@ pub(crate) fn cancel(watch: &Watch) {
             core::hint::spin_loop();
         }
     }
+}
+
+/// Who visits a watch.
+#[derive(Clone, Copy)]
+pub(crate) struct Visitor {
+    /// It is a task of the program, which sees what the program sees. Some sources answer each task
+    /// differently, a signalfd for instance.
+    pub(crate) is_program: bool,
+    /// How many queues that watch each other are being looked at already, 0 for none.
+    pub(crate) depth: u32,
+}
+
+impl Visitor {
+    /// A task of the program, that looks at its queue.
+    pub(crate) const PROGRAM: Self = Self {
+        is_program: true,
+        depth: 0,
+    };
+
+    /// A task of the program, that asks whether the queue is ready.
+    pub(crate) const POLLER: Self = Self {
+        is_program: true,
+        depth: 1,
+    };
+
+    /// A worker of the kernel.
+    pub(crate) const WORKER: Self = Self {
+        is_program: false,
+        depth: 0,
+    };
+
+    /// The visitor of a queue that a queue watches.
+    pub(crate) fn deeper(self) -> Self {
+        Self {
+            depth: self.depth.saturating_add(1),
+            ..self
+        }
+    }
+}
+
+/// Visits a watch that was on the queue's list, and is not any more.
+///
+/// To be called with the mutex of the queue's watches held.
+pub(crate) fn visit(watch: ArcBorrow<'_, Watch>, visitor: Visitor) -> Visit {
+    let old = watch.change(|state| state & !(LISTED | LOOK));
+    if Watch::<dyn Source>::is_settled(old) {
+        return Visit::Settled;
+    }
+    if old & (GONE | ONCE | LAST) != 0 {
+        // It is listed again when it has told the last it has to tell.
+        return Visit::Stays;
+    }
+    let mode = watch.mode.load(Relaxed);
+    if mode & COUNTED != 0 {
+        watch.source.revisit(watch);
+        return Visit::Stays;
+    }
+    if old & (OFF | SPENT) != 0 {
+        return Visit::Stays;
+    }
+    if old & LOOK == 0 {
+        if mode & NO_LEVEL != 0 {
+            return Visit::Stays;
+        }
+        if old & (OWNED | WAITS) != 0 || watch.is_untaken() {
+            watch.list();
+            return Visit::Stays;
+        }
+    }
+    let events = watch.source.test(watch, visitor);
+    if events != 0 {
+        fire(watch, events);
+    } else if old & LOOK != 0 && !visitor.is_program {
+        // Let somebody look who may see more.
+        watch.change(|state| state | LOOK);
+        watch.list();
+        watch.queue.ask_program();
+    }
+    Visit::Stays
 }

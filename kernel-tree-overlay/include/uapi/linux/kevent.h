@@ -193,6 +193,25 @@ struct kevent_watch {
 #define KEVENT_WATCH_EXPECT	(1U << 8)	/* arg[3] is what was last seen */
 
 /*
+ * KEVENT_SOURCE_POLL
+ *
+ * @ident is the file descriptor, @arg is 0.  The event bits are those of
+ * poll(2): ERR, HUP and NVAL come whether they are asked for or not.
+ */
+#define KEVENT_POLL_IN		0x0001U
+#define KEVENT_POLL_PRI		0x0002U
+#define KEVENT_POLL_OUT		0x0004U
+#define KEVENT_POLL_ERR		0x0008U
+#define KEVENT_POLL_HUP		0x0010U
+#define KEVENT_POLL_NVAL	0x0020U	/* closed: with KEVENT_INFO_VANISHED */
+#define KEVENT_POLL_RDNORM	0x0040U
+#define KEVENT_POLL_RDBAND	0x0080U
+#define KEVENT_POLL_WRNORM	0x0100U
+#define KEVENT_POLL_WRBAND	0x0200U
+#define KEVENT_POLL_MSG		0x0400U
+#define KEVENT_POLL_RDHUP	0x2000U
+
+/*
  * KEVENT_SOURCE_TIMER
  *
  * @ident is 0, @arg is

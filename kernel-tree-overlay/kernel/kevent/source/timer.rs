@@ -11,6 +11,10 @@ use kernel::{
     new_spinlock_irq,
     prelude::*,
     sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
         lock::spinlock::SpinLockIrq,
         Arc,
         ArcBorrow, //
@@ -25,7 +29,13 @@ use kernel::{
 use crate::{
     hooks::to_host_time,
     queue::Queue,
-    source::Source,
+    source::{
+        check_flags,
+        Class,
+        Room,
+        Source,
+        MODES, //
+    },
     watch::{
         fire,
         Told,
@@ -105,42 +115,52 @@ pub(crate) struct Timer {
     pub(crate) timer: ClockTimer<Watch<Timer>>,
     #[pin]
     schedule: SpinLockIrq<Schedule>,
+    owed: Atomic<u64>,
 }
 
-/// Makes a TIMER watch.
-pub(super) fn watch(queue: Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
-    let flags = uapi::KEVENT_WATCH_ONESHOT
-        | uapi::KEVENT_WATCH_DISPATCH
-        | uapi::KEVENT_WATCH_EDGE
-        | uapi::KEVENT_WATCH_DISABLED
-        | uapi::KEVENT_WATCH_ABSTIME;
-    if record.flags & !flags != 0 || record.ident != 0 {
-        return Err(EINVAL);
+const FLAGS: u32 = MODES | uapi::KEVENT_WATCH_DISABLED | uapi::KEVENT_WATCH_ABSTIME;
+
+impl Class for Timer {
+    const NUMBER: u32 = uapi::KEVENT_SOURCE_TIMER;
+    const COUNTS: bool = true;
+
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+        check_flags(record.flags, FLAGS)?;
+        if record.ident != 0 || record.events != uapi::KEVENT_TIMER_EXPIRED {
+            return Err(EINVAL);
+        }
+        let mut schedule = Schedule::parse(record)?;
+        // Nothing expires before the watch is attached.
+        schedule.armed = false;
+        let timer = try_pin_init!(Timer {
+            timer <- ClockTimer::new(&schedule.next),
+            schedule <- new_spinlock_irq!(schedule),
+            owed: Atomic::new(0),
+        }? Error);
+        let watch: Arc<Watch<Timer>> = Watch::new(queue.clone(), record, timer)?;
+        Ok(watch)
     }
-    if record.events != uapi::KEVENT_TIMER_EXPIRED {
-        return Err(EINVAL);
-    }
-    let mut schedule = Schedule::parse(record)?;
-    // Nothing expires before the watch is attached.
-    schedule.armed = false;
-    let timer = try_pin_init!(Timer {
-        timer <- ClockTimer::new(&schedule.next),
-        schedule <- new_spinlock_irq!(schedule),
-    }? Error);
-    let watch: Arc<Watch<Timer>> = Watch::new(queue, record, timer)?;
-    Ok(watch)
 }
 
 impl Source for Timer {
-    fn class(&self) -> u32 {
-        uapi::KEVENT_SOURCE_TIMER
-    }
-
-    fn counts(&self) -> bool {
-        true
+    fn owed(&self) -> Option<&Atomic<u64>> {
+        Some(&self.owed)
     }
 
     fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+        self.set_arg(watch, record)
+    }
+
+    fn check(&self, _watch: &Watch, flags: u32, interest: u32) -> Result {
+        check_flags(flags, FLAGS)?;
+        if interest == uapi::KEVENT_TIMER_EXPIRED {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
         let new = Schedule::parse(record)?;
         // The timer itself is on the clock that it was made with.
         if !self.schedule.lock().next.is_on_clock_of(&new.next) {
@@ -153,40 +173,47 @@ impl Source for Timer {
         *schedule = new;
         drop(schedule);
         if passed != 0 {
-            fire(watch, uapi::KEVENT_TIMER_EXPIRED, passed);
+            self.fire(watch, passed);
         }
         self.start(watch);
         Ok(())
     }
 
-    fn set_events(&self, events: u32) -> Result {
-        if events == uapi::KEVENT_TIMER_EXPIRED {
-            Ok(())
-        } else {
-            Err(EINVAL)
-        }
-    }
-
-    fn detach(&self) {
+    fn detach(&self, _queue: &Queue) {
         self.timer.cancel();
     }
 
     fn revisit(&self, watch: ArcBorrow<'_, Watch>) {
         let late = self.schedule.lock().backoff != 0;
-        if !late && !watch.owes() {
+        if !late && !self.owes() {
             return;
         }
         if watch.is_untaken() {
-            watch.ask_for_revisit();
+            watch.list();
             return;
         }
         self.timer.cancel();
         self.schedule.lock().backoff = 0;
         self.start(watch);
     }
+
+    fn ident(&self) -> u64 {
+        0
+    }
 }
 
 impl Timer {
+    /// Whether there are expirations that have not been told.
+    fn owes(&self) -> bool {
+        self.owed.load(Relaxed) != 0
+    }
+
+    /// Tells `count` further expirations.
+    fn fire(&self, watch: ArcBorrow<'_, Watch>, count: u64) -> Told {
+        self.owed.fetch_add(count, Relaxed);
+        fire(watch, uapi::KEVENT_TIMER_EXPIRED)
+    }
+
     /// Tells what has expired, and arms the timer for what comes.
     fn start(&self, watch: ArcBorrow<'_, Watch>) {
         while let Some(at) = self.expire(watch) {
@@ -199,12 +226,12 @@ impl Timer {
     /// Tells what has expired, and when the next interrupt comes.
     fn expire(&self, watch: ArcBorrow<'_, Watch>) -> Option<Deadline> {
         let count = self.schedule.lock().count();
-        let told = if count != 0 || watch.owes() {
-            fire(watch, uapi::KEVENT_TIMER_EXPIRED, count)
+        let told = if count != 0 || self.owes() {
+            self.fire(watch, count)
         } else {
             Told::Anew
         };
-        if watch.is_settled() {
+        if watch.is_over() {
             return None;
         }
         let mut schedule = self.schedule.lock();
@@ -212,7 +239,7 @@ impl Timer {
             schedule.backoff = 0;
         } else if schedule.backoff < MAX_BACKOFF {
             schedule.backoff = schedule.backoff.saturating_add(1);
-            watch.ask_for_revisit();
+            watch.list();
         }
         schedule.interrupt()
     }

@@ -24,7 +24,8 @@ use crate::{
     seq_file::SeqFile,
     sync::{
         aref::ARef,
-        poll::PollTable, //
+        poll::PollTable,
+        wait::WaitQueue, //
     },
     types::ForeignOwnable,
 };
@@ -110,12 +111,10 @@ pub trait FileOperations: Sized + 'static {
     }
 
     /// Tells which of the events that `poll(2)` knows are there now, as a mask of `EPOLL*` bits,
-    /// and registers the caller for what comes with [`PollTable::register_wait`].
-    fn poll(
-        _this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>,
-        _file: &File,
-        _table: PollTable<'_>,
-    ) -> u32 {
+    /// and registers the caller for what comes with [`Poller::register`].
+    ///
+    /// What is reachable from `this` during `'a` lives until the file is released.
+    fn poll<'a>(_this: <Self::Ptr as ForeignOwnable>::Borrowed<'a>, _poller: Poller<'a>) -> u32 {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -133,6 +132,25 @@ pub trait FileOperations: Sized + 'static {
     /// Prints the object's lines of `/proc/<pid>/fdinfo/<fd>`.
     fn show_fdinfo(_this: <Self::Ptr as ForeignOwnable>::Borrowed<'_>, _m: &SeqFile, _file: &File) {
         build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// Whoever polls a file.
+///
+/// # Invariants
+///
+/// What is borrowed for `'a` lives until the file is released.
+pub struct Poller<'a> {
+    file: &'a File,
+    table: PollTable<'a>,
+    _this: PhantomData<fn(&'a ()) -> &'a ()>,
+}
+
+impl<'a> Poller<'a> {
+    /// Makes the caller hear of what is [notified](WaitQueue::notify) on `queue`.
+    pub fn register(&self, queue: &'a WaitQueue) {
+        // SAFETY: By the type invariants the queue lives until the file is released.
+        unsafe { queue.register(self.file, &self.table) }
     }
 }
 
@@ -218,7 +236,17 @@ impl<T: FileOperations> FileVtable<T> {
         // SAFETY: The file is valid for this call, and poll takes no file position.
         let file = unsafe { File::from_raw_file(file) };
         // SAFETY: The table is null or valid for this call.
-        T::poll(this, file, unsafe { PollTable::from_raw(table) })
+        let table = unsafe { PollTable::from_raw(table) };
+        // INVARIANT: `this` lives until the file is released, and `borrow` is free to call that any
+        // lifetime: `T::poll` cannot know a shorter one.
+        T::poll(
+            this,
+            Poller {
+                file,
+                table,
+                _this: PhantomData,
+            },
+        )
     }
 
     /// # Safety

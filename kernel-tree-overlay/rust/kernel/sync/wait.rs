@@ -16,12 +16,14 @@
 
 use crate::{
     bindings,
+    fs::File,
     prelude::*,
     sync::{
         atomic::{
             ordering::Relaxed,
             Atomic, //
         },
+        poll::PollTable,
         LockClassKey, //
     },
     task::{
@@ -184,6 +186,29 @@ impl WaitQueue {
         let woken =
             unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 1, ptr::null_mut()) };
         woken != 0
+    }
+
+    /// Tells all who wait or poll that `key`, a mask of `EPOLL*` bits, has become true. Conditions
+    /// of [`WaitQueue::wait`] are asked as ever.
+    ///
+    /// Never sleeps and may be called from any context that may take a spinlock. Those who poll may
+    /// in turn notify others, with their wait queues' locks: none of those may be held.
+    pub fn notify(&self, key: u32) {
+        // SAFETY: The head is initialised. CAST: Keys are passed as pointers.
+        unsafe {
+            bindings::__wake_up(self.head.get(), TASK_NORMAL, 1, key as usize as *mut c_void)
+        };
+    }
+
+    /// Makes whoever polls a file with `table` hear of what is notified here.
+    ///
+    /// # Safety
+    ///
+    /// The queue must live until the file is released.
+    pub(crate) unsafe fn register(&self, file: &File, table: &PollTable<'_>) {
+        // SAFETY: The file and the table are valid. Whoever polls has a reference to the file, or is
+        // told before it is released.
+        unsafe { bindings::poll_wait(file.as_ptr(), self.head.get(), table.as_ptr()) }
     }
 
     /// Sleeps until `ready` holds, the deadline passes or a signal is pending.

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which files are watched, so that a watch goes when its descriptor is closed.
+ *
+ * A watch of a file has a struct kevent_file_link, in a hash table by the
+ * address of the file.  A link holds no reference to the file.  Instead, the
+ * file cannot go while somebody works with the watch:
+ *
+ *  - whoever does holds the mutex of the watch's queue;
+ *  - the last fput() finds the link, in kevent_file_release(), and waits for
+ *    that mutex to remove the watch, before anything of the file goes;
+ *  - a watch is unlinked only after it has left the file's wait queues.
+ *
+ * So a file that nobody watches costs one test of a flag, FMODE_KEVENT, when
+ * a descriptor is closed and when the file goes; and not even that while there
+ * is no queue in the system.
+ *
+ * Lock order: the mutex of a queue, then the lock of a bucket, then file->f_lock
+ * and files->file_lock.
+ */
+#include <linux/cache.h>
+#include <linux/fdtable.h>
+#include <linux/fs.h>
+#include <linux/hash.h>
+#include <linux/jump_label_ratelimit.h>
+#include <linux/kevent.h>
+#include <linux/list.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+
+#include "kevent.h"
+
+#define KEVENT_FILE_BITS	8
+
+struct kevent_bucket {
+	spinlock_t lock;
+	struct hlist_head links;
+} ____cacheline_aligned_in_smp;
+
+static struct kevent_bucket kevent_files[1 << KEVENT_FILE_BITS];
+
+/* On while there are queues, and a while longer. */
+DEFINE_STATIC_KEY_DEFERRED_FALSE(kevent_queues, HZ);
+
+/**
+ * kevent_queue_made - there is one queue more
+ */
+void kevent_queue_made(void)
+{
+	static_branch_deferred_inc(&kevent_queues);
+}
+
+/**
+ * kevent_queue_gone - there is one queue less
+ */
+void kevent_queue_gone(void)
+{
+	static_branch_slow_dec_deferred(&kevent_queues);
+}
+
+static struct kevent_bucket *kevent_bucket(const struct file *file)
+{
+	return &kevent_files[hash_ptr(file, KEVENT_FILE_BITS)];
+}
+
+/**
+ * kevent_link_file - from now on the watch goes when the descriptor is closed
+ * @link: the watch's
+ * @file: what @fd stands for; the caller has a reference
+ * @fd: a descriptor of the current task
+ */
+void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd)
+{
+	struct kevent_bucket *bucket = kevent_bucket(file);
+
+	link->file = file;
+	link->files = current->files;
+	link->fd = fd;
+	if (!(READ_ONCE(file->f_mode) & FMODE_KEVENT)) {
+		spin_lock(&file->f_lock);
+		file->f_mode |= FMODE_KEVENT;
+		spin_unlock(&file->f_lock);
+	}
+	spin_lock(&bucket->lock);
+	hlist_add_head(&link->node, &bucket->links);
+	spin_unlock(&bucket->lock);
+}
+
+/**
+ * kevent_unlink_file - the watch has left the file
+ * @link: the watch's, which may be unlinked already
+ */
+void kevent_unlink_file(struct kevent_file_link *link)
+{
+	struct kevent_bucket *bucket;
+
+	if (!link->file)
+		return;
+	bucket = kevent_bucket(link->file);
+	spin_lock(&bucket->lock);
+	hlist_del_init(&link->node);
+	spin_unlock(&bucket->lock);
+}
+
+/**
+ * kevent_linked_file - the file of a link
+ * @link: of a watch whose queue's mutex is held
+ *
+ * Return: the file with a reference, or NULL if it is about to go.
+ */
+struct file *kevent_linked_file(const struct kevent_file_link *link)
+{
+	struct file *file = link->file;
+
+	return file && file_ref_get(&file->f_ref) ? file : NULL;
+}
+
+static bool kevent_fd_is(struct files_struct *files, int fd,
+			 const struct file *file)
+{
+	bool same;
+
+	rcu_read_lock();
+	same = files_lookup_fd_raw(files, fd) == file;
+	rcu_read_unlock();
+	return same;
+}
+
+/**
+ * kevent_link_is_open - whether the descriptor still stands for the file
+ * @link: made by the current task
+ *
+ * Return: whether it does.  If it is closed from now on the link is found.
+ */
+bool kevent_link_is_open(const struct kevent_file_link *link)
+{
+	/* Pairs with the one in kevent_file_closed(). */
+	smp_mb();
+	return kevent_fd_is(link->files, link->fd, link->file);
+}
+
+/* Whether @link is to go because a descriptor of @files is closed. */
+static bool kevent_link_is_closed(const struct kevent_file_link *link,
+				  struct files_struct *files)
+{
+	if (!files)
+		return true;
+	if (link->files != files)
+		return false;
+	/* When the last task leaves, its files are closed in their places. */
+	if (!atomic_read(&files->count))
+		return true;
+	return !kevent_fd_is(files, link->fd, link->file);
+}
+
+/* Removes the watches of @file that were made with a descriptor of @files. */
+static void kevent_remove_links(struct file *file, struct files_struct *files)
+{
+	struct kevent_bucket *bucket = kevent_bucket(file);
+	struct kevent_file_link *link;
+	const void *watch;
+
+	do {
+		watch = NULL;
+		spin_lock(&bucket->lock);
+		hlist_for_each_entry(link, &bucket->links, node) {
+			if (link->file != file ||
+			    !kevent_link_is_closed(link, files))
+				continue;
+			hlist_del_init(&link->node);
+			watch = kevent_get_watch(link);
+			break;
+		}
+		spin_unlock(&bucket->lock);
+		if (watch)
+			kevent_watch_closed(watch);
+	} while (watch);
+}
+
+/**
+ * __kevent_file_closed - a descriptor was closed
+ * @file: what it stood for
+ * @id: the table of descriptors that it was in, or any other pointer
+ */
+void __kevent_file_closed(struct file *file, fl_owner_t id)
+{
+	/* Pairs with the one in kevent_link_is_open(). */
+	smp_mb();
+	if (id)
+		kevent_remove_links(file, id);
+}
+
+/**
+ * __kevent_file_released - the last reference to a file is gone
+ * @file: it
+ */
+void __kevent_file_released(struct file *file)
+{
+	kevent_remove_links(file, NULL);
+}
+
+static int __init kevent_init(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(kevent_files); i++)
+		spin_lock_init(&kevent_files[i].lock);
+	kevent_init_locks();
+	return 0;
+}
+core_initcall(kevent_init);

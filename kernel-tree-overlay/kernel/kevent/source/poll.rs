@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! POLL: any file that can be polled.
+//!
+//! The watch has an entry on each wait queue that the file names when it is polled. A waker which
+//! says what the wake-up is for has the event posted from its own context. One that does not may
+//! mean anything, so the file is polled again, but by a task: the program's if one is about to
+//! wait, else a worker.
+//!
+//! A watch does not keep its file open, see `files.c`: closing the descriptor removes it, and so
+//! does the last reference to the file.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        wait_entry::{
+            can_poll,
+            poll_now,
+            WaitEntry, //
+        },
+        Arc,
+        ArcBorrow, //
+    },
+    uapi, //
+};
+
+use crate::{
+    hooks::{
+        fget,
+        is_epoll,
+        poll_and_add,
+        queue_of,
+        FileLink, //
+    },
+    nest,
+    queue::Queue,
+    source::{
+        check_flags,
+        Class,
+        Room,
+        Source,
+        MODES, //
+    },
+    watch::{
+        fire,
+        look,
+        Visitor,
+        Watch, //
+    },
+};
+
+/// How many wait queues a file may have. Most have one, which is what a small watch has room for.
+pub(crate) const MANY: usize = 8;
+
+/// What a program may ask for.
+const INTEREST: u32 = uapi::KEVENT_POLL_IN
+    | uapi::KEVENT_POLL_PRI
+    | uapi::KEVENT_POLL_OUT
+    | uapi::KEVENT_POLL_RDNORM
+    | uapi::KEVENT_POLL_RDBAND
+    | uapi::KEVENT_POLL_WRNORM
+    | uapi::KEVENT_POLL_WRBAND
+    | uapi::KEVENT_POLL_MSG
+    | uapi::KEVENT_POLL_RDHUP
+    | ALWAYS;
+
+/// What it gets in any case.
+const ALWAYS: u32 = uapi::KEVENT_POLL_ERR | uapi::KEVENT_POLL_HUP;
+
+/// The source of a POLL watch, with room for `N` wait queues.
+#[pin_data]
+#[repr(C)]
+pub(crate) struct Poll<const N: usize> {
+    pub(crate) link: FileLink,
+    #[pin]
+    pub(crate) entries: [WaitEntry<Watch<Poll<N>>>; N],
+}
+
+impl<const N: usize> Poll<N> {
+    fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            // CAST: At most `MANY`.
+            link: FileLink::new(N as u32),
+            entries <- pin_init::pin_init_array_from_fn(|_| WaitEntry::new()),
+        })
+    }
+
+    /// A name for the watch, which no other one has.
+    fn name(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// There was a wake-up, for `key`, or nobody knows what if that is 0. Tells whether it was of
+    /// use.
+    #[inline]
+    pub(crate) fn woken(watch: ArcBorrow<'_, Watch<Self>>, key: u32) -> bool {
+        let events = key & (watch.interest() | ALWAYS);
+        let watch: ArcBorrow<'_, Watch> = watch;
+        if events != 0 {
+            watch.queue().note_waker(key);
+            fire(watch, events);
+            true
+        } else if key & uapi::KEVENT_EVENTS_MASK == 0 {
+            look(watch);
+            true
+        } else {
+            false
+        }
+    }
+}
+
+impl<const N: usize> Class for Poll<N> {
+    const NUMBER: u32 = uapi::KEVENT_SOURCE_POLL;
+    const COUNTS: bool = false;
+
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<Arc<Watch>> {
+        if record.arg != [0; 4] || record.events & !INTEREST != 0 {
+            return Err(EINVAL);
+        }
+        check_modes(record.flags)?;
+        Ok(match room {
+            Room::Little => Watch::new(queue.clone(), record, Poll::<1>::new())?,
+            Room::Plenty => Watch::new(queue.clone(), record, Poll::<MANY>::new())?,
+        })
+    }
+}
+
+fn check_modes(flags: u32) -> Result {
+    let known = MODES
+        | uapi::KEVENT_WATCH_DISABLED
+        | uapi::KEVENT_WATCH_EXCLUSIVE
+        | uapi::KEVENT_WATCH_VANISHED;
+    check_flags(flags, known)?;
+    let once = uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
+    if flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0 && flags & once != 0 {
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
+impl<const N: usize> Source for Poll<N> {
+    fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+        let fd = u32::try_from(record.ident).map_err(|_| EBADF)?;
+        let file = fget(fd)?;
+        if is_epoll(&file) {
+            return Err(ELOOP);
+        }
+        if !can_poll(&file) {
+            return Err(EPERM);
+        }
+        self.link.link(&file, fd);
+        if let Some(inner) = queue_of(&file) {
+            nest::link(watch.queue(), &inner.into(), self.name())?;
+            self.link.set_nested();
+        }
+        let exclusive = record.flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0;
+        let polled = poll_and_add(self, &file, record.events | ALWAYS, exclusive);
+        if polled.queues > N {
+            return Err(if N < MANY { ENOBUFS } else { E2BIG });
+        }
+        if !self.link.is_open() {
+            return Err(EBADF);
+        }
+        let events = polled.events & (record.events | ALWAYS);
+        if events != 0 && record.flags & uapi::KEVENT_WATCH_DISABLED == 0 {
+            fire(watch, events);
+        }
+        Ok(())
+    }
+
+    fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result {
+        check_modes(flags)?;
+        if interest & !INTEREST != 0 {
+            return Err(EINVAL);
+        }
+        let exclusive = uapi::KEVENT_WATCH_EXCLUSIVE;
+        if (flags ^ watch.flags()) & exclusive != 0 {
+            return Err(EINVAL);
+        }
+        if flags & exclusive != 0 && interest != watch.interest() {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+        if record.arg == [0; 4] {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    fn detach(&self, queue: &Queue) {
+        // In this order, see `files.c`.
+        for entry in &self.entries {
+            entry.remove();
+        }
+        if self.link.is_nested() {
+            nest::unlink(queue, self.name());
+        }
+        self.link.unlink();
+    }
+
+    fn test(&self, watch: ArcBorrow<'_, Watch>, visitor: Visitor) -> u32 {
+        let Some(file) = self.link.file() else {
+            return 0;
+        };
+        let events = match queue_of(&file) {
+            Some(inner) => inner.readiness(visitor.deeper()),
+            None => poll_now(&file),
+        };
+        events & (watch.interest() | ALWAYS)
+    }
+
+    fn ident(&self) -> u64 {
+        self.link.fd().into()
+    }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The list of watches that want to be visited.
+//!
+//! Whoever lists a watch may be in an interrupt, so this is a stack to push to without a lock. The
+//! one who visits, under the mutex of the watches, takes all of it at once: nothing is ever popped
+//! alone, so an element cannot come back between a look and an exchange.
+//!
+//! The links are in the watches, and say where in the table a watch is. A watch is listed at most
+//! once at a time: a bit of its state sees to that.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        ordering::{
+            Full,
+            Relaxed, //
+        },
+        Atomic, //
+    }, //
+};
+
+/// The end of a list.
+pub(crate) const END: u32 = u32::MAX;
+
+/// Which watches are to be visited.
+pub(crate) struct Visits {
+    /// Listed since somebody looked.
+    listed: Atomic<u32>,
+    /// Listed before, and not visited yet. Written under the mutex of the watches.
+    left: Atomic<u32>,
+}
+
+impl Visits {
+    pub(crate) fn new() -> Self {
+        Self {
+            listed: Atomic::new(END),
+            left: Atomic::new(END),
+        }
+    }
+
+    /// Lists the watch at `place`, whose link is `next`. A full barrier.
+    #[inline]
+    pub(crate) fn push(&self, place: u32, next: &Atomic<u32>) {
+        let mut head = self.listed.load(Relaxed);
+        loop {
+            next.store(head, Relaxed);
+            match self.listed.cmpxchg(head, place, Full) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Whether there is nothing to visit.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.listed.load(Relaxed) == END && self.left.load(Relaxed) == END
+    }
+
+    /// Looks at what was listed since the last time. To be called when nothing is left.
+    pub(crate) fn look_again(&self) {
+        self.left.store(self.listed.xchg(END, Full), Relaxed);
+    }
+
+    /// The place of the next watch to visit, if there is one left.
+    pub(crate) fn first(&self) -> Option<u32> {
+        Some(self.left.load(Relaxed)).filter(|p| *p != END)
+    }
+
+    /// Takes the first one off the list; `next` is its link.
+    pub(crate) fn pop(&self, next: &Atomic<u32>) {
+        self.left.store(next.load(Relaxed), Relaxed);
+    }
+}
+
+#[cfg(CONFIG_KEVENT_KUNIT_TEST)]
+#[kunit_tests(kevent_visits)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_visited_once_and_what_is_listed_meanwhile_later() {
+        let visits = Visits::new();
+        let links = [const { Atomic::new(7u32) }; 3];
+        assert!(visits.is_empty() && visits.first().is_none());
+        visits.push(0, &links[0]);
+        visits.push(2, &links[2]);
+        assert!(!visits.is_empty() && visits.first().is_none());
+        visits.look_again();
+        assert_eq!(visits.first(), Some(2));
+        visits.pop(&links[2]);
+        visits.push(2, &links[2]);
+        visits.push(1, &links[1]);
+        assert_eq!(visits.first(), Some(0));
+        visits.pop(&links[0]);
+        assert_eq!(visits.first(), None);
+        assert!(!visits.is_empty());
+        visits.look_again();
+        assert_eq!(visits.first(), Some(1));
+        visits.pop(&links[1]);
+        assert_eq!(visits.first(), Some(2));
+        visits.pop(&links[2]);
+        assert!(visits.is_empty());
+    }
+}

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entries on other people's wait queues, with a wake function of one's own.
+//!
+//! Whoever is on a wait queue is told of each wake-up by its wake function, in the waker's context,
+//! and decides for itself what to do. For a task that waits this is to wake it. A [`WaitEntry`]
+//! belongs to any other object, which wants to know at once that a file has become readable, say:
+//! [`poll`] asks a file for its state, as `poll(2)` does, and puts the object's entries on the wait
+//! queues where the file will announce changes.
+//!
+//! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h),
+//! [`include/linux/poll.h`](srctree/include/linux/poll.h)
+
+use crate::{
+    bindings,
+    fs::File,
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::{
+                Acquire,
+                Relaxed,
+                Release, //
+            },
+            Atomic, //
+        },
+        rcu,
+        ArcBorrow, //
+    },
+    types::Opaque, //
+};
+use core::{
+    marker::{
+        PhantomData,
+        PhantomPinned, //
+    },
+    ptr, //
+};
+
+/// The bits of `wait_queue_entry::flags` from here on are not used by wait queues. They say which
+/// of its owner's entries one is.
+const NUMBER_SHIFT: u32 = 24;
+
+/// What a file that cannot be polled is taken to be, `DEFAULT_POLLMASK`.
+const ALWAYS_READY: u32 =
+    bindings::POLLIN | bindings::POLLOUT | bindings::POLLRDNORM | bindings::POLLWRNORM;
+
+/// What has entries on wait queues.
+///
+/// # Safety
+///
+/// * `OFFSET` must be the offset of a `[WaitEntry<Self>; COUNT]` in `Self`, and `COUNT` at most 256.
+/// * `Self` must live in an [`Arc`], and [`WaitEntry::remove`] be called on all entries before the
+///   last reference is dropped.
+///
+/// [`Arc`]: crate::sync::Arc
+pub unsafe trait HasWaitEntries: Sized + Send + Sync {
+    /// Where the entries are in `Self`.
+    const OFFSET: usize;
+
+    /// How many there are.
+    const COUNT: usize;
+
+    /// There was a wake-up; `key` is what the waker said it is for: the `EPOLL*` bits that became
+    /// true, 0 if it did not say.
+    ///
+    /// Tells whether it was of use, in which case an exclusive entry uses it up.
+    ///
+    /// Called with the lock of the wait queue held, so in any context, and possibly with interrupts
+    /// disabled. May be called on several CPUs at once if there are several entries.
+    fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool;
+}
+
+/// An entry on a wait queue, or not on any.
+///
+/// # Invariants
+///
+/// `private` of the entry is the head of the wait queue that it is on, or null if it is on none.
+/// In the former case `func` is [`WaitEntry::wake`], and `flags` has the number of the entry.
+#[pin_data]
+pub struct WaitEntry<T: HasWaitEntries> {
+    #[pin]
+    entry: Opaque<bindings::wait_queue_entry>,
+    /// Wait queues point to their entries.
+    #[pin]
+    _pin: PhantomPinned,
+    _owner: PhantomData<fn(&T)>,
+}
+
+// SAFETY: What is in an entry is protected by the lock of the wait queue.
+unsafe impl<T: HasWaitEntries> Send for WaitEntry<T> {}
+// SAFETY: As above.
+unsafe impl<T: HasWaitEntries> Sync for WaitEntry<T> {}
+
+impl<T: HasWaitEntries> WaitEntry<T> {
+    /// Makes an entry that is on no wait queue.
+    pub fn new() -> impl PinInit<Self> {
+        // INVARIANT: All zero, so `private` is null.
+        pin_init!(Self {
+            entry: Opaque::zeroed(),
+            _pin: PhantomPinned,
+            _owner: PhantomData,
+        })
+    }
+
+    /// The wait queue that it is on.
+    fn head(&self) -> &Atomic<*mut bindings::wait_queue_head> {
+        // SAFETY: The field is a pointer, aligned, lives as long as `self`, and is accessed through
+        // what is returned here only.
+        unsafe { Atomic::from_ptr((&raw mut (*self.entry.get()).private).cast()) }
+    }
+
+    /// Puts the entry on a wait queue.
+    ///
+    /// # Safety
+    ///
+    /// * It must be the entry number `number` of a `T` in an `Arc`, and be on no wait queue.
+    /// * `head` must be valid until the entry is removed, or until an RCU grace period after a
+    ///   wake-up with `POLLFREE`.
+    unsafe fn add(&self, head: *mut bindings::wait_queue_head, number: usize, exclusive: bool) {
+        let entry = self.entry.get();
+        // INVARIANT: This is how an entry that is on a queue has to look.
+        // SAFETY: It is on no queue, so nobody else accesses it.
+        unsafe {
+            // CAST: At most 255.
+            (*entry).flags = (number as u32) << NUMBER_SHIFT;
+            (*entry).func = Some(Self::wake);
+        }
+        self.head().store(head, Relaxed);
+        // SAFETY: The head is valid by the safety requirements, and the entry stays where it is
+        // until it is removed.
+        unsafe {
+            if exclusive {
+                bindings::add_wait_queue_exclusive(head, entry);
+            } else {
+                bindings::add_wait_queue(head, entry);
+            }
+        }
+    }
+
+    /// Takes the entry off the wait queue, if it is on one. When this returns, [`woken`] is not
+    /// running and will not be called for it.
+    ///
+    /// Must not be called from [`woken`], or twice at once.
+    ///
+    /// [`woken`]: HasWaitEntries::woken
+    pub fn remove(&self) {
+        let _guard = rcu::read_lock();
+        // ORDERING: Pairs with the store in `wake`: if that has been done, the queue is not touched.
+        let head = self.head().load(Acquire);
+        if head.is_null() {
+            return;
+        }
+        // SAFETY: By the type invariants the entry is on the queue, or was until `wake` removed it
+        // just now, in such a way that doing so again does no harm. In that case the queue is valid
+        // until the end of the RCU critical section.
+        unsafe { bindings::remove_wait_queue(head, self.entry.get()) };
+        // INVARIANT: It is on no queue.
+        self.head().store(ptr::null_mut(), Relaxed);
+    }
+
+    /// # Safety
+    ///
+    /// To be called by wakers only, with the lock of the wait queue that `entry` is on held.
+    unsafe extern "C" fn wake(
+        entry: *mut bindings::wait_queue_entry,
+        _mode: c_uint,
+        _flags: c_int,
+        key: *mut c_void,
+    ) -> c_int {
+        // SAFETY: By the type invariants the flags have the number of the entry.
+        let number = unsafe { (*entry).flags } >> NUMBER_SHIFT;
+        // CAST: At most 255.
+        let offset = T::OFFSET + number as usize * size_of::<Self>();
+        // SAFETY: The entry is that far behind the beginning of a `T`, which lives in an `Arc` that
+        // is not dropped before the entry is removed, for which the lock is needed.
+        let owner = unsafe { ArcBorrow::from_raw(entry.byte_sub(offset).cast::<T>()) };
+        // CAST: Keys are bits in the low half.
+        let key = key as usize as u32;
+        let used = T::woken(owner, key & !bindings::POLLFREE);
+        if key & bindings::POLLFREE != 0 {
+            // The queue is about to go. As soon as `head` is null, so may the owner.
+            // SAFETY: The entry is on the queue whose lock is held, and is a `WaitEntry`'s.
+            unsafe {
+                bindings::list_del_init(&raw mut (*entry).entry);
+                (*entry.cast::<Self>())
+                    .head()
+                    .store(ptr::null_mut(), Release);
+            }
+        }
+        used.into()
+    }
+}
+
+/// How a file is polled for an owner of entries.
+#[repr(C)]
+struct Registration<T> {
+    table: bindings::poll_table,
+    owner: *const T,
+    exclusive: bool,
+    /// How many wait queues the file has named.
+    named: usize,
+}
+
+impl<T: HasWaitEntries> Registration<T> {
+    /// # Safety
+    ///
+    /// To be called by `poll_wait()` only, with the table that [`poll`] gave to a file.
+    unsafe extern "C" fn add(
+        _file: *mut bindings::file,
+        head: *mut bindings::wait_queue_head,
+        table: *mut bindings::poll_table,
+    ) {
+        // SAFETY: The table is the first field of a registration, which nobody else uses while the
+        // file is being polled.
+        let this = unsafe { &mut *table.cast::<Self>() };
+        let number = this.named;
+        this.named = number.saturating_add(1);
+        if head.is_null() || number >= T::COUNT {
+            return;
+        }
+        let offset = T::OFFSET + number * size_of::<WaitEntry<T>>();
+        // SAFETY: The owner is valid, and that far behind its beginning is its entry of that number.
+        let entry = unsafe { &*this.owner.byte_add(offset).cast::<WaitEntry<T>>() };
+        // SAFETY: It is that entry, and on no queue by the safety requirements of `poll`. Wait
+        // queues that files name stay until the file is released, or are torn down with `POLLFREE`.
+        unsafe { entry.add(head, number, this.exclusive) };
+    }
+}
+
+/// What [`poll`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Polled {
+    /// The events that are there now, a mask of `EPOLL*` bits.
+    pub events: u32,
+    /// How many wait queues the file has. If that is more than the owner has entries, it will not
+    /// hear of all wake-ups.
+    pub queues: usize,
+}
+
+/// Whether a file can be polled at all. Those that cannot are always ready.
+pub fn can_poll(file: &File) -> bool {
+    // SAFETY: A file's operations are set and do not change.
+    unsafe { (*(*file.as_ptr()).f_op).poll.is_some() }
+}
+
+/// Tells which events there are now on a file, a mask of `EPOLL*` bits. May sleep.
+pub fn poll_now(file: &File) -> u32 {
+    // SAFETY: A file's operations are set and do not change; they may be called on a file that the
+    // caller has, and be given no table.
+    unsafe {
+        match (*(*file.as_ptr()).f_op).poll {
+            Some(poll) => poll(file.as_ptr(), ptr::null_mut()),
+            None => ALWAYS_READY,
+        }
+    }
+}
+
+/// Puts the entries of `owner` on the wait queues of `file`, one each, and tells which events there
+/// are on it already. May sleep.
+///
+/// `key` is what the owner is interested in, a mask of `EPOLL*` bits; the file may leave out wait
+/// queues that have to do with other events only.
+///
+/// # Safety
+///
+/// * All entries of `owner` must be on no wait queue, and nobody else may put them there.
+/// * The entries must be removed before the file is released.
+pub unsafe fn poll<T: HasWaitEntries>(
+    file: &File,
+    owner: ArcBorrow<'_, T>,
+    key: u32,
+    exclusive: bool,
+) -> Polled {
+    let mut registration = Registration::<T> {
+        table: bindings::poll_table {
+            _qproc: Some(Registration::<T>::add),
+            _key: key,
+        },
+        owner: &*owner,
+        exclusive,
+        named: 0,
+    };
+    // SAFETY: A file's operations are set and do not change; they may be called on a file that the
+    // caller has. The table is valid for the call, which is what it is used for.
+    let events = unsafe {
+        match (*(*file.as_ptr()).f_op).poll {
+            Some(poll) => poll(file.as_ptr(), (&raw mut registration).cast()),
+            None => ALWAYS_READY,
+        }
+    };
+    Polled {
+        events,
+        queues: registration.named,
+    }
+}
