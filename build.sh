@@ -14,6 +14,7 @@ ROOT=$PWD
 . tools/build/kernel.sh
 . tools/build/boot.sh
 . tools/build/check.sh
+. tools/build/each.sh
 . tools/build/test.sh
 
 usage() {
@@ -27,6 +28,7 @@ usage() {
 	  run      all of the above, then the demonstration
 	  test     everything that must hold                       a few minutes on a built kernel
 	  check    the tests that need no kernel                   1 minute
+	  each     build the kernel after each single patch        an hour
 	  refresh  fold edits of tree and overlay into patches/    5 s
 	  clean    remove the cache
 
@@ -37,7 +39,7 @@ usage() {
 verb=${1:-help}
 [ $# = 0 ] || shift
 case $verb in
-setup | tree | kernel | boot | run | test | check | refresh | clean)
+setup | tree | kernel | boot | run | test | check | each | refresh | clean)
 	for word; do
 		case $word in
 		--) break ;;

@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# each: the series patch by patch, so that a bisection never ends in one that does not build.
+
+help_each() {
+	cat <<-END
+	Usage: ./build.sh each [--tree DIR] [N...]
+
+	Builds the kernel after each patch (after patch N only, if any are named), with CONFIG_KEVENT=y and =n,
+	in a tree of its own, and ends in 'N passed, N failed, N skipped'.  An hour or more on two cores: a
+	patch that changes a central header builds everything again.  What has been built before, with these
+	compilers and configurations, is not built again; an interrupted run goes on where it was.
+
+	Before the patch that makes it selectable, CONFIG_KEVENT=y is what a developer gets who gives the
+	option its prompt.  Where there is no such option yet, only the rest is built.
+	END
+}
+
+verb_each() {
+	parse_options "$@"
+	local number=0 commit wanted=" ${ARGS[*]-} " variant
+	for commit in ${ARGS[@]+"${ARGS[@]}"}; do
+		[[ $commit =~ ^[0-9]+$ ]] || die "'$commit' is not the number of a patch: see ./build.sh each --help"
+	done
+	open_cache
+	make_tree
+	use_tools
+	check_tools
+	EACH=$WORK/each
+	mkdir -p "$EACH"
+	if [ ! -e "$EACH/linux/.git" ]; then
+		need_space 6000 "$CACHE" "building each patch"
+		git -C "$TREE" worktree prune
+		git -C "$TREE" worktree add -q --detach "$EACH/linux" base
+	fi
+	for commit in $(git -C "$TREE" rev-list --reverse base..HEAD); do
+		number=$((number + 1))
+		[ "$wanted" = "  " ] || [[ $wanted == *" $number "* ]] || continue
+		for variant in default nokevent; do
+			each_build "$number" "$commit" "$variant"
+		done
+	done
+	say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
+	[ "$FAILED" = 0 ] || exit 1
+}
+
+# each_build NUMBER COMMIT VARIANT
+each_build() {
+	local name stamp start=$SECONDS
+	name=$(printf '%04d %s' "$1" "$3")
+	fragments "$3"
+	stamp=$EACH/$({
+		git -C "$TREE" rev-parse "$2^{tree}"
+		cat "${FRAGMENTS[@]}"
+		clang --version && rustc --version && bindgen --version
+	} | sha256sum | cut -c1-40)
+	if [ ! -e "$stamp" ]; then
+		git -C "$EACH/linux" checkout -q --force --detach "$2"
+		if ! logged "each-$1-$3" each_make "$3"; then
+			say "FAIL  $name: $(grep -m1 -E '(^|[: ])(fatal )?error(\[E[0-9]+\])?:|warning:|^make.*\*\*\*' "$LOG/each-$1-$3.log") (log: $LOG/each-$1-$3.log)"
+			FAILED=$((FAILED + 1))
+			return
+		fi
+		touch "$stamp"
+	fi
+	say "ok    $name ($(clock $((SECONDS - start))))"
+	PASSED=$((PASSED + 1))
+}
+
+each_make() {
+	local out=$EACH/$1 kconfig=$EACH/linux/kernel/kevent/Kconfig
+	mkdir -p "$out"
+	[ ! -e "$kconfig" ] || sed -i '/^config KEVENT$/,/^config /s/^\tbool$/\tbool "kevent"/' "$kconfig"
+	(cd "$EACH/linux" && scripts/kconfig/merge_config.sh -n -Q -O "$out" "${FRAGMENTS[@]}") || return
+	if [ "$1" = default ] && [ -e "$kconfig" ]; then
+		grep -qx CONFIG_KEVENT=y "$out/.config" || { echo "error: CONFIG_KEVENT=y cannot be had"; return 1; }
+	fi
+	make -C "$EACH/linux" O="$out" -j"$(nproc)" bzImage 2>&1 | tee "$out/last.log"
+	[ "${PIPESTATUS[0]}" = 0 ] || return 1
+	! grep -E '(rust|kernel/kevent|include/linux/kevent).*warning:|^warning:' "$out/last.log"
+}
