@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 
+use crate::readiness::Readiness;
 use crate::sys;
 use core::fmt;
 
@@ -160,6 +161,11 @@ impl Event {
     /// What happened: bits of the source class. Those of merged occurrences are ORed together.
     pub fn events(&self) -> u16 {
         (self.0.events & sys::KEVENT_EVENTS_MASK) as u16
+    }
+
+    /// For what the file is ready, if it is an event of [`Source::Poll`].
+    pub fn readiness(&self) -> Readiness {
+        Readiness::from_bits_retain(self.events())
     }
 
     /// The class of the source.
