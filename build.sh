@@ -15,6 +15,7 @@ ROOT=$PWD
 . tools/build/boot.sh
 . tools/build/check.sh
 . tools/build/test.sh
+. tools/build/bench.sh
 
 usage() {
 	cat <<-END
@@ -27,6 +28,7 @@ usage() {
 	  run      all of the above, then the demonstration
 	  test     everything that must hold                       a few minutes on a built kernel
 	  check    the tests that need no kernel                   1 minute
+	  bench    what an event and a watch cost, and others'     2 minutes on a built kernel
 	  refresh  fold edits of tree and overlay into patches/    5 s
 	  clean    remove the cache
 
@@ -37,7 +39,7 @@ usage() {
 verb=${1:-help}
 [ $# = 0 ] || shift
 case $verb in
-setup | tree | kernel | boot | run | test | check | refresh | clean)
+setup | tree | kernel | boot | run | test | check | bench | refresh | clean)
 	for word; do
 		case $word in
 		--) break ;;

@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# bench: what an event and a watch cost, with kevent and with the other interfaces (tools/bench).
+
+help_bench() {
+	cat <<-END
+	Usage: ./build.sh bench [--json FILE] [--check] [--list | --profile] [--kernel VARIANT] [--tree DIR] [ROW...]
+
+	Counts instructions in one boot: for an event by kevent, epoll, io_uring and poll, beyond the bare
+	write and read of the same loop, and for registering a watch, with the memory it takes.
+	2 minutes on a built kernel.  Documentation/measurements.md says what the rows mean.
+
+	  ROW...        only rows whose name contains one of these, such as eventfd/64 or register
+	  --json FILE   write the rows for programs, too
+	  --check       fail when a limit is not met, with a line for each
+	  --list        only show the names of the rows
+	  --profile     show in which functions of the kernel the instructions are, instead
+	END
+}
+
+verb_bench() {
+	local json='' options=() others=() program shared=$CACHE/bench status=0
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--json) [ $# -gt 1 ] || die "$1 needs a value: see ./build.sh bench --help" ;;
+		esac
+		case $1 in
+		--json) json=$2 && shift 2 ;;
+		--json=*) json=${1#*=} && shift ;;
+		--check | --list | --profile) options+=("$1") && shift ;;
+		--) break ;;
+		*) others+=("$1") && shift ;;
+		esac
+	done
+	parse_options ${others[@]+"${others[@]}"} "$@"
+	if [ -n "$json" ]; then
+		json=$(cd "$CALLER" && realpath -m -- "$json")
+		[ -d "$(dirname "$json")" ] || die "there is no folder $(dirname "$json") for --json"
+		options+=(--json "$shared/rows.json")
+	fi
+	fragments "$VARIANT"
+	open_cache
+	make_tree
+	build_kernel "$VARIANT"
+	logged bench in_workspace build --release -p kevent-bench ||
+		die "tools/bench does not build: $(grep -m1 -E '^error' "$LOG/bench.log") (log: $LOG/bench.log)"
+	program=$CACHE/target/release/kevent-bench
+
+	rm -rf "$shared"
+	mkdir "$shared"
+	say "booting kernel '$VARIANT', one CPU, time counts instructions"
+	boot_counting "$VARIANT" "$shared" "$program" "${options[@]}" --trace "$shared/trace" ${ARGS[@]+"${ARGS[@]}"} || status=$?
+	[ -z "$json" ] || [ ! -s "$shared/rows.json" ] || cp "$shared/rows.json" "$json"
+	return $status
+}
+
+# boot_counting VARIANT FOLDER COMMAND...: with one CPU on which time goes on by a nanosecond with each
+# instruction, and FOLDER to be written to.  For --profile, QEMU's monitor is at a port of the machine.
+boot_counting() {
+	local variant=$1 monitor=socket,path=$2/monitor
+	# shellcheck disable=SC2054 # the commas are QEMU's
+	BOOT_OPTIONS=(--cpus 1 --append kunit.enable=0 --rwdir "$2" --qemu-opts="-icount shift=0,sleep=off"
+		--qemu-opts="-chardev $monitor,id=monitor,server=on,wait=off -mon chardev=monitor,mode=control"
+		--qemu-opts="-chardev $monitor,id=port -device virtserialport,chardev=port,name=kevent.monitor")
+	shift 2
+	boot_kernel "$variant" "$@"
+}
