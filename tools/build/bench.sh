@@ -49,20 +49,26 @@ verb_bench() {
 
 	rm -rf "$shared"
 	mkdir "$shared"
-	say "booting kernel '$VARIANT', one CPU, time counts instructions"
-	boot_counting "$VARIANT" "$shared" "$program" "${options[@]}" --trace "$shared/trace" ${ARGS[@]+"${ARGS[@]}"} || status=$?
+	say "booting kernel '$VARIANT' with one CPU, on which time counts instructions"
+	logged bench boot_counting "$VARIANT" "$shared" \
+		"$program" ${options[@]+"${options[@]}"} --trace "$shared/trace" ${ARGS[@]+"${ARGS[@]}"} || true
+	[ ! -e "$shared/output" ] || cat "$shared/output"
 	[ -z "$json" ] || [ ! -s "$shared/rows.json" ] || cp "$shared/rows.json" "$json"
-	return $status
+	[ -s "$shared/status" ] || die "the machine ended before tools/bench did (log: $LOG/bench.log)"
+	return "$(cat "$shared/status")"
 }
 
 # boot_counting VARIANT FOLDER COMMAND...: with one CPU on which time goes on by a nanosecond with each
-# instruction, and FOLDER to be written to.  For --profile, QEMU's monitor is at a port of the machine.
+# instruction, and jumps when there is nothing to do.  FOLDER takes the output and the status, as the
+# machine's ports do not always come up in a time that jumps, and whatever else COMMAND writes.
+# QEMU's monitor is at a port of the machine, for --profile.
 boot_counting() {
-	local variant=$1 monitor=socket,path=$2/monitor
+	local variant=$1 folder=$2 monitor=socket,path=$2/monitor
+	shift 2
 	# shellcheck disable=SC2054 # the commas are QEMU's
-	BOOT_OPTIONS=(--cpus 1 --append kunit.enable=0 --rwdir "$2" --qemu-opts="-icount shift=0,sleep=off"
+	BOOT_OPTIONS=(--cpus 1 --append kunit.enable=0 --rwdir "$folder" --qemu-opts="-icount shift=0,sleep=off"
 		--qemu-opts="-chardev $monitor,id=monitor,server=on,wait=off -mon chardev=monitor,mode=control"
 		--qemu-opts="-chardev $monitor,id=port -device virtserialport,chardev=port,name=kevent.monitor")
-	shift 2
-	boot_kernel "$variant" "$@"
+	# shellcheck disable=SC2016 # expanded in the machine
+	boot_kernel "$variant" sh -c '"$@" >"$0/output" 2>&1; echo $? >"$0/status"' "$folder" "$@"
 }

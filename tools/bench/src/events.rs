@@ -2,9 +2,10 @@
 
 //! What an event costs: rounds of writing to a few of many ends and serving what became ready.
 //!
-//! A repetition is 64 events, which is short enough for most of them not to meet the timer
-//! interrupt. The figure is that of the cheapest repetition, less that of the cheapest repetition of
-//! the bare loop, which writes and reads the same ends in the same order and asks nobody.
+//! All ends get their turn in laps. A lap is 16 stretches of 64 events, each short enough for most
+//! not to meet the timer interrupt. Of each stretch the cheapest of all laps counts, and the figure
+//! is the mean of the 16, less that of the bare loop, which writes and reads the same ends in the
+//! same order and asks nobody.
 
 use anyhow::Result;
 
@@ -14,30 +15,33 @@ use crate::ends::{Ends, Source};
 use crate::plan::{Plan, WATCHED, What};
 use crate::report::{Figures, Report, Row};
 
-/// Events of a repetition.
+/// Events of a stretch.
 pub const EVENTS: usize = 64;
-/// How often all ends are gone through before anything is measured, and then measured.
+/// Laps before anything is measured, and those that are.
 const WARM_UP: usize = 4;
 const LAPS: usize = 8;
 
-/// What the repetitions of a loop took, and the calls of all of them.
+/// What a loop took.
 struct Loop {
-    /// In order of size.
-    times: Vec<u64>,
-    calls: u64,
+    /// For each event, in the cheapest laps and in the median ones.
+    min: f64,
+    median: f64,
+    calls_per_event: f64,
 }
 
 impl Loop {
-    fn min(&self) -> f64 {
-        self.times[0] as f64 / EVENTS as f64
-    }
+    /// From the times of each stretch in all laps, and the calls of all.
+    fn new(mut stretches: Vec<Vec<u64>>, calls: u64) -> Loop {
+        let laps = stretches[0].len();
+        let per_lap = (stretches.len() * EVENTS) as f64;
 
-    fn median(&self) -> f64 {
-        self.times[self.times.len() / 2] as f64 / EVENTS as f64
-    }
-
-    fn calls_per_event(&self) -> f64 {
-        self.calls as f64 / (self.times.len() * EVENTS) as f64
+        stretches.iter_mut().for_each(|times| times.sort_unstable());
+        let lap = |nth: usize| stretches.iter().map(|times| times[nth]).sum::<u64>() as f64;
+        Loop {
+            min: lap(0) / per_lap,
+            median: lap(laps / 2) / per_lap,
+            calls_per_event: calls as f64 / (per_lap * laps as f64),
+        }
     }
 }
 
@@ -61,10 +65,10 @@ pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) 
             batch,
             api: task.kind,
             figures: Figures::Event {
-                insn_per_event: this.min() - bare.min(),
-                insn_per_event_median: this.median() - bare.median(),
-                insn_bare: bare.min(),
-                calls_per_event: this.calls_per_event(),
+                insn_per_event: this.min - bare.min,
+                insn_per_event_median: this.median - bare.median,
+                insn_bare: bare.min,
+                calls_per_event: this.calls_per_event,
             },
         });
     }
@@ -73,27 +77,32 @@ pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) 
 
 /// Runs the loop of one interface.
 fn run(kind: Kind, batch: usize, ends: &Ends, clock: &Clock) -> Result<Loop> {
+    let mut api = warm(kind, batch, ends)?;
+    let mut first = 0;
+    let before = api.calls();
+    let mut stretches = vec![Vec::new(); WATCHED / EVENTS];
+    for _ in 0..LAPS {
+        for times in &mut stretches {
+            times.push(clock.count(|| stretch(&mut *api, &mut first, batch, ends))?);
+        }
+    }
+    Ok(Loop::new(stretches, api.calls() - before))
+}
+
+/// An interface that all ends were registered with, and that has served some laps.
+pub fn warm(kind: Kind, batch: usize, ends: &Ends) -> Result<Box<dyn Api>> {
     let mut api = kind.open(ends.len())?;
     let mut first = 0;
 
     api.add_all(ends)?;
-    for _ in 0..WARM_UP * WATCHED / EVENTS {
-        repeat(&mut *api, &mut first, batch, ends)?;
+    for _ in 0..WARM_UP * ends.len() / EVENTS {
+        stretch(&mut *api, &mut first, batch, ends)?;
     }
-    let before = api.calls();
-    let mut times = Vec::with_capacity(LAPS * WATCHED / EVENTS);
-    for _ in 0..times.capacity() {
-        times.push(clock.count(|| repeat(&mut *api, &mut first, batch, ends))?);
-    }
-    times.sort_unstable();
-    Ok(Loop {
-        times,
-        calls: api.calls() - before,
-    })
+    Ok(api)
 }
 
-/// One repetition, from end number `first` on.
-pub fn repeat(api: &mut dyn Api, first: &mut usize, batch: usize, ends: &Ends) -> Result<()> {
+/// One stretch, from end number `first` on.
+pub fn stretch(api: &mut dyn Api, first: &mut usize, batch: usize, ends: &Ends) -> Result<()> {
     for _ in 0..EVENTS / batch {
         round(api, first, batch, ends)?;
     }
@@ -118,11 +127,11 @@ mod tests {
 
     #[test]
     fn per_event() {
-        let times: Vec<u64> = vec![640, 1280, 6400];
-        let this = Loop { times, calls: 3 };
+        let stretches = vec![vec![1280, 640, 6400], vec![128, 64000, 128]];
+        let this = Loop::new(stretches, 6);
 
-        assert_eq!((this.min(), this.median()), (10.0, 20.0));
-        assert_eq!(this.calls_per_event(), 1.0 / 64.0);
+        assert_eq!((this.min, this.median), (6.0, 11.0));
+        assert_eq!(this.calls_per_event, 1.0 / 64.0);
     }
 
     #[test]
@@ -131,7 +140,7 @@ mod tests {
         let mut first = 0;
 
         for _ in 0..3 {
-            repeat(&mut *Kind::Bare.open(1).unwrap(), &mut first, 1, &ends).unwrap();
+            stretch(&mut *Kind::Bare.open(1).unwrap(), &mut first, 1, &ends).unwrap();
         }
         assert_eq!(first, 64);
     }

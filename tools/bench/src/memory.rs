@@ -7,42 +7,72 @@
 //! allocator loses. The instances themselves are not, they are there before.
 
 use anyhow::{Context, Result};
+use rustix::param::page_size;
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use crate::api::Kind;
 use crate::ends::Ends;
 
 const INSTANCES: usize = 100;
 
+/// How long to wait between two looks at free memory, how many of the same are enough, and how many
+/// looks are too many.
+const PAUSE: Duration = Duration::from_secs(1);
+const ENOUGH: u32 = 8;
+const PATIENCE: u32 = 100;
+
 /// Bytes for each watch.
 pub fn per_watch(kind: Kind, ends: &Ends) -> Result<f64> {
     let mut instances = (0..INSTANCES)
         .map(|_| kind.open(1))
         .collect::<Result<Vec<_>>>()?;
-    let before = free()?;
+    let before = settled()?;
 
     for instance in &mut instances {
         instance.add_all(ends)?;
     }
-    let taken = before as f64 - free()? as f64;
+    let taken = before as f64 - settled()? as f64;
 
     Ok(taken / (INSTANCES * ends.len()) as f64)
 }
 
-/// Free memory of the machine, in bytes.
-fn free() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
+/// Free memory once it no longer changes: what was closed is often freed only some time later.
+fn settled() -> Result<u64> {
+    let (mut last, mut same) = (free()?, 0);
 
-    field(&text, "MemFree").context("/proc/meminfo has no MemFree")
+    for _ in 0..PATIENCE {
+        thread::sleep(PAUSE);
+        let now = free()?;
+
+        same = if now == last { same + 1 } else { 0 };
+        if same == ENOUGH {
+            break;
+        }
+        last = now;
+    }
+    Ok(last)
 }
 
-fn field(text: &str, name: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    let number: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+/// Free memory of the machine, in bytes, with what the processors keep at hand.
+fn free() -> Result<u64> {
+    let text = fs::read_to_string("/proc/zoneinfo").context("/proc/zoneinfo")?;
 
-    Some(number * 1024)
+    Ok(free_pages(&text) * page_size() as u64)
+}
+
+fn free_pages(text: &str) -> u64 {
+    let pages = |line: &str| {
+        let line = line.trim();
+        let number = line
+            .strip_prefix("pages free")
+            .or_else(|| line.strip_prefix("count:"))?;
+
+        number.trim().parse::<u64>().ok()
+    };
+
+    text.lines().filter_map(pages).sum()
 }
 
 #[cfg(test)]
@@ -50,13 +80,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields() {
-        let text = "MemTotal:       1000 kB\nMemFree:   12 kB\nMemFreeNot: x\n";
+    fn pages() {
+        let text = "Node 0, zone      DMA\n  pages free     3840\n        boost    0\n\
+                    \x20   nr_free_pages 3840\n  pagesets\n    cpu: 0\n              count:    12\n\
+                    \x20             high:     0\nNode 0, zone    DMA32\n  pages free     100\n";
 
-        assert_eq!(field(text, "MemFree"), Some(12288));
-        assert_eq!(field(text, "MemTotal"), Some(1024000));
-        assert_eq!(field(text, "MemFreeNot"), None);
-        assert_eq!(field(text, "Mem"), None);
+        assert_eq!(free_pages(text), 3840 + 12 + 100);
         assert!(free().unwrap() > 0);
     }
 }

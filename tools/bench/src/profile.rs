@@ -2,7 +2,7 @@
 
 //! In which functions the instructions of an event are.
 //!
-//! QEMU writes the address of each instruction to a file that both sides see, while one repetition
+//! QEMU writes the address of each instruction to a file that both sides see, while one stretch
 //! runs with the interface and one without. What is shown is the difference, for each event.
 
 use anyhow::{Context, Result, ensure};
@@ -14,12 +14,12 @@ use std::path::Path;
 
 use crate::api::Kind;
 use crate::ends::Ends;
-use crate::events::{EVENTS, repeat};
+use crate::events::{EVENTS, stretch, warm};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, Task, WATCHED, What};
 use crate::symbols::Symbols;
 
-/// A system call that nothing else makes: where it is entered, a repetition begins or ends.
+/// A system call that nothing else makes: where it is entered, a stretch begins or ends.
 const MARK: &str = "__x64_sys_getpgid";
 /// What is outside the kernel.
 const PROGRAM: &str = "(the program)";
@@ -69,14 +69,9 @@ struct Tracer<'a> {
 
 impl Tracer<'_> {
     fn events(&mut self, kind: Kind, batch: usize, ends: &Ends) -> Result<Counts> {
-        let mut api = kind.open(ends.len())?;
-        let mut first = 0;
+        let mut api = warm(kind, batch, ends)?;
 
-        api.add_all(ends)?;
-        for _ in 0..WATCHED / EVENTS {
-            repeat(&mut *api, &mut first, batch, ends)?;
-        }
-        self.trace(|| repeat(&mut *api, &mut first, batch, ends))
+        self.trace(|| stretch(&mut *api, &mut 0, batch, ends))
     }
 
     fn registration(&mut self, kind: Kind, ends: &Ends) -> Result<Counts> {

@@ -27,9 +27,9 @@ pub struct Row {
 #[serde(untagged)]
 pub enum Figures {
     Event {
-        /// Beyond the bare loop, in the cheapest repetition of each.
+        /// Beyond the bare loop, in the cheapest laps of each.
         insn_per_event: f64,
-        /// The same of the median repetitions.
+        /// The same of the median laps.
         insn_per_event_median: f64,
         /// What the bare loop takes.
         insn_bare: f64,

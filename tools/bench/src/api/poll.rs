@@ -31,11 +31,16 @@ impl Api for Poll {
         let mut left = ready.len();
 
         while left > 0 {
-            poll(&mut self.files, None)?;
+            let mut found = poll(&mut self.files, None)?;
+
             self.calls += 1;
             for (index, file) in self.files.iter().enumerate() {
                 if !file.revents().is_empty() {
                     left -= usize::from(ends.read(index)?);
+                    found -= 1;
+                    if found == 0 {
+                        break;
+                    }
                 }
             }
         }
