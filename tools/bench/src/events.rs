@@ -17,7 +17,10 @@ use crate::report::{Figures, Report, Row};
 
 /// Events of a stretch.
 pub const EVENTS: usize = 64;
-/// Laps before anything is measured, and those that are.
+/// Laps of the bare loop before anything else: until then TCP connections still change their ways,
+/// with quick ACKs and growing windows.
+const BREAK_IN: usize = 64;
+/// Laps of each loop before it is measured, and those that are.
 const WARM_UP: usize = 4;
 const LAPS: usize = 8;
 
@@ -47,7 +50,7 @@ impl Loop {
 
 /// Measures the planned rows of one source.
 pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) -> Result<()> {
-    let ends = Ends::new(source, WATCHED)?;
+    let ends = broken_in(source)?;
     let mut bare: Vec<(usize, Loop)> = Vec::new();
 
     for task in plan.tasks().filter(|task| task.source == source) {
@@ -89,16 +92,30 @@ fn run(kind: Kind, batch: usize, ends: &Ends, clock: &Clock) -> Result<Loop> {
     Ok(Loop::new(stretches, api.calls() - before))
 }
 
+/// Ends that have been in use for a while.
+pub fn broken_in(source: Source) -> Result<Ends> {
+    let ends = Ends::new(source, WATCHED)?;
+
+    laps(BREAK_IN, &mut *Kind::Bare.open(0)?, EVENTS, &ends)?;
+    Ok(ends)
+}
+
 /// An interface that all ends were registered with, and that has served some laps.
 pub fn warm(kind: Kind, batch: usize, ends: &Ends) -> Result<Box<dyn Api>> {
     let mut api = kind.open(ends.len())?;
-    let mut first = 0;
 
     api.add_all(ends)?;
-    for _ in 0..WARM_UP * ends.len() / EVENTS {
-        stretch(&mut *api, &mut first, batch, ends)?;
-    }
+    laps(WARM_UP, &mut *api, batch, ends)?;
     Ok(api)
+}
+
+fn laps(count: usize, api: &mut dyn Api, batch: usize, ends: &Ends) -> Result<()> {
+    let mut first = 0;
+
+    for _ in 0..count * ends.len() / EVENTS {
+        stretch(api, &mut first, batch, ends)?;
+    }
+    Ok(())
 }
 
 /// One stretch, from end number `first` on.

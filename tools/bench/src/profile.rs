@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::api::Kind;
 use crate::ends::Ends;
-use crate::events::{EVENTS, stretch, warm};
+use crate::events::{EVENTS, broken_in, stretch, warm};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, Task, WATCHED, What};
 use crate::symbols::Symbols;
@@ -42,7 +42,7 @@ pub fn run(plan: &Plan, trace: &Path) -> Result<()> {
     };
 
     for task in plan.tasks() {
-        let ends = Ends::new(task.source, WATCHED)?;
+        let ends = broken_in(task.source)?;
         let (bare, this, per) = match task.what {
             What::Events(batch) => (
                 tracer.events(Kind::Bare, batch, &ends)?,
