@@ -20,7 +20,7 @@ help_bench() {
 }
 
 verb_bench() {
-	local json='' options=() others=() program shared=$CACHE/bench status=0
+	local json='' list='' options=() others=() program shared=$CACHE/bench status
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--json) [ $# -gt 1 ] || die "$1 needs a value: see ./build.sh bench --help" ;;
@@ -28,7 +28,8 @@ verb_bench() {
 		case $1 in
 		--json) json=$2 && shift 2 ;;
 		--json=*) json=${1#*=} && shift ;;
-		--check | --list | --profile) options+=("$1") && shift ;;
+		--list) list=1 && shift ;;
+		--check | --profile) options+=("$1") && shift ;;
 		--) break ;;
 		*) others+=("$1") && shift ;;
 		esac
@@ -41,11 +42,17 @@ verb_bench() {
 	fi
 	fragments "$VARIANT"
 	open_cache
-	make_tree
-	build_kernel "$VARIANT"
-	logged bench in_workspace build --release -p kevent-bench ||
-		die "tools/bench does not build: $(grep -m1 -E '^error' "$LOG/bench.log") (log: $LOG/bench.log)"
+	if [ -z "$list" ]; then
+		make_tree
+		build_kernel "$VARIANT"
+	fi
+	logged bench-build in_workspace build --release -p kevent-bench ||
+		die "tools/bench does not build: $(grep -m1 -E '^error' "$LOG/bench-build.log") (log: $LOG/bench-build.log)"
 	program=$CACHE/target/release/kevent-bench
+	if [ -n "$list" ]; then
+		"$program" --list ${ARGS[@]+"${ARGS[@]}"}
+		return
+	fi
 
 	rm -rf "$shared"
 	mkdir "$shared"
@@ -55,7 +62,9 @@ verb_bench() {
 	[ ! -e "$shared/output" ] || cat "$shared/output"
 	[ -z "$json" ] || [ ! -s "$shared/rows.json" ] || cp "$shared/rows.json" "$json"
 	[ -s "$shared/status" ] || die "the machine ended before tools/bench did (log: $LOG/bench.log)"
-	return "$(cat "$shared/status")"
+	status=$(cat "$shared/status")
+	[ "$status" != 142 ] || die "tools/bench waited for an event in vain: run it with --list and one ROW after the other"
+	return "$status"
 }
 
 # boot_counting VARIANT FOLDER COMMAND...: with one CPU on which time goes on by a nanosecond with each

@@ -60,12 +60,6 @@ impl Plan {
         Ok(Plan { tasks })
     }
 
-    pub fn list(&self) {
-        for task in &self.tasks {
-            println!("{task}");
-        }
-    }
-
     pub fn tasks(&self) -> impl Iterator<Item = Task> + '_ {
         self.tasks.iter().copied()
     }
@@ -74,6 +68,15 @@ impl Plan {
         Source::ALL
             .into_iter()
             .filter(|source| self.tasks().any(|task| task.source == *source))
+    }
+}
+
+/// Names the rows that fit one of the filters, whatever this kernel can do.
+pub fn list(filters: &[String]) {
+    for task in all() {
+        if wanted(&task.to_string(), filters) {
+            println!("{task}");
+        }
     }
 }
 
