@@ -60,10 +60,11 @@ verb_bench() {
 	logged bench boot_counting "$VARIANT" "$shared" \
 		"$program" ${options[@]+"${options[@]}"} --trace "$shared/trace" ${ARGS[@]+"${ARGS[@]}"} || true
 	[ ! -e "$shared/output" ] || cat "$shared/output"
+	[ ! -e "$shared/errors" ] || grep -v '^measuring ' "$shared/errors" >&2 || true
 	[ -z "$json" ] || [ ! -s "$shared/rows.json" ] || cp "$shared/rows.json" "$json"
 	[ -s "$shared/status" ] || die "the machine ended before tools/bench did (log: $LOG/bench.log)"
 	status=$(cat "$shared/status")
-	[ "$status" != 142 ] || die "tools/bench waited for an event in vain: run it with --list and one ROW after the other"
+	[ "$status" != 142 ] || die "an event never came: $(grep '^measuring ' "$shared/errors" | tail -n 1)"
 	return "$status"
 }
 
@@ -79,5 +80,5 @@ boot_counting() {
 		--qemu-opts="-chardev $monitor,id=monitor,server=on,wait=off -mon chardev=monitor,mode=control"
 		--qemu-opts="-chardev $monitor,id=port -device virtserialport,chardev=port,name=kevent.monitor")
 	# shellcheck disable=SC2016 # expanded in the machine
-	boot_kernel "$variant" sh -c '"$@" >"$0/output" 2>&1; echo $? >"$0/status"' "$folder" "$@"
+	boot_kernel "$variant" sh -c '"$@" >"$0/output" 2>"$0/errors"; echo $? >"$0/status"' "$folder" "$@"
 }

@@ -53,10 +53,11 @@ pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) 
     let ends = broken_in(source)?;
     let mut bare: Vec<(usize, Loop)> = Vec::new();
 
-    for task in plan.tasks().filter(|task| task.source == source) {
+    for task in plan.of(source) {
         let What::Events(batch) = task.what else {
             continue;
         };
+        task.begin();
         if bare.last().is_none_or(|(of, _)| *of != batch) {
             bare.push((batch, run(Kind::Bare, batch, &ends, clock)?));
         }

@@ -30,6 +30,13 @@ pub struct Task {
     pub kind: Kind,
 }
 
+impl Task {
+    /// Says on standard error what comes now, for who wonders what it hangs at.
+    pub fn begin(&self) {
+        eprintln!("measuring {self}");
+    }
+}
+
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Task { source, kind, .. } = self;
@@ -51,9 +58,6 @@ impl Plan {
         let kevent = has_kevent();
         let mut tasks = all();
 
-        if !kevent {
-            eprintln!("This kernel has no kevent with POLL: its rows are left out.");
-        }
         tasks.retain(|task| kevent || !task.kind.is_kevent());
         tasks.retain(|task| wanted(&task.to_string(), filters));
         ensure!(!tasks.is_empty(), "no row of this kernel has such a name");
@@ -62,6 +66,11 @@ impl Plan {
 
     pub fn tasks(&self) -> impl Iterator<Item = Task> + '_ {
         self.tasks.iter().copied()
+    }
+
+    /// The tasks of one source.
+    pub fn of(&self, source: Source) -> impl Iterator<Item = Task> + '_ {
+        self.tasks().filter(move |task| task.source == source)
     }
 
     pub fn sources(&self) -> impl Iterator<Item = Source> + '_ {

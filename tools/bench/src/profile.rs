@@ -42,6 +42,7 @@ pub fn run(plan: &Plan, trace: &Path) -> Result<()> {
     };
 
     for task in plan.tasks() {
+        task.begin();
         let ends = broken_in(task.source)?;
         let (bare, this, per) = match task.what {
             What::Events(batch) => (

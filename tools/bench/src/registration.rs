@@ -20,10 +20,11 @@ const REPETITIONS: usize = 8;
 pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) -> Result<()> {
     let ends = Ends::new(source, WATCHED)?;
 
-    for task in plan.tasks().filter(|task| task.source == source) {
+    for task in plan.of(source) {
         let What::Register(batch) = task.what else {
             continue;
         };
+        task.begin();
         let bytes_per_watch = memory::per_watch(task.kind, &ends)?;
         let (insn, calls) = register(task.kind, &ends, clock)?;
 

@@ -93,6 +93,9 @@ impl Report {
             text +=
                 "This is not QEMU's -icount: figures are nanoseconds of this machine, and vary.\n";
         }
+        if !self.rows.iter().any(|row| row.api.is_kevent()) {
+            text += "There is no row of kevent: either none was asked for, or this kernel has no POLL.\n";
+        }
         let mut last = None;
         for row in &self.rows {
             let part = (
