@@ -17,9 +17,9 @@ use crate::report::{Figures, Report, Row};
 
 /// Events of a stretch.
 pub const EVENTS: usize = 64;
-/// Laps of the bare loop before anything else: until then TCP connections still change their ways,
-/// with quick ACKs and growing windows.
-const BREAK_IN: usize = 64;
+/// Laps of the bare loop with new ends before anything else: TCP's timers, windows and quick ACKs
+/// depend on what a connection has been through.
+const BREAK_IN: usize = 32;
 /// Laps of each loop before it is measured, and those that are.
 const WARM_UP: usize = 4;
 const LAPS: usize = 8;
@@ -50,7 +50,6 @@ impl Loop {
 
 /// Measures the planned rows of one source.
 pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) -> Result<()> {
-    let ends = broken_in(source)?;
     let mut bare: Vec<(usize, Loop)> = Vec::new();
 
     for task in plan.of(source) {
@@ -59,10 +58,10 @@ pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) 
         };
         task.begin();
         if bare.last().is_none_or(|(of, _)| *of != batch) {
-            bare.push((batch, run(Kind::Bare, batch, &ends, clock)?));
+            bare.push((batch, run(source, Kind::Bare, batch, clock)?));
         }
         let (_, bare) = &bare[bare.len() - 1];
-        let this = run(task.kind, batch, &ends, clock)?;
+        let this = run(source, task.kind, batch, clock)?;
 
         report.push(Row {
             source,
@@ -80,14 +79,15 @@ pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) 
 }
 
 /// Runs the loop of one interface.
-fn run(kind: Kind, batch: usize, ends: &Ends, clock: &Clock) -> Result<Loop> {
-    let mut api = warm(kind, batch, ends)?;
+fn run(source: Source, kind: Kind, batch: usize, clock: &Clock) -> Result<Loop> {
+    let ends = broken_in(source)?;
+    let mut api = warm(kind, batch, &ends)?;
     let mut first = 0;
     let before = api.calls();
     let mut stretches = vec![Vec::new(); WATCHED / EVENTS];
     for _ in 0..LAPS {
         for times in &mut stretches {
-            times.push(clock.count(|| stretch(&mut *api, &mut first, batch, ends))?);
+            times.push(clock.count(|| stretch(&mut *api, &mut first, batch, &ends))?);
         }
     }
     Ok(Loop::new(stretches, api.calls() - before))

@@ -40,7 +40,7 @@ fn broken(row: &Row) -> Vec<String> {
             (insn_per_event, "instructions per event", EDGE),
             (calls_per_event, "calls per event", 0.0),
         ],
-        (Figures::Event { insn_per_event, .. }, Kind::KeventLevel) => {
+        (Figures::Event { insn_per_event, .. }, Kind::KeventLevel | Kind::KeventLevelBusy) => {
             &[(insn_per_event, "instructions per event", LEVEL)]
         }
         (

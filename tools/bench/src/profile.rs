@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use crate::api::Kind;
-use crate::ends::Ends;
+use crate::ends::{Ends, Source};
 use crate::events::{EVENTS, broken_in, stretch, warm};
 use crate::monitor::Monitor;
 use crate::plan::{Plan, Task, WATCHED, What};
@@ -43,16 +43,15 @@ pub fn run(plan: &Plan, trace: &Path) -> Result<()> {
 
     for task in plan.tasks() {
         task.begin();
-        let ends = broken_in(task.source)?;
         let (bare, this, per) = match task.what {
             What::Events(batch) => (
-                tracer.events(Kind::Bare, batch, &ends)?,
-                tracer.events(task.kind, batch, &ends)?,
+                tracer.events(task.source, Kind::Bare, batch)?,
+                tracer.events(task.source, task.kind, batch)?,
                 EVENTS,
             ),
             What::Register(_) => (
-                tracer.registration(Kind::Bare, &ends)?,
-                tracer.registration(task.kind, &ends)?,
+                tracer.registration(task.source, Kind::Bare)?,
+                tracer.registration(task.source, task.kind)?,
                 WATCHED,
             ),
         };
@@ -69,16 +68,18 @@ struct Tracer<'a> {
 }
 
 impl Tracer<'_> {
-    fn events(&mut self, kind: Kind, batch: usize, ends: &Ends) -> Result<Counts> {
-        let mut api = warm(kind, batch, ends)?;
+    fn events(&mut self, source: Source, kind: Kind, batch: usize) -> Result<Counts> {
+        let ends = broken_in(source)?;
+        let mut api = warm(kind, batch, &ends)?;
 
-        self.trace(|| stretch(&mut *api, &mut 0, batch, ends))
+        self.trace(|| stretch(&mut *api, &mut 0, batch, &ends))
     }
 
-    fn registration(&mut self, kind: Kind, ends: &Ends) -> Result<Counts> {
+    fn registration(&mut self, source: Source, kind: Kind) -> Result<Counts> {
+        let ends = Ends::new(source, WATCHED)?;
         let mut api = kind.open(ends.len())?;
 
-        self.trace(|| api.add_all(ends))
+        self.trace(|| api.add_all(&ends))
     }
 
     fn trace(&mut self, work: impl FnOnce() -> Result<()>) -> Result<Counts> {
@@ -183,7 +184,6 @@ fn table(task: &Task, bare: &Counts, this: &Counts, per: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ends::Source;
 
     #[test]
     fn lines() {
