@@ -263,7 +263,7 @@ impl Queue {
 
     /// Takes events from the ring until there are no more, without a system call.
     pub fn drain(&self) -> impl Iterator<Item = Event> + '_ {
-        core::iter::from_fn(|| self.take())
+        self.ring.iter().flat_map(Ring::drain)
     }
 
     /// Takes the next event, sleeping until there is one.
