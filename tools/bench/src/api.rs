@@ -13,7 +13,6 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::ops::Range;
 
-use self::kevent::Style;
 use crate::ends::Ends;
 
 /// How many events a program takes at once.
@@ -99,14 +98,12 @@ impl Kind {
 
     /// Sets it up for up to `events` untaken events, with nothing registered.
     pub fn open(self, events: usize) -> Result<Box<dyn Api>> {
-        let kevent = |style| kevent::Kevent::new(style, events);
-
         Ok(match self {
             Kind::Bare => Box::new(bare::Bare),
-            Kind::KeventEdge => Box::new(kevent(Style::Edge)?),
-            Kind::KeventLevel => Box::new(kevent(Style::Level)?),
-            Kind::KeventLevelBusy => Box::new(kevent(Style::LevelBusy)?),
-            Kind::KeventGetEvents => Box::new(kevent(Style::GetEvents)?),
+            Kind::KeventEdge => Box::new(kevent::Busy::new(true, events)?),
+            Kind::KeventLevel => Box::new(kevent::Idle::new(events)?),
+            Kind::KeventLevelBusy => Box::new(kevent::Busy::new(false, events)?),
+            Kind::KeventGetEvents => Box::new(kevent::Copied::new(events)?),
             Kind::EpollEdge => Box::new(epoll::Epoll::new(true)?),
             Kind::EpollLevel => Box::new(epoll::Epoll::new(false)?),
             Kind::UringMultishot => Box::new(io_uring::Uring::new(false, events)?),

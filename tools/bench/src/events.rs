@@ -12,6 +12,7 @@ use anyhow::Result;
 use crate::api::{Api, Kind};
 use crate::clock::Clock;
 use crate::ends::{Ends, Source};
+use crate::patience::Patience;
 use crate::plan::{Plan, WATCHED, What};
 use crate::report::{Figures, Report, Row};
 
@@ -82,6 +83,7 @@ pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) 
 fn run(source: Source, kind: Kind, batch: usize, clock: &Clock) -> Result<Loop> {
     let ends = broken_in(source)?;
     let mut api = warm(kind, batch, &ends)?;
+    let _patience = Patience::new();
     let mut first = 0;
     let before = api.calls();
     let mut stretches = vec![Vec::new(); WATCHED / EVENTS];
@@ -111,6 +113,7 @@ pub fn warm(kind: Kind, batch: usize, ends: &Ends) -> Result<Box<dyn Api>> {
 }
 
 fn laps(count: usize, api: &mut dyn Api, batch: usize, ends: &Ends) -> Result<()> {
+    let _patience = Patience::new();
     let mut first = 0;
 
     for _ in 0..count * ends.len() / EVENTS {

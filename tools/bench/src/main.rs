@@ -10,6 +10,7 @@ mod events;
 mod limits;
 mod memory;
 mod monitor;
+mod patience;
 mod plan;
 mod profile;
 mod registration;
@@ -46,15 +47,6 @@ struct Options {
     filter: Vec<String>,
 }
 
-/// Seconds after which this is over: an interface that loses an event is waited for in vain. Under
-/// `-icount` they pass at once when nothing happens.
-const PATIENCE: u32 = 3600;
-
-fn give_up_after(seconds: u32) {
-    // SAFETY: touches no memory; SIGALRM, which ends this program, is nobody else's.
-    unsafe { libc::alarm(seconds) };
-}
-
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
 
@@ -66,7 +58,7 @@ fn main() -> Result<ExitCode> {
     let clock = Clock::calibrate();
 
     ends::allow_many_files()?;
-    give_up_after(PATIENCE);
+    patience::stay_in_memory()?;
     if options.profile {
         profile::run(&plan, &options.trace)?;
         return Ok(ExitCode::SUCCESS);

@@ -16,6 +16,7 @@ use crate::api::Kind;
 use crate::ends::{Ends, Source};
 use crate::events::{EVENTS, broken_in, stretch, warm};
 use crate::monitor::Monitor;
+use crate::patience::Patience;
 use crate::plan::{Plan, Task, WATCHED, What};
 use crate::symbols::Symbols;
 
@@ -89,7 +90,9 @@ impl Tracer<'_> {
         self.monitor.command("singlestep on")?;
         self.monitor.command("log exec,nochain")?;
         getpgid(None)?;
+        let patience = Patience::new();
         work()?;
+        drop(patience);
         getpgid(None)?;
         self.monitor.command("log none")?;
         self.monitor.command("singlestep off")?;

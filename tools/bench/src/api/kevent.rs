@@ -1,67 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-use anyhow::Result;
-use kevent::{Event, Queue, Readiness, Wait, Watch};
+use anyhow::{Context, Result};
+use kevent::{Event, Queue, Readiness, Ring, Wait, Watch};
 use std::ops::Range;
 
 use super::{AT_ONCE, Api};
 use crate::ends::Ends;
 
-/// How a queue is used.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    /// Edge watches, taken from the ring; a call only if the ring is empty too early.
-    Edge,
-    /// Level watches, taken from the ring until it is empty, and then one call, which tests the
-    /// watches again: a program that has nothing else to do after each round.
-    Level,
-    /// Level watches, taken from the ring; the next round begins before it was found empty.
-    LevelBusy,
-    /// Edge watches, copied out by `kevent_get_events(2)`.
-    GetEvents,
-}
-
-pub struct Kevent {
+/// A queue and how it watches.
+struct Watching {
     queue: Queue,
-    style: Style,
-    events: [Event; AT_ONCE],
+    edge: bool,
 }
 
-impl Kevent {
-    pub fn new(style: Style, events: usize) -> Result<Kevent> {
-        Ok(Kevent {
-            queue: Queue::builder().entries(events as u32).build()?,
-            style,
-            events: [Event::default(); AT_ONCE],
-        })
+impl Watching {
+    fn new(edge: bool, events: usize) -> Result<Watching> {
+        let queue = Queue::builder().entries(events as u32).build()?;
+
+        Ok(Watching { queue, edge })
     }
 
-    /// Takes from the ring; how many were really ready.
-    fn drain(&self, most: usize, ends: &Ends) -> Result<usize> {
-        let mut served = 0;
-
-        while served < most {
-            let Some(event) = self.queue.take() else {
-                break;
-            };
-            served += usize::from(ends.read(event.user_data() as usize)?);
-        }
-        Ok(served)
+    fn ring(&self) -> Result<&Ring> {
+        self.queue.ring().context("a queue without a ring")
     }
-}
 
-impl Api for Kevent {
-    fn add(&mut self, which: Range<usize>, ends: &Ends) -> Result<()> {
+    fn add(&self, which: Range<usize>, ends: &Ends) -> Result<()> {
         let mut watches = [Watch::default(); AT_ONCE];
         let watches = &mut watches[..which.len()];
 
         for (watch, index) in watches.iter_mut().zip(which) {
             let plain = Watch::poll(ends.watched(index), Readiness::IN).user_data(index as u64);
 
-            *watch = match self.style {
-                Style::Edge | Style::GetEvents => plain.edge(),
-                Style::Level | Style::LevelBusy => plain,
-            };
+            *watch = if self.edge { plain.edge() } else { plain };
         }
         self.queue.add(watches)?;
         for watch in watches {
@@ -70,37 +40,116 @@ impl Api for Kevent {
         Ok(())
     }
 
+    fn calls(&self) -> u64 {
+        self.queue.calls().total()
+    }
+}
+
+/// Takes from the ring until it has served all; a call only if the ring is empty too early.
+pub struct Busy(Watching);
+
+impl Busy {
+    pub fn new(edge: bool, events: usize) -> Result<Busy> {
+        Ok(Busy(Watching::new(edge, events)?))
+    }
+}
+
+impl Api for Busy {
+    fn add(&mut self, which: Range<usize>, ends: &Ends) -> Result<()> {
+        self.0.add(which, ends)
+    }
+
     fn serve(&mut self, ready: Range<usize>, ends: &Ends) -> Result<()> {
+        let ring = self.0.ring()?;
         let mut left = ready.len();
 
-        match self.style {
-            Style::Edge | Style::LevelBusy => loop {
-                left -= self.drain(left, ends)?;
+        loop {
+            for event in ring.drain() {
+                left -= usize::from(ends.read(event.user_data() as usize)?);
                 if left == 0 {
                     return Ok(());
                 }
-                self.queue.wait(&Wait::new())?;
-            },
-            Style::Level => loop {
-                left -= self.drain(usize::MAX, ends)?;
-                if self.queue.wait(&Wait::new().min(u32::from(left > 0)))? == 0 {
-                    return Ok(());
-                }
-            },
-            Style::GetEvents => {
-                while left > 0 {
-                    let got = self.queue.get_events(&mut self.events, &Wait::new())?;
+            }
+            self.0.queue.wait(&Wait::new())?;
+        }
+    }
 
-                    for event in &self.events[..got] {
-                        left -= usize::from(ends.read(event.user_data() as usize)?);
-                    }
-                }
-                Ok(())
+    fn calls(&self) -> u64 {
+        self.0.calls()
+    }
+}
+
+/// Takes from the ring until it is empty, and then makes a call, which tests level watches again:
+/// it has nothing else to do after each round.
+pub struct Idle(Watching);
+
+impl Idle {
+    pub fn new(events: usize) -> Result<Idle> {
+        Ok(Idle(Watching::new(false, events)?))
+    }
+}
+
+impl Api for Idle {
+    fn add(&mut self, which: Range<usize>, ends: &Ends) -> Result<()> {
+        self.0.add(which, ends)
+    }
+
+    fn serve(&mut self, ready: Range<usize>, ends: &Ends) -> Result<()> {
+        let ring = self.0.ring()?;
+        let mut left = ready.len();
+
+        loop {
+            for event in ring.drain() {
+                left -= usize::from(ends.read(event.user_data() as usize)?);
+            }
+            if self.0.queue.wait(&Wait::new().min(u32::from(left > 0)))? == 0 {
+                return Ok(());
             }
         }
     }
 
     fn calls(&self) -> u64 {
-        self.queue.calls().total()
+        self.0.calls()
+    }
+}
+
+/// Edge watches, copied out by `kevent_get_events(2)`.
+pub struct Copied {
+    watching: Watching,
+    events: [Event; AT_ONCE],
+}
+
+impl Copied {
+    pub fn new(events: usize) -> Result<Copied> {
+        Ok(Copied {
+            watching: Watching::new(true, events)?,
+            events: [Event::default(); AT_ONCE],
+        })
+    }
+}
+
+impl Api for Copied {
+    fn add(&mut self, which: Range<usize>, ends: &Ends) -> Result<()> {
+        self.watching.add(which, ends)
+    }
+
+    fn serve(&mut self, ready: Range<usize>, ends: &Ends) -> Result<()> {
+        let mut left = ready.len();
+
+        while left > 0 {
+            let got = self
+                .watching
+                .queue
+                .get_events(&mut self.events, &Wait::new())?;
+
+            for event in &self.events[..got] {
+                left -= usize::from(ends.read(event.user_data() as usize)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn calls(&self) -> u64 {
+        self.watching.calls()
     }
 }
