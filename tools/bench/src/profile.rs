@@ -18,7 +18,7 @@ use crate::events::{EVENTS, broken_in, stretch, warm};
 use crate::monitor::Monitor;
 use crate::patience::Patience;
 use crate::plan::{Plan, Task, WATCHED, What};
-use crate::symbols::Symbols;
+use crate::symbols::{Symbols, readable};
 
 /// A system call that nothing else makes: where it is entered, a stretch begins or ends.
 const MARK: &str = "__x64_sys_getpgid";
@@ -179,7 +179,7 @@ fn table(task: &Task, bare: &Counts, this: &Counts, per: usize) -> String {
         total(bare)
     );
     for (insn, name) in lines {
-        text += &format!("  {insn:8.1}  {name}\n");
+        text += &format!("  {insn:8.1}  {}\n", readable(name));
     }
     text + &format!("  {rest:8.1}  (others)\n")
 }

@@ -42,7 +42,8 @@ impl Symbols {
             .find_map(|(address, other)| (other == name).then_some(*address))
     }
 
-    /// The function that the instruction at this address belongs to; none below the first.
+    /// The symbol of the function that the instruction at this address belongs to; none below the
+    /// first.
     pub fn name(&self, address: u64) -> Option<&str> {
         let after = self
             .functions
@@ -50,6 +51,11 @@ impl Symbols {
 
         Some(&self.functions[after.checked_sub(1)?].1)
     }
+}
+
+/// The name of a function for people.
+pub fn readable(symbol: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(symbol))
 }
 
 /// Address and name, if the line is about a function.
@@ -82,5 +88,13 @@ mod tests {
         assert_eq!(symbols.name(0xffff_ffff_8100_01ff), Some("first"));
         assert_eq!(symbols.name(u64::MAX), Some("second"));
         assert_eq!(symbols.name(0x1000), None);
+    }
+
+    #[test]
+    fn names_for_people() {
+        let symbol = "_RNvMNtCs758sqMw53W3_6kevent4ringNtB2_4Ring7publish";
+
+        assert_eq!(readable(symbol), "<kevent::ring::Ring>::publish");
+        assert_eq!(readable("eventfd_write"), "eventfd_write");
     }
 }
