@@ -397,6 +397,7 @@ mod mapped {
         }
 
         /// The index of the next entry to take, modulo 2³².
+        #[inline]
         pub fn cursor(&self) -> u32 {
             self.header().cursor.load(Ordering::Acquire)
         }

@@ -396,6 +396,7 @@ pub unsafe fn kevent_post(
 ///
 /// `args` must be valid for reading `usize_` bytes, and so must be the timeout and the signal mask
 /// that it points to.
+#[inline]
 pub unsafe fn kevent_wait(fd: c_int, args: *mut kevent_wait, usize_: usize) -> c_long {
     // SAFETY: the caller vouches for the pointers; the kernel checks everything else.
     unsafe { libc::syscall(SYS_KEVENT_WAIT, fd, args, usize_) }
@@ -406,6 +407,7 @@ pub unsafe fn kevent_wait(fd: c_int, args: *mut kevent_wait, usize_: usize) -> c
 /// # Safety
 ///
 /// `buf` must be valid for writing `max_nr` events, `timeout` null or valid for reading.
+#[inline]
 pub unsafe fn kevent_get_events(
     fd: c_int,
     min_nr: c_uint,
