@@ -107,8 +107,14 @@ fn all() -> Vec<Task> {
     tasks
 }
 
+/// Whether a filter is a part of the name, or all of it if it is the name of a row.
 fn wanted(name: &str, filters: &[String]) -> bool {
-    filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+    let fits = |filter: &String| match all().iter().any(|task| task.to_string() == *filter) {
+        true => name == filter,
+        false => name.contains(filter.as_str()),
+    };
+
+    filters.is_empty() || filters.iter().any(fits)
 }
 
 #[cfg(test)]
@@ -135,5 +141,10 @@ mod tests {
         assert!(wanted("tcp/register/epoll-edge", &filters));
         assert!(!wanted("unix/64/poll", &filters));
         assert!(wanted("unix/64/poll", &[]));
+        assert!(!wanted(
+            "tcp/1/kevent-level-busy",
+            &["tcp/1/kevent-level".into()]
+        ));
+        assert!(wanted("tcp/1/kevent-level-busy", &["/kevent-level".into()]));
     }
 }
