@@ -18,8 +18,8 @@ use crate::report::{Figures, Report, Row};
 
 /// Events of a stretch.
 pub const EVENTS: usize = 64;
-/// Laps of the bare loop with new ends before anything else: TCP's timers, windows and quick ACKs
-/// depend on what a connection has been through.
+/// Laps of the bare loop with new ends before anything else: what a TCP connection has been through
+/// makes it take some 500 instructions more or less, so all loops begin alike.
 const BREAK_IN: usize = 32;
 /// Laps of each loop before it is measured, and those that are.
 const WARM_UP: usize = 4;
