@@ -16,6 +16,7 @@ ROOT=$PWD
 . tools/build/check.sh
 . tools/build/each.sh
 . tools/build/test.sh
+. tools/build/bench.sh
 
 usage() {
 	cat <<-END
@@ -29,6 +30,7 @@ usage() {
 	  test     everything that must hold                       a few minutes on a built kernel
 	  check    the tests that need no kernel                   1 minute
 	  each     build the kernel after each single patch        an hour
+	  bench    what an event and a watch cost, and others'     2 minutes on a built kernel
 	  refresh  fold edits of tree and overlay into patches/    5 s
 	  clean    remove the cache
 
@@ -39,7 +41,7 @@ usage() {
 verb=${1:-help}
 [ $# = 0 ] || shift
 case $verb in
-setup | tree | kernel | boot | run | test | check | each | refresh | clean)
+setup | tree | kernel | boot | run | test | check | each | bench | refresh | clean)
 	for word; do
 		case $word in
 		--) break ;;

@@ -41,7 +41,8 @@ verb_run() {
 	boot_kernel "$VARIANT" "$program"
 }
 
-# boot_kernel VARIANT [COMMAND...]
+# boot_kernel VARIANT [COMMAND...]: with what BOOT_OPTIONS says to vng on top.
+BOOT_OPTIONS=()
 boot_kernel() {
 	local image variant=$1 options
 	shift
@@ -49,7 +50,8 @@ boot_kernel() {
 	[ -e "$image" ] || die "kernel '$variant' is not built yet: run ./build.sh kernel --kernel $variant"
 	[ -x "$CACHE/venv/bin/vng" ] || die "virtme-ng is not there yet: run ./build.sh setup"
 	options=(--run "$image" --disable-kvm --disable-microvm --force-9p --cpus 2 --memory 1G
-		--append panic=-1 --append root=/dev/root --cwd "$CALLER")
+		--append panic=-1 --append root=/dev/root --cwd "$CALLER"
+		${BOOT_OPTIONS[@]+"${BOOT_OPTIONS[@]}"})
 	[ $# = 0 ] || options+=(--exec "$(printf '%q ' "$@")")
 	PATH=$CACHE/venv/bin:$PATH
 	if [ -t 1 ] && [ -t 2 ]; then

@@ -3,7 +3,7 @@
 //! A small program that waits in one place for everything the running kernel can tell it, and
 //! counts the system calls it needed.
 
-use kevent::{Event, Post, Queue, Source, Sources, Wait, Watch};
+use kevent::{Event, Post, Queue, Readiness, Source, Sources, Wait, Watch};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -122,7 +122,7 @@ fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
     let (near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
     if sources.contains(Sources::POLL) {
-        let watch = Watch::poll(near.as_fd(), libc::POLLIN as u16).user_data(SOCKET);
+        let watch = Watch::poll(near.as_fd(), Readiness::IN).user_data(SOCKET);
         queue.add_one(watch).map_err(|e| named("kevent_add", e))?;
         others.push("a socket".into());
         bytes = EACH as usize;

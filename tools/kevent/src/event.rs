@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 
+use crate::readiness::Readiness;
 use crate::sys;
 use core::fmt;
 
@@ -141,6 +142,7 @@ pub struct Event(sys::kevent_event);
 
 impl Event {
     /// Puts an event together from a ring entry whose word came out as `word`.
+    #[inline]
     pub(crate) fn from_entry(word: u32, mut raw: sys::kevent_event) -> Event {
         let merged = (word >> sys::KEVENT_WORD_MERGED_SHIFT) & sys::KEVENT_WORD_MERGED_MAX;
 
@@ -153,57 +155,74 @@ impl Event {
     }
 
     /// What the program chose when it registered the source or posted the event.
+    #[inline]
     pub fn user_data(&self) -> u64 {
         self.0.user_data
     }
 
     /// What happened: bits of the source class. Those of merged occurrences are ORed together.
+    #[inline]
     pub fn events(&self) -> u16 {
         (self.0.events & sys::KEVENT_EVENTS_MASK) as u16
     }
 
+    /// For what the file is ready, if it is an event of [`Source::Poll`].
+    #[inline]
+    pub fn readiness(&self) -> Readiness {
+        Readiness::from_bits_retain(self.events())
+    }
+
     /// The class of the source.
+    #[inline]
     pub fn source(&self) -> Source {
         Source::from_class((self.0.info & 0xff) as u8)
     }
 
     /// How many further occurrences were merged into this event before it was taken, 0 to 1023.
+    #[inline]
     pub fn merged(&self) -> u32 {
         sys::kevent_info_merged(self.0.info)
     }
 
     /// Amount, result, status or count: per source. If it [counts](Event::is_counted), the merged
     /// occurrences are included.
+    #[inline]
     pub fn data(&self) -> i64 {
         self.0.data
     }
 
     /// The second word: per source.
+    #[inline]
     pub fn extra(&self) -> u64 {
         self.0.extra
     }
 
     /// The other side is done; nothing more will come from it.
+    #[inline]
     pub fn is_eof(&self) -> bool {
         self.0.info & sys::KEVENT_INFO_EOF != 0
     }
 
     /// [`data()`](Event::data) or [`extra()`](Event::extra) has an errno.
+    #[inline]
     pub fn is_error(&self) -> bool {
         self.0.info & sys::KEVENT_INFO_ERROR != 0
     }
 
     /// More of the same follows.
+    #[inline]
     pub fn has_more(&self) -> bool {
         self.0.info & sys::KEVENT_INFO_MORE != 0
     }
 
     /// [`data()`](Event::data) is a count.
+    #[inline]
     pub fn is_counted(&self) -> bool {
         self.0.info & sys::KEVENT_INFO_COUNTED != 0
     }
 
     /// The watched object is gone, and the watch with it.
+    #[inline]
     pub fn is_vanished(&self) -> bool {
         self.0.info & sys::KEVENT_INFO_VANISHED != 0
     }

@@ -62,6 +62,7 @@
 #![cfg_attr(all(loom, test), allow(dead_code))]
 
 mod event;
+mod readiness;
 pub mod ring;
 mod sync;
 pub mod sys;
@@ -74,6 +75,7 @@ pub mod queue;
 pub use event::{Event, Post, Source, Sources};
 #[cfg(not(all(loom, test)))]
 pub use queue::{Builder, Calls, Queue};
+pub use readiness::Readiness;
 #[cfg(not(all(loom, test)))]
 pub use ring::{Geometry, Ring, Stats};
 pub use wait::{Clock, SignalSet, Wait};

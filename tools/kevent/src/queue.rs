@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 const DEFAULT_ENTRIES: u32 = 256;
 
 /// The result of a system call: what it returned, or `errno`.
+#[inline]
 fn check(ret: c_long) -> io::Result<c_long> {
     if ret < 0 {
         Err(io::Error::last_os_error())
@@ -132,6 +133,7 @@ struct Counters {
     get_events: AtomicU64,
 }
 
+#[inline]
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -263,7 +265,7 @@ impl Queue {
 
     /// Takes events from the ring until there are no more, without a system call.
     pub fn drain(&self) -> impl Iterator<Item = Event> + '_ {
-        core::iter::from_fn(|| self.take())
+        self.ring.iter().flat_map(Ring::drain)
     }
 
     /// Takes the next event, sleeping until there is one.
@@ -358,6 +360,7 @@ impl Queue {
     /// * [`Interrupted`](io::ErrorKind::Interrupted): a signal handler ran, and fewer than `min`
     ///   events were ready
     /// * `EINVAL`: `min` is more than the ring has entries
+    #[inline]
     pub fn wait(&self, wait: &Wait) -> io::Result<u32> {
         let timespec = wait.timeout.timespec();
         let seen = wait
@@ -405,6 +408,7 @@ impl Queue {
     /// * [`Interrupted`](io::ErrorKind::Interrupted): a signal handler ran, and nothing was copied
     /// * `EINVAL`: no room at all, `min` is larger than the room, or `wait` has a deadline on
     ///   another clock than [`Monotonic`](crate::Clock::Monotonic), a window, or a signal mask
+    #[inline]
     pub fn get_events(&self, events: &mut [Event], wait: &Wait) -> io::Result<usize> {
         let timespec = wait.timeout.timespec();
         let flags = match wait.timeout {
@@ -562,6 +566,7 @@ fn nr<T>(records: &[T]) -> c_uint {
     records.len().min(i32::MAX as usize) as c_uint
 }
 
+#[inline]
 fn address<T>(value: &T) -> u64 {
     core::ptr::from_ref(value).addr() as u64
 }

@@ -72,26 +72,31 @@ pub(crate) struct Consumer<'a> {
 
 impl<'a> Consumer<'a> {
     /// `slots.len()` must be a power of two, else entries are not found.
+    #[inline]
     pub(crate) fn new(cursor: &'a AtomicU32, slots: &'a [Slot]) -> Consumer<'a> {
         debug_assert!(slots.len().is_power_of_two());
         Consumer { cursor, slots }
     }
 
+    #[inline]
     fn slot(&self, index: u32) -> &'a Slot {
         &self.slots[index as usize & (self.slots.len() - 1)]
     }
 
     /// The lap of `index`, where it is in the word.
+    #[inline]
     fn lap(&self, index: u32) -> u32 {
         let lap = index >> self.slots.len().trailing_zeros();
 
         (lap & sys::KEVENT_WORD_LAP_MASK) << sys::KEVENT_WORD_LAP_SHIFT
     }
 
-    /// Looks for the entry at the cursor: its index and word, or the index at which there is
+    /// Looks for the entry at the cursor: its index, slot and word, or the index at which there is
     /// nothing yet. Entries whose watch is gone are dropped on the way.
-    fn front(&self) -> Result<(u32, u32), u32> {
+    #[inline]
+    fn front(&self) -> Result<(u32, &'a Slot, u32), u32> {
         const LAP: u32 = sys::KEVENT_WORD_LAP_MASK << sys::KEVENT_WORD_LAP_SHIFT;
+        const STATE: u32 = sys::KEVENT_WORD_STATE_MASK;
 
         loop {
             // Acquire, and release where the cursor is moved: who sees the cursor at `index` also
@@ -100,13 +105,14 @@ impl<'a> Consumer<'a> {
             let index = self.cursor.load(Ordering::Acquire);
             // Acquire: pairs with the kernel's release when it publishes, for peek(). For take()
             // the exchange does the same again, and is the one that counts.
-            let word = self.slot(index).word.load(Ordering::Acquire);
-            let there = word & LAP == self.lap(index);
+            let slot = self.slot(index);
+            let word = slot.word.load(Ordering::Acquire);
+            let lap = self.lap(index);
 
-            match word & sys::KEVENT_WORD_STATE_MASK {
-                sys::KEVENT_WORD_READY if there => return Ok((index, word)),
-                sys::KEVENT_WORD_CANCELLED if there => {
-                    let _ = self.claim(index);
+            match word & (STATE | LAP) {
+                found if found == sys::KEVENT_WORD_READY | lap => return Ok((index, slot, word)),
+                found if found == sys::KEVENT_WORD_CANCELLED | lap => {
+                    let _ = self.claim(index, slot);
                 }
                 // Nothing there, unless another consumer was faster between the two loads.
                 _ if self.cursor.load(Ordering::Acquire) == index => return Err(index),
@@ -115,8 +121,9 @@ impl<'a> Consumer<'a> {
         }
     }
 
-    /// Takes the entry at `index` if the cursor is still there and nobody cancels it meanwhile.
-    fn claim(&self, index: u32) -> Option<Event> {
+    /// Takes the entry at `index`, in `slot`, if the cursor is still there and nobody cancels it meanwhile.
+    #[inline]
+    fn claim(&self, index: u32, slot: &Slot) -> Option<Event> {
         // Release: see front(). The index is this thread's alone from here on.
         self.cursor
             .compare_exchange(
@@ -127,7 +134,6 @@ impl<'a> Consumer<'a> {
             )
             .ok()?;
 
-        let slot = self.slot(index);
         // Acquire: pairs with the kernel's release when it published or merged, so that the fields
         // below are those of this entry. An exchange and not a store, because a merge or a cancel
         // may hit the word until this very moment: what comes out is final, and theirs fails after.
@@ -151,11 +157,12 @@ impl<'a> Consumer<'a> {
     }
 
     /// Takes the next event, or gives the index up to which everything has been taken.
+    #[inline]
     pub(crate) fn take(&self) -> Result<Event, u32> {
         loop {
-            let (index, _) = self.front()?;
+            let (index, slot, _) = self.front()?;
 
-            if let Some(event) = self.claim(index) {
+            if let Some(event) = self.claim(index, slot) {
                 return Ok(event);
             }
         }
@@ -164,8 +171,7 @@ impl<'a> Consumer<'a> {
     /// Copies the next event without taking it.
     pub(crate) fn peek(&self) -> Option<Event> {
         loop {
-            let (index, word) = self.front().ok()?;
-            let slot = self.slot(index);
+            let (index, slot, word) = self.front().ok()?;
             let event = Event::from_entry(
                 word,
                 sys::kevent_event {
@@ -326,12 +332,14 @@ mod mapped {
             })
         }
 
+        #[inline]
         fn header(&self) -> &Header {
             // SAFETY: the mapping is page-aligned, at least as long as the header (map() checked),
             // lives as long as `self`, and holds nothing but integers, all accessed as atomics.
             unsafe { self.base.cast::<Header>().as_ref() }
         }
 
+        #[inline]
         fn consumer(&self) -> Consumer<'_> {
             // SAFETY: map() checked that the slots are aligned and end inside the mapping; the rest
             // is as for header().
@@ -383,10 +391,13 @@ mod mapped {
         /// Those that arrive meanwhile are included, so a producer that is fast enough keeps this
         /// going forever: use [`Iterator::take()`] for a limit.
         pub fn drain(&self) -> impl Iterator<Item = Event> + '_ {
-            core::iter::from_fn(|| self.take())
+            let consumer = self.consumer();
+
+            core::iter::from_fn(move || consumer.take().ok())
         }
 
         /// The index of the next entry to take, modulo 2³².
+        #[inline]
         pub fn cursor(&self) -> u32 {
             self.header().cursor.load(Ordering::Acquire)
         }

@@ -187,15 +187,40 @@ pub const KEVENT_WATCH_DISABLED: u32 = 1 << 3;
 pub const KEVENT_WATCH_EXCLUSIVE: u32 = 1 << 4;
 /// A last event when it vanishes.
 pub const KEVENT_WATCH_VANISHED: u32 = 1 << 5;
-/// TIMER: the timer has expired.
-pub const KEVENT_TIMER_EXPIRED: u32 = 1 << 0;
-
 /// TIMER: the deadline is absolute.
 pub const KEVENT_WATCH_ABSTIME: u32 = 1 << 6;
 /// SIGNAL: the event delivers it.
 pub const KEVENT_WATCH_TAKE: u32 = 1 << 7;
 /// `arg[3]` is what was last seen.
 pub const KEVENT_WATCH_EXPECT: u32 = 1 << 8;
+
+/// POLL: there is something to read.
+pub const KEVENT_POLL_IN: u32 = 0x0001;
+/// POLL: there is something urgent.
+pub const KEVENT_POLL_PRI: u32 = 0x0002;
+/// POLL: there is room to write.
+pub const KEVENT_POLL_OUT: u32 = 0x0004;
+/// POLL: an error; told whether asked for or not.
+pub const KEVENT_POLL_ERR: u32 = 0x0008;
+/// POLL: both directions are shut; told whether asked for or not.
+pub const KEVENT_POLL_HUP: u32 = 0x0010;
+/// POLL: the descriptor was closed; only told, with [`KEVENT_WATCH_VANISHED`].
+pub const KEVENT_POLL_NVAL: u32 = 0x0020;
+/// POLL: there is normal data to read.
+pub const KEVENT_POLL_RDNORM: u32 = 0x0040;
+/// POLL: there is priority data to read.
+pub const KEVENT_POLL_RDBAND: u32 = 0x0080;
+/// POLL: there is room for normal data.
+pub const KEVENT_POLL_WRNORM: u32 = 0x0100;
+/// POLL: there is room for priority data.
+pub const KEVENT_POLL_WRBAND: u32 = 0x0200;
+/// POLL: there is a message.
+pub const KEVENT_POLL_MSG: u32 = 0x0400;
+/// POLL: the other side writes no more.
+pub const KEVENT_POLL_RDHUP: u32 = 0x2000;
+
+/// TIMER: the timer has expired.
+pub const KEVENT_TIMER_EXPIRED: u32 = 1 << 0;
 
 /// `kevent_modify(2)` changes `events`.
 pub const KEVENT_MODIFY_EVENTS: u32 = 1 << 0;
@@ -371,6 +396,7 @@ pub unsafe fn kevent_post(
 ///
 /// `args` must be valid for reading `usize_` bytes, and so must be the timeout and the signal mask
 /// that it points to.
+#[inline]
 pub unsafe fn kevent_wait(fd: c_int, args: *mut kevent_wait, usize_: usize) -> c_long {
     // SAFETY: the caller vouches for the pointers; the kernel checks everything else.
     unsafe { libc::syscall(SYS_KEVENT_WAIT, fd, args, usize_) }
@@ -381,6 +407,7 @@ pub unsafe fn kevent_wait(fd: c_int, args: *mut kevent_wait, usize_: usize) -> c
 /// # Safety
 ///
 /// `buf` must be valid for writing `max_nr` events, `timeout` null or valid for reading.
+#[inline]
 pub unsafe fn kevent_get_events(
     fd: c_int,
     min_nr: c_uint,

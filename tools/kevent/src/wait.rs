@@ -128,6 +128,7 @@ impl Timeout {
         }
     }
 
+    #[inline]
     pub(crate) fn timespec(self) -> Option<sys::__kernel_timespec> {
         match self {
             Timeout::Never => None,
@@ -169,6 +170,7 @@ impl Default for Wait {
 
 impl Wait {
     /// Wait for one event, forever.
+    #[inline]
     pub const fn new() -> Wait {
         Wait {
             min_nr: 1,
@@ -180,17 +182,20 @@ impl Wait {
     }
 
     /// Do not sleep: let the kernel move its backlog into the ring and test level watches again.
+    #[inline]
     pub const fn poll() -> Wait {
         Wait::new().min(0)
     }
 
     /// Wait until there are `min_nr` events, at most as many as the ring has slots. 0: do not sleep.
+    #[inline]
     pub const fn min(mut self, min_nr: u32) -> Wait {
         self.min_nr = min_nr;
         self
     }
 
     /// Wait no longer than this, in steps of a nanosecond, by [`Clock::Monotonic`].
+    #[inline]
     pub const fn timeout(mut self, time: Duration) -> Wait {
         self.timeout = Timeout::After(time);
         self
@@ -222,6 +227,7 @@ impl Wait {
     ///
     /// An event that came after the program looked at the ring, and found nothing at this index,
     /// then ends the wait at once. [`Queue::next()`](crate::Queue::next) does it by itself.
+    #[inline]
     pub const fn seen(mut self, index: u32) -> Wait {
         self.seen = Some(index);
         self

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 use crate::event::Source;
+use crate::readiness::Readiness;
 use crate::sys;
 use crate::wait::Clock;
 use std::io;
@@ -58,10 +59,10 @@ impl Handle {
 /// the condition again when the program next waits, and tells it again while it holds.
 ///
 /// ```
-/// # use kevent::Watch;
+/// # use kevent::{Readiness, Watch};
 /// # use std::os::fd::AsFd;
 /// # let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-/// let readable = Watch::poll(socket.as_fd(), libc::POLLIN as u16).user_data(1).edge();
+/// let readable = Watch::poll(socket.as_fd(), Readiness::IN).user_data(1).edge();
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
@@ -76,11 +77,31 @@ impl Watch {
         })
     }
 
-    /// Watches a file that can be polled for these `POLL*` bits.
+    /// Watches a file that can be polled, as `poll(2)` does.
     ///
-    /// The watch does not hold the file: closing `fd` removes it.
-    pub fn poll(fd: BorrowedFd<'_>, events: u16) -> Watch {
-        Watch::new(Source::Poll).fd(fd).events(events)
+    /// If it is ready already, an event comes at once; [`Event::readiness()`](crate::Event::readiness)
+    /// says for what. Without [`edge()`](Watch::edge) it is told as long as it is ready. The watch
+    /// does not hold the file: closing `fd` in this process removes it, with a last event if it is
+    /// [`vanished()`](Watch::vanished).
+    ///
+    /// [`Queue::add()`](crate::Queue::add) refuses what is never not ready, such as a regular file,
+    /// with `EPERM`, and an epoll descriptor or the queue itself with `ELOOP`.
+    ///
+    /// ```no_run
+    /// # use kevent::{Queue, Readiness, Watch};
+    /// # use std::os::fd::AsFd;
+    /// # fn main() -> std::io::Result<()> {
+    /// # let (listener, stream) = (std::net::TcpListener::bind("127.0.0.1:0")?, std::io::stdin());
+    /// # let queue = Queue::new()?;
+    /// // Of several queues that watch a listener so, each connection is told to one.
+    /// queue.add_one(Watch::poll(listener.as_fd(), Readiness::IN).exclusive())?;
+    /// // Whoever gets the event owns the stream until it enables the watch again.
+    /// queue.add_one(Watch::poll(stream.as_fd(), Readiness::IN | Readiness::RDHUP).dispatch())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn poll(fd: BorrowedFd<'_>, interest: Readiness) -> Watch {
+        Watch::new(Source::Poll).fd(fd).events(interest.bits())
     }
 
     /// Watches a socket for these events, with amounts.
@@ -248,5 +269,45 @@ impl Watch {
     /// The record as the kernel's structure.
     pub fn as_raw(&self) -> &sys::kevent_watch {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn poll() {
+        let fd = std::io::stdin();
+        let plain = *Watch::poll(fd.as_fd(), Readiness::IN | Readiness::RDHUP).as_raw();
+        let expected = sys::kevent_watch {
+            source: sys::KEVENT_SOURCE_POLL,
+            ident: 0,
+            events: 0x2001,
+            ..Default::default()
+        };
+        assert_eq!(plain, expected);
+
+        let all = Watch::poll(fd.as_fd(), Readiness::empty())
+            .edge()
+            .oneshot()
+            .dispatch()
+            .disabled()
+            .exclusive()
+            .vanished();
+        assert_eq!((all.as_raw().flags, all.as_raw().events), (0x3f, 0));
+    }
+
+    #[test]
+    fn timer() {
+        let watch = *Watch::timer(Duration::from_micros(5))
+            .every(Duration::MAX)
+            .clock(Clock::Boottime)
+            .as_raw();
+        let boottime = libc::CLOCK_BOOTTIME as u64;
+
+        assert_eq!(watch.source, sys::KEVENT_SOURCE_TIMER);
+        assert_eq!(watch.arg, [5000, i64::MAX as u64, boottime, 0]);
     }
 }

@@ -5,10 +5,13 @@
 #![cfg(not(loom))]
 #![allow(missing_docs)]
 
-use kevent::{Clock, Event, Geometry, Post, Queue, SignalSet, Source, Sources, Wait, Watch};
+use kevent::{
+    Clock, Event, Geometry, Modify, Post, Queue, Readiness, SignalSet, Source, Sources, Wait, Watch,
+};
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -81,7 +84,8 @@ fn features() {
         .build();
     fails(none, libc::ENOSYS);
     if !queue.features().unwrap().contains(Sources::POLL) {
-        fails(queue.add_one(Watch::poll(queue.as_fd(), 1)), libc::ENOSYS);
+        let watch = Watch::poll(queue.as_fd(), Readiness::IN);
+        fails(queue.add_one(watch), libc::ENOSYS);
     }
 }
 
@@ -340,4 +344,89 @@ fn a_seal_holds() {
     };
 
     fails(sealed.post(&posts(0..1)), libc::EPERM);
+}
+
+/// A queue whose kernel has POLL, a socket's two ends, or leave the test.
+macro_rules! polled {
+    () => {{
+        let queue = queue!(8);
+        if !queue.features().unwrap().contains(Sources::POLL) {
+            eprintln!("skipped: this kernel has no POLL");
+            return;
+        }
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        (queue, near, far)
+    }};
+}
+
+fn drain(mut stream: &UnixStream) {
+    while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+}
+
+#[test]
+fn a_level_is_told_while_it_holds() {
+    let (queue, near, mut far) = polled!();
+    let watch = Watch::poll(near.as_fd(), Readiness::IN).user_data(5);
+
+    queue.add_one(watch).unwrap();
+    assert_eq!(queue.take(), None);
+    far.write_all(b"x").unwrap();
+    for _ in 0..3 {
+        let event = queue.next_with(&Wait::poll()).unwrap().unwrap();
+        assert_eq!((event.source(), event.user_data()), (Source::Poll, 5));
+        assert_eq!(event.readiness(), Readiness::IN);
+    }
+    drain(&near);
+    assert_eq!(queue.next_with(&Wait::poll()).unwrap(), None);
+}
+
+#[test]
+fn an_edge_is_told_once() {
+    let (queue, near, mut far) = polled!();
+
+    far.write_all(b"x").unwrap();
+    queue
+        .add_one(Watch::poll(near.as_fd(), Readiness::IN).edge())
+        .unwrap();
+    assert_eq!(queue.take().unwrap().readiness(), Readiness::IN);
+    assert_eq!(queue.next_with(&Wait::poll()).unwrap(), None);
+    far.write_all(b"xy").unwrap();
+    assert!(queue.take().is_some());
+    assert_eq!(queue.calls().wait, 1);
+}
+
+#[test]
+fn dispatch_and_oneshot() {
+    let (queue, near, mut far) = polled!();
+    let dispatch = Watch::poll(near.as_fd(), Readiness::IN)
+        .dispatch()
+        .user_data(1);
+    let oneshot = Watch::poll(near.as_fd(), Readiness::IN)
+        .oneshot()
+        .user_data(2);
+
+    let first = queue.add_one(dispatch).unwrap();
+    let second = queue.add_one(oneshot).unwrap();
+    far.write_all(b"x").unwrap();
+    assert_eq!(queue.drain().count(), 2);
+    assert_eq!(queue.next_with(&Wait::poll()).unwrap(), None);
+    fails(queue.remove(&[second]), libc::ENOENT);
+    queue
+        .modify(&mut [dispatch.of(first)], Modify::ENABLE)
+        .unwrap();
+    assert_eq!(queue.take().map(|event| event.user_data()), Some(1));
+}
+
+#[test]
+fn a_closed_descriptor_vanishes() {
+    let (queue, near, _far) = polled!();
+
+    let handle = queue
+        .add_one(Watch::poll(near.as_fd(), Readiness::IN).vanished())
+        .unwrap();
+    drop(near);
+    let last = queue.take().unwrap();
+    assert!(last.is_vanished() && last.readiness().contains(Readiness::NVAL));
+    fails(queue.remove(&[handle]), libc::ENOENT);
 }

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The interfaces that are compared, each as a program would use it.
+
+mod bare;
+mod epoll;
+mod io_uring;
+mod kevent;
+mod poll;
+
+use anyhow::Result;
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::ops::Range;
+
+use crate::ends::Ends;
+
+/// How many events a program takes at once.
+pub const AT_ONCE: usize = 64;
+
+/// An interface in use.
+pub trait Api {
+    /// Registers these, at most [`AT_ONCE`], with as few calls as the interface allows.
+    fn add(&mut self, which: Range<usize>, ends: &Ends) -> Result<()>;
+
+    /// Hears which ends are ready and reads each of them, until that was done for as many as are
+    /// `ready`. Only the bare loop may look at which they are.
+    fn serve(&mut self, ready: Range<usize>, ends: &Ends) -> Result<()>;
+
+    /// The system calls that were made, apart from those on the ends.
+    fn calls(&self) -> u64;
+
+    /// Registers all.
+    fn add_all(&mut self, ends: &Ends) -> Result<()> {
+        for first in (0..ends.len()).step_by(AT_ONCE) {
+            self.add(first..ends.len().min(first + AT_ONCE), ends)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which interface, and how it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// None: it is known what is ready.
+    Bare,
+    KeventEdge,
+    KeventLevel,
+    KeventLevelBusy,
+    KeventGetEvents,
+    EpollEdge,
+    EpollLevel,
+    UringMultishot,
+    UringDefer,
+    Poll,
+}
+
+impl Kind {
+    /// All but the bare loop.
+    pub const ALL: [Kind; 9] = [
+        Kind::KeventEdge,
+        Kind::KeventLevel,
+        Kind::KeventLevelBusy,
+        Kind::KeventGetEvents,
+        Kind::EpollEdge,
+        Kind::EpollLevel,
+        Kind::UringMultishot,
+        Kind::UringDefer,
+        Kind::Poll,
+    ];
+
+    /// Those whose registration is measured, and how many watches go into one call.
+    pub const REGISTERING: [(Kind, usize); 3] = [
+        (Kind::KeventEdge, AT_ONCE),
+        (Kind::EpollEdge, 1),
+        (Kind::UringMultishot, AT_ONCE),
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Bare => "bare",
+            Kind::KeventEdge => "kevent-edge",
+            Kind::KeventLevel => "kevent-level",
+            Kind::KeventLevelBusy => "kevent-level-busy",
+            Kind::KeventGetEvents => "kevent-get-events",
+            Kind::EpollEdge => "epoll-edge",
+            Kind::EpollLevel => "epoll-level",
+            Kind::UringMultishot => "io_uring-multishot",
+            Kind::UringDefer => "io_uring-defer",
+            Kind::Poll => "poll",
+        }
+    }
+
+    /// Whether it needs a kernel with kevent.
+    pub fn is_kevent(self) -> bool {
+        self.name().starts_with("kevent")
+    }
+
+    /// Sets it up for up to `events` untaken events, with nothing registered.
+    pub fn open(self, events: usize) -> Result<Box<dyn Api>> {
+        Ok(match self {
+            Kind::Bare => Box::new(bare::Bare),
+            Kind::KeventEdge => Box::new(kevent::Busy::new(true, events)?),
+            Kind::KeventLevel => Box::new(kevent::Idle::new(events)?),
+            Kind::KeventLevelBusy => Box::new(kevent::Busy::new(false, events)?),
+            Kind::KeventGetEvents => Box::new(kevent::Copied::new(events)?),
+            Kind::EpollEdge => Box::new(epoll::Epoll::new(true)?),
+            Kind::EpollLevel => Box::new(epoll::Epoll::new(false)?),
+            Kind::UringMultishot => Box::new(io_uring::Uring::new(false, events)?),
+            Kind::UringDefer => Box::new(io_uring::Uring::new(true, events)?),
+            Kind::Poll => Box::new(poll::Poll::default()),
+        })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// Whether the running kernel has what is needed for [`Kind::is_kevent()`].
+pub fn has_kevent() -> bool {
+    ::kevent::Queue::probe().is_ok_and(|sources| sources.contains(::kevent::Sources::POLL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ends::Source;
+
+    /// Every interface of this kernel tells of what is written, and of nothing else.
+    #[test]
+    fn all_serve() {
+        let mut kinds = vec![Kind::Bare];
+
+        kinds.extend(Kind::ALL);
+        kinds.retain(|kind| !kind.is_kevent() || has_kevent());
+        for kind in kinds {
+            let Ok(mut api) = kind.open(128) else {
+                eprintln!("skipped: this kernel has no {kind}");
+                continue;
+            };
+            let ends = Ends::new(Source::Unix, 100).unwrap();
+
+            api.add_all(&ends).unwrap();
+            for ready in [0..1, 7..71, 99..100, 7..8] {
+                ready.clone().for_each(|index| ends.write(index).unwrap());
+                api.serve(ready.clone(), &ends).unwrap();
+                for index in ready {
+                    assert!(!ends.read(index).unwrap(), "{kind}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names() {
+        let json = serde_json::to_string(&Kind::ALL).unwrap();
+
+        for kind in Kind::ALL {
+            assert!(json.contains(&format!("\"{kind}\"")));
+        }
+        assert_eq!(Kind::ALL.iter().filter(|kind| kind.is_kevent()).count(), 4);
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+use anyhow::{Result, bail, ensure};
+use io_uring::{IoUring, cqueue, opcode, types};
+use rustix::event::PollFlags;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+
+use super::{AT_ONCE, Api};
+use crate::ends::Ends;
+
+/// Multishot polls, which tell of edges.
+pub struct Uring {
+    ring: IoUring,
+    calls: u64,
+}
+
+impl Uring {
+    /// With `defer`, completions are made when they are asked for, as liburing's manual recommends;
+    /// else the kernel interrupts the program for each.
+    pub fn new(defer: bool, events: usize) -> Result<Uring> {
+        let mut builder = IoUring::builder();
+
+        builder.setup_cqsize(events.max(2 * AT_ONCE) as u32);
+        if defer {
+            builder.setup_single_issuer().setup_defer_taskrun();
+        }
+        Ok(Uring {
+            ring: builder.build(AT_ONCE as u32)?,
+            calls: 0,
+        })
+    }
+}
+
+impl Api for Uring {
+    fn add(&mut self, which: Range<usize>, ends: &Ends) -> Result<()> {
+        let count = which.len();
+
+        for index in which {
+            let fd = types::Fd(ends.watched(index).as_raw_fd());
+            let entry = opcode::PollAdd::new(fd, PollFlags::IN.bits().into())
+                .multi(true)
+                .build()
+                .user_data(index as u64);
+
+            // SAFETY: the entry refers to no memory.
+            unsafe { self.ring.submission().push(&entry)? };
+        }
+        let submitted = self.ring.submit()?;
+
+        self.calls += 1;
+        ensure!(submitted == count, "io_uring took {submitted} of {count}");
+        Ok(())
+    }
+
+    fn serve(&mut self, ready: Range<usize>, ends: &Ends) -> Result<()> {
+        let mut left = ready.len();
+
+        loop {
+            for done in self.ring.completion() {
+                if !cqueue::more(done.flags()) {
+                    bail!("io_uring ended a poll: {}", done.result());
+                }
+                left -= usize::from(ends.read(done.user_data() as usize)?);
+            }
+            if left == 0 {
+                return Ok(());
+            }
+            self.ring.submit_and_wait(1)?;
+            self.calls += 1;
+        }
+    }
+
+    fn calls(&self) -> u64 {
+        self.calls
+    }
+}

@@ -1,0 +1,84 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# bench: what an event and a watch cost, with kevent and with the other interfaces (tools/bench).
+
+help_bench() {
+	cat <<-END
+	Usage: ./build.sh bench [--json FILE] [--check] [--list | --profile] [--kernel VARIANT] [--tree DIR] [ROW...]
+
+	Counts instructions in one boot: for an event by kevent, epoll, io_uring and poll, beyond the bare
+	write and read of the same loop, and for registering a watch, with the memory it takes.
+	2 minutes on a built kernel.  Documentation/measurements.md says what the rows mean.
+
+	  ROW...        only rows whose name contains one of these, such as eventfd/64 or register
+	  --json FILE   write the rows for programs, too
+	  --check       fail when a limit is not met, with a line for each
+	  --list        only show the names of the rows
+	  --profile     show in which functions of the kernel the instructions are, instead
+	END
+}
+
+verb_bench() {
+	local json='' list='' options=() others=() program shared=$CACHE/bench status
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--json) [ $# -gt 1 ] || die "$1 needs a value: see ./build.sh bench --help" ;;
+		esac
+		case $1 in
+		--json) json=$2 && shift 2 ;;
+		--json=*) json=${1#*=} && shift ;;
+		--list) list=1 && shift ;;
+		--check | --profile) options+=("$1") && shift ;;
+		--) break ;;
+		*) others+=("$1") && shift ;;
+		esac
+	done
+	parse_options ${others[@]+"${others[@]}"} "$@"
+	if [ -n "$json" ]; then
+		json=$(cd "$CALLER" && realpath -m -- "$json")
+		[ -d "$(dirname "$json")" ] || die "there is no folder $(dirname "$json") for --json"
+		options+=(--json "$shared/rows.json")
+	fi
+	fragments "$VARIANT"
+	open_cache
+	if [ -z "$list" ]; then
+		make_tree
+		build_kernel "$VARIANT"
+	fi
+	logged bench-build in_workspace build --release -p kevent-bench ||
+		die "tools/bench does not build: $(grep -m1 -E '^error' "$LOG/bench-build.log") (log: $LOG/bench-build.log)"
+	program=$CACHE/target/release/kevent-bench
+	if [ -n "$list" ]; then
+		"$program" --list ${ARGS[@]+"${ARGS[@]}"}
+		return
+	fi
+
+	rm -rf "$shared"
+	mkdir "$shared"
+	say "booting kernel '$VARIANT' with one CPU, on which time counts instructions"
+	logged bench boot_counting "$VARIANT" "$shared" \
+		"$program" ${options[@]+"${options[@]}"} --trace "$shared/trace" ${ARGS[@]+"${ARGS[@]}"} || true
+	[ ! -e "$shared/output" ] || cat "$shared/output"
+	[ ! -e "$shared/errors" ] || grep -v '^measuring ' "$shared/errors" >&2 || true
+	[ -z "$json" ] || [ ! -s "$shared/rows.json" ] || cp "$shared/rows.json" "$json"
+	[ -s "$shared/status" ] || die "the machine ended before tools/bench did (log: $LOG/bench.log)"
+	status=$(cat "$shared/status")
+	[ "$status" != 142 ] || die "an event never came: $(grep '^measuring ' "$shared/errors" | tail -n 1)"
+	return "$status"
+}
+
+# boot_counting VARIANT FOLDER COMMAND...: with one CPU on which time goes on by a nanosecond with each
+# instruction, and jumps when there is nothing to do.  FOLDER takes the output and the status, as the
+# machine's ports do not always come up in a time that jumps, and whatever else COMMAND writes.
+# QEMU's monitor is at a port of the machine, for --profile.
+boot_counting() {
+	local variant=$1 folder=$2 monitor=socket,path=$2/monitor
+	shift 2
+	# shellcheck disable=SC2054 # the commas are QEMU's
+	BOOT_OPTIONS=(--cpus 1 --append kunit.enable=0 --rwdir "$folder" --qemu-opts="-icount shift=0,sleep=off"
+		--qemu-opts="-chardev $monitor,id=monitor,server=on,wait=off -mon chardev=monitor,mode=control"
+		--qemu-opts="-chardev $monitor,id=port -device virtserialport,chardev=port,name=kevent.monitor")
+	# shellcheck disable=SC2016 # expanded in the machine
+	boot_kernel "$variant" sh -c '"$@" >"$0/output" 2>"$0/errors"; echo $? >"$0/status"' "$folder" "$@"
+}
