@@ -33,7 +33,7 @@
 #define KEVENT_FILE_BITS	8
 
 struct kevent_bucket {
-	spinlock_t lock;
+	spinlock_t lock; /* protects @links and what they link */
 	struct hlist_head links;
 } ____cacheline_aligned_in_smp;
 

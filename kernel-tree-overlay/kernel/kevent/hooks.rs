@@ -317,8 +317,8 @@ pub(crate) fn poll_and_add<const N: usize>(
     let watch = core::ptr::from_ref(source).wrapping_byte_sub(offset);
     // SAFETY: A `Poll<N>` is made by `Poll::watch` only, as the source of a watch in an `Arc`.
     let watch = unsafe { ArcBorrow::from_raw(watch.cast::<Watch<Poll<N>>>()) };
-    // SAFETY: A source is attached once, so its entries are on no queue. They are removed when it is
-    // detached, for which the release of the file waits: `files.c`.
+    // SAFETY: A source is attached once, so its entries are on no queue. They are removed when it
+    // is detached, for which the release of the file waits: `files.c`.
     unsafe { wait_entry::poll(file, watch, key, exclusive) }
 }
 

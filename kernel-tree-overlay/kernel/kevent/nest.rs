@@ -2,10 +2,10 @@
 
 //! Queues that watch queues.
 //!
-//! They may do so four deep and in no circle, which is checked when a watch is made. Each queue knows
-//! the longest chain of queues that it watches, and the longest of those that watch it; both are
-//! kept right, by going along the chains, whenever a watch of a queue comes or goes. All of that is
-//! under one mutex, [`NEST`].
+//! They may do so four deep and in no circle, which is checked when a watch is made. Each queue
+//! knows the longest chain of queues that it watches, and the longest of those that watch it; both
+//! are kept right, by going along the chains, whenever a watch of a queue comes or goes. All of
+//! that is under one mutex, [`NEST`].
 //!
 //! So whoever looks at a queue, and at those that it watches, and so on, comes to an end, and takes
 //! their mutexes in the order of the chain.

@@ -268,9 +268,13 @@ impl Queue {
         let woken = loop {
             let ready = || self.asked.load(Relaxed) || self.has(seen, nr);
             let woken = self.waiters.wait(ready, deadline);
-            if woken != Woken::Ready || self.has(seen, nr) {
+            if !matches!(woken, Woken::Ready | Woken::Late) {
                 break woken;
             }
+            if self.has(seen, nr) {
+                break Woken::Ready;
+            }
+            // Asked to look, or somebody else took the event: a level may hold still.
             self.visit(Visitor::PROGRAM);
         };
         self.sleepers.fetch_sub(1, Relaxed);
@@ -318,7 +322,7 @@ impl Queue {
             this.bell.queue();
         }
         // If it is enqueued already it has not looked yet.
-        let _ = workqueue::system().enqueue(this.clone());
+        let _ = workqueue::system_dfl().enqueue(this.clone());
     }
 
     /// Has those that are listed visited by a thread of the program, as soon as one waits. Tells
@@ -482,7 +486,9 @@ impl Queue {
         Ok(())
     }
 
-    fn publish(&self, event: &Event) -> Result<Index, NoRoom> {
+    /// Makes an entry in the ring.
+    #[inline]
+    pub(crate) fn publish(&self, event: &Event) -> Result<Index, NoRoom> {
         let ring = self.ring.as_ref().ok_or(NoRoom)?;
         let index = ring.publish(event).ok_or(NoRoom)?;
         self.wake();
@@ -500,6 +506,14 @@ impl Queue {
         }
         if self.pollers.is_active() {
             self.bell.queue();
+        }
+    }
+
+    /// Moves what waits into free slots, if there is one: an event was added to what waits.
+    #[cold]
+    pub(crate) fn refill_if_free(&self) {
+        if self.ring.as_ref().is_some_and(Ring::has_free) {
+            self.refill();
         }
     }
 

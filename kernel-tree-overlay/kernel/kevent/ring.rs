@@ -311,6 +311,12 @@ impl Ring {
         Some(index)
     }
 
+    /// Whether there seems to be a free slot.
+    pub(crate) fn has_free(&self) -> bool {
+        let index = self.tail.0.load(Relaxed);
+        self.word(index).load(Relaxed) == FREE
+    }
+
     /// Lets the slot of `index`, whose word is out, be claimed for the next lap. A full barrier.
     #[inline]
     fn next_lap(&self, slot: &Slot, index: Index) {

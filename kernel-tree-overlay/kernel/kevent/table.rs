@@ -116,7 +116,9 @@ impl Table {
             return;
         }
         if !tells {
-            self.vacate(queue, watch.place(), true);
+            // What it told before it went by itself stays.
+            let cancels = !watch.is_gone();
+            self.vacate(queue, watch.place(), cancels);
             return;
         }
         watch.source().detach(queue);

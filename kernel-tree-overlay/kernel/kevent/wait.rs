@@ -47,7 +47,7 @@ pub(crate) fn wait(
     }
     match woken {
         // Others may have taken them in the meantime; 0 would say that the time is over.
-        Woken::Ready => Ok(queue.available(seen).max(nr)),
+        Woken::Ready | Woken::Late => Ok(queue.available(seen).max(nr)),
         Woken::TimedOut => Ok(queue.available(seen)),
         Woken::Interrupted => Err(EINTR),
     }
@@ -84,7 +84,7 @@ pub(crate) fn get_events(
         // No more than the ring can hold at a time.
         let most = queue.ring().map_or(u32::MAX, |r| r.entries());
         match queue.sleep(None, min.saturating_sub(got).min(most), deadline) {
-            Woken::Ready => {}
+            Woken::Ready | Woken::Late => {}
             Woken::TimedOut => expired = true,
             Woken::Interrupted if got == 0 => return Err(EINTR),
             Woken::Interrupted => break,

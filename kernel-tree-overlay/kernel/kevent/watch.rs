@@ -39,8 +39,8 @@
 //! # Levels
 //!
 //! A level watch is listed when it tells something, before that can be seen. The next one who waits
-//! visits it: if its entry is still untaken it stays on the list; else the source is tested, and the
-//! watch fires again, or is off the list until a wake-up fires it. A program that is busy takes
+//! visits it: if its entry is still untaken it stays on the list; else the source is tested, and
+//! the watch fires again, or is off the list until a wake-up fires it. A program that is busy takes
 //! events without any of that.
 //!
 //! [`Ring::merge`]: crate::ring::Ring::merge
@@ -63,7 +63,10 @@ use kernel::{
 
 use crate::{
     event::Event,
-    queue::Queue,
+    queue::{
+        NoRoom,
+        Queue, //
+    },
     ring::{
         Index,
         Merge, //
@@ -92,8 +95,8 @@ const SILENT: u32 = OFF | GONE | SPENT | ONCE;
 /// What there may be to tell.
 const TELL: u32 = EVENTS | LAST;
 
-/// In `mode`, beside the `KEVENT_WATCH_*` flags: the class, whether its events count, and the events
-/// of interest.
+/// In `mode`, beside the `KEVENT_WATCH_*` flags: the class, whether its events count, and the
+/// events of interest.
 const CLASS_SHIFT: u32 = 9;
 const CLASS_MASK: u32 = 0xf << CLASS_SHIFT;
 const COUNTED: u32 = 1 << 13;
@@ -114,8 +117,10 @@ pub(crate) enum Told {
     Anew,
     /// The program has not taken the one before.
     Merged,
-    /// Nowhere yet: the watch is switched off, waits, or somebody else is telling.
+    /// Nowhere yet: the watch waits, or somebody else is telling.
     Later,
+    /// Nowhere: the watch is switched off, or gone.
+    Off,
     /// Nowhere: the one before had it already.
     Nothing,
 }
@@ -274,10 +279,11 @@ impl<S: Source + ?Sized> Watch<S> {
 
     /// From here on the watch tells nothing.
     pub(crate) fn set_gone(&self) {
-        self.change(|state| state | GONE);
+        self.change(|state| (state | GONE) & !LAST);
     }
 
-    /// Has a watch that was removed passed over in the backlog, if it is there; tells whether it is.
+    /// Has a watch that was removed passed over in the backlog, if it is there; tells whether it
+    /// is.
     ///
     /// To be called with the backlog's lock held.
     pub(crate) fn set_forgotten(&self) -> bool {
@@ -296,7 +302,7 @@ impl<S: Source + ?Sized> Watch<S> {
         if self.state.load(Relaxed) & FORGOTTEN == 0 {
             return false;
         }
-        self.change(|state| state & !(WAITS | FORGOTTEN));
+        self.change(|state| state & !(WAITS | FORGOTTEN | TELL));
         self.list();
         true
     }
@@ -376,52 +382,74 @@ impl<S: Source + ?Sized> Watch<S> {
         }
     }
 
-    /// Tells `events` if the ring has a place for them. To be called by the owner.
+    /// Tells `events` if the ring has a place for them: the entry that the watch has, or a new one.
+    /// If events wait already, a new one comes after them, unless this is the `first` of those.
+    ///
+    /// To be called by the owner.
     #[inline]
-    fn tell(&self, mode: u32, events: u32) -> Told {
-        let Some(ring) = self.queue.ring() else {
-            return Told::Later;
-        };
-        let mut owed = 0;
+    fn tell(&self, mode: u32, events: u32, first: bool) -> Told {
         if mode & COUNTED != 0 {
-            owed = self.take_owed(mode);
-            if owed == 0 && events & LAST == 0 {
-                return Told::Nothing;
-            }
+            return self.tell_count(mode, events, first);
         }
+        match self.merge(events, 1) {
+            Merge::Done(_) => Told::Merged,
+            Merge::Gone => self.publish(mode, events, 0, first),
+            Merge::Later => Told::Later,
+        }
+    }
+
+    /// [`Watch::tell`] for a class whose events count.
+    fn tell_count(&self, mode: u32, events: u32, first: bool) -> Told {
+        let owed = self.take_owed(mode);
+        if owed == 0 && events & LAST == 0 {
+            return Told::Nothing;
+        }
+        let count = u32::try_from(owed).unwrap_or(u32::MAX);
+        let told = match self.merge(events, count) {
+            Merge::Done(left) => {
+                // Neither of the two is more than was owed.
+                let beyond = owed.wrapping_sub(count.into());
+                self.give_back_owed(beyond.wrapping_add(left.into()));
+                return Told::Merged;
+            }
+            Merge::Gone => self.publish(mode, events, owed, first),
+            Merge::Later => Told::Later,
+        };
+        if told == Told::Later {
+            self.give_back_owed(owed);
+        }
+        told
+    }
+
+    /// Merges `events`, which happened `count` times, into the entry that the watch has in the
+    /// ring. [`Merge::Gone`] if it has none.
+    #[inline]
+    fn merge(&self, events: u32, count: u32) -> Merge {
         let entry = self.entry.load(Relaxed);
+        let ring = self.queue.ring().filter(|_| entry != NO_ENTRY);
         // The last event is one of its own.
-        if entry != NO_ENTRY && events & LAST == 0 {
-            let times = if mode & COUNTED != 0 { owed } else { 1 };
-            let count = u32::try_from(times).unwrap_or(u32::MAX);
-            match ring.merge(entry, events, count, None) {
-                Merge::Done(left) => {
-                    if mode & COUNTED != 0 {
-                        // Neither of the two is more than was owed.
-                        let beyond = owed.wrapping_sub(count.into());
-                        self.give_back_owed(beyond.wrapping_add(left.into()));
-                    }
-                    self.queue.count_merge();
-                    return Told::Merged;
-                }
-                Merge::Gone => {}
-                Merge::Later => {
-                    self.give_back_owed(owed);
-                    return Told::Later;
-                }
-            }
+        let Some(ring) = ring.filter(|_| events & LAST == 0) else {
+            return Merge::Gone;
+        };
+        let merge = ring.merge(entry, events, count, None);
+        if let Merge::Done(_) = merge {
+            self.queue.count_merge();
         }
-        match ring.publish(&self.event(mode, events, owed)) {
-            Some(index) => {
+        merge
+    }
+
+    /// Makes an entry for `events`; `first` as for [`Watch::tell`].
+    #[inline]
+    fn publish(&self, mode: u32, events: u32, count: u64, first: bool) -> Told {
+        if !first && self.queue.is_backlogged() {
+            return Told::Later;
+        }
+        match self.queue.publish(&self.event(mode, events, count)) {
+            Ok(index) => {
                 self.entry.store(index, Relaxed);
-                self.queue.wake();
                 Told::Anew
             }
-            None => {
-                self.entry.store(NO_ENTRY, Relaxed);
-                self.give_back_owed(owed);
-                Told::Later
-            }
+            Err(NoRoom) => Told::Later,
         }
     }
 
@@ -485,7 +513,14 @@ pub(crate) fn fire(watch: ArcBorrow<'_, Watch>, events: u32) -> Told {
         }
     });
     if old & BUSY != 0 {
-        return Told::Later;
+        if old & WAITS != 0 {
+            watch.queue.refill_if_free();
+        }
+        return if old & (SILENT | LAST) == 0 {
+            Told::Later
+        } else {
+            Told::Off
+        };
     }
     if listed & !old != 0 {
         watch.queue.list(watch.place(), &watch.next);
@@ -506,7 +541,7 @@ pub(crate) fn look(watch: ArcBorrow<'_, Watch>) -> Told {
         }
     });
     if old & SILENT != 0 {
-        return Told::Later;
+        return Told::Off;
     }
     if old & LISTED == 0 {
         watch.queue.list(watch.place(), &watch.next);
@@ -579,27 +614,22 @@ pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
 /// Tells until there is no more. The caller has made itself the owner.
 #[inline]
 fn own(watch: ArcBorrow<'_, Watch>, mode: u32, events: u32, after: u32) -> Told {
-    // What waits already comes first.
-    if !watch.queue.is_backlogged() {
-        let told = watch.tell(mode, events);
-        if matches!(told, Told::Anew | Told::Merged) && watch.let_go() {
-            watch.queue.refill();
-            return told;
-        }
-        return own_slowly(watch, Some(told), events, after);
+    let told = watch.tell(mode, events, false);
+    if matches!(told, Told::Anew | Told::Merged) && watch.let_go() {
+        watch.queue.refill();
+        return told;
     }
-    own_slowly(watch, None, events, after)
+    own_slowly(watch, told, events, after)
 }
 
-/// The rest of [`own`]: `told` says what became of the first events, if they were tried.
+/// The rest of [`own`]: `told` says what became of the first events.
 #[cold]
 fn own_slowly(
     watch: ArcBorrow<'_, Watch>,
-    told: Option<Told>,
+    mut told: Told,
     mut events: u32,
     mut after: u32,
 ) -> Told {
-    let mut told = told.unwrap_or(Told::Later);
     let first = told;
     loop {
         match told {
@@ -612,18 +642,14 @@ fn own_slowly(
             Told::Nothing => {
                 watch.change(|state| state & !after);
             }
-            Told::Anew | Told::Merged => {}
+            Told::Anew | Told::Merged | Told::Off => {}
         }
         if watch.let_go() {
             watch.queue.refill();
             return first;
         }
         (events, after) = watch.take_events();
-        told = if watch.queue.is_backlogged() {
-            Told::Later
-        } else {
-            watch.tell(watch.mode.load(Relaxed), events)
-        };
+        told = watch.tell(watch.mode.load(Relaxed), events, false);
     }
 }
 
@@ -638,7 +664,7 @@ pub(crate) fn move_into_ring(watch: ArcBorrow<'_, Watch>) -> bool {
             watch.change(|state| state & !OWNED);
             return true;
         }
-        match watch.tell(watch.mode.load(Relaxed), events) {
+        match watch.tell(watch.mode.load(Relaxed), events, true) {
             Told::Later => {
                 watch.leave_waiting(events, after);
                 return false;
@@ -646,7 +672,7 @@ pub(crate) fn move_into_ring(watch: ArcBorrow<'_, Watch>) -> bool {
             Told::Nothing => {
                 watch.change(|state| state & !after);
             }
-            Told::Anew | Told::Merged => {}
+            Told::Anew | Told::Merged | Told::Off => {}
         }
         if watch.let_go() {
             return true;
@@ -655,8 +681,8 @@ pub(crate) fn move_into_ring(watch: ArcBorrow<'_, Watch>) -> bool {
 }
 
 /// Takes what a watch that comes out of the backlog of a queue without a ring has to tell, which is
-/// nothing if the event before had it already. Tells whether there is more, for which it has to wait
-/// again.
+/// nothing if the event before had it already. Tells whether there is more, for which it has to
+/// wait again.
 ///
 /// To be called with the backlog's lock held.
 pub(crate) fn take_waiting(watch: ArcBorrow<'_, Watch>) -> (Option<Event>, bool) {

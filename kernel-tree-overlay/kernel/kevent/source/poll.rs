@@ -44,6 +44,7 @@ use crate::{
     watch::{
         fire,
         look,
+        Told,
         Visitor,
         Watch, //
     },
@@ -98,11 +99,9 @@ impl<const N: usize> Poll<N> {
         let watch: ArcBorrow<'_, Watch> = watch;
         if events != 0 {
             watch.queue().note_waker(key);
-            fire(watch, events);
-            true
+            fire(watch, events) != Told::Off
         } else if key & uapi::KEVENT_EVENTS_MASK == 0 {
-            look(watch);
-            true
+            look(watch) != Told::Off
         } else {
             false
         }
@@ -138,6 +137,16 @@ fn check_modes(flags: u32) -> Result {
     Ok(())
 }
 
+/// What a file is told that the watch is interested in.
+fn key(flags: u32, interest: u32) -> u32 {
+    let edge = if flags & uapi::KEVENT_WATCH_EDGE != 0 {
+        kernel::bindings::EPOLLET
+    } else {
+        0
+    };
+    interest | ALWAYS | edge
+}
+
 impl<const N: usize> Source for Poll<N> {
     fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
         let fd = u32::try_from(record.ident).map_err(|_| EBADF)?;
@@ -154,7 +163,7 @@ impl<const N: usize> Source for Poll<N> {
             self.link.set_nested();
         }
         let exclusive = record.flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0;
-        let polled = poll_and_add(self, &file, record.events | ALWAYS, exclusive);
+        let polled = poll_and_add(self, &file, key(record.flags, record.events), exclusive);
         if polled.queues > N {
             return Err(if N < MANY { ENOBUFS } else { E2BIG });
         }
@@ -203,12 +212,15 @@ impl<const N: usize> Source for Poll<N> {
     }
 
     fn test(&self, watch: ArcBorrow<'_, Watch>, visitor: Visitor) -> u32 {
+        if self.entries.iter().any(WaitEntry::is_freed) {
+            return 0;
+        }
         let Some(file) = self.link.file() else {
             return 0;
         };
         let events = match queue_of(&file) {
             Some(inner) => inner.readiness(visitor.deeper()),
-            None => poll_now(&file),
+            None => poll_now(&file, key(watch.flags(), watch.interest())),
         };
         events & (watch.interest() | ALWAYS)
     }

@@ -58,6 +58,8 @@ pub enum Woken {
     TimedOut,
     /// A signal is pending.
     Interrupted,
+    /// Its condition held when it was woken, but somebody else was faster.
+    Late,
 }
 
 /// A queue of tasks that wait, each for a condition of its own.
@@ -206,8 +208,8 @@ impl WaitQueue {
     ///
     /// The queue must live until the file is released.
     pub(crate) unsafe fn register(&self, file: &File, table: &PollTable<'_>) {
-        // SAFETY: The file and the table are valid. Whoever polls has a reference to the file, or is
-        // told before it is released.
+        // SAFETY: The file and the table are valid. Whoever polls has a reference to the file, or
+        // is told before it is released.
         unsafe { bindings::poll_wait(file.as_ptr(), self.head.get(), table.as_ptr()) }
     }
 
@@ -252,14 +254,10 @@ impl WaitQueue {
                 // SAFETY: FFI call. Whoever waits may sleep.
                 None => unsafe { bindings::schedule() },
             }
-            // Somebody else was faster: the occurrence may be of use to the next waiter. This one
-            // is off the queue by now.
+            // This one is off the queue by now. If somebody else was faster, the occurrence may be
+            // of use to the next waiter, see below.
             if waiter.picked.load(Relaxed) {
-                if ready() {
-                    break Woken::Ready;
-                }
-                waiter.picked.store(false, Relaxed);
-                self.wake_one();
+                break if ready() { Woken::Ready } else { Woken::Late };
             }
         };
         // SAFETY: The entry is initialised and was on this queue, if on any.

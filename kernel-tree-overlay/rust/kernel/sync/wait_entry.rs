@@ -41,6 +41,9 @@ use core::{
 /// of its owner's entries one is.
 const NUMBER_SHIFT: u32 = 24;
 
+/// What stands for a wait queue that has gone.
+const FREED: *mut bindings::wait_queue_head = ptr::without_provenance_mut(1);
+
 /// What a file that cannot be polled is taken to be, `DEFAULT_POLLMASK`.
 const ALWAYS_READY: u32 =
     bindings::POLLIN | bindings::POLLOUT | bindings::POLLRDNORM | bindings::POLLWRNORM;
@@ -49,7 +52,8 @@ const ALWAYS_READY: u32 =
 ///
 /// # Safety
 ///
-/// * `OFFSET` must be the offset of a `[WaitEntry<Self>; COUNT]` in `Self`, and `COUNT` at most 256.
+/// * `OFFSET` must be the offset of a `[WaitEntry<Self>; COUNT]` in `Self`, and `COUNT` at most
+///   256.
 /// * `Self` must live in an [`Arc`], and [`WaitEntry::remove`] be called on all entries before the
 ///   last reference is dropped.
 ///
@@ -75,8 +79,9 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 ///
 /// # Invariants
 ///
-/// `private` of the entry is the head of the wait queue that it is on, or null if it is on none.
-/// In the former case `func` is [`WaitEntry::wake`], and `flags` has the number of the entry.
+/// `private` of the entry is the head of the wait queue that it is on, null if it is on none, or
+/// [`FREED`] if it was on one that has gone. In the first case `func` is [`WaitEntry::wake`], and
+/// `flags` has the number of the entry.
 #[pin_data]
 pub struct WaitEntry<T: HasWaitEntries> {
     #[pin]
@@ -146,9 +151,10 @@ impl<T: HasWaitEntries> WaitEntry<T> {
     /// [`woken`]: HasWaitEntries::woken
     pub fn remove(&self) {
         let _guard = rcu::read_lock();
-        // ORDERING: Pairs with the store in `wake`: if that has been done, the queue is not touched.
+        // ORDERING: Pairs with the store in `wake`: if that has been done, the queue is not
+        // touched.
         let head = self.head().load(Acquire);
-        if head.is_null() {
+        if head.is_null() || head == FREED {
             return;
         }
         // SAFETY: By the type invariants the entry is on the queue, or was until `wake` removed it
@@ -157,6 +163,11 @@ impl<T: HasWaitEntries> WaitEntry<T> {
         unsafe { bindings::remove_wait_queue(head, self.entry.get()) };
         // INVARIANT: It is on no queue.
         self.head().store(ptr::null_mut(), Relaxed);
+    }
+
+    /// Whether the wait queue has gone that the entry was on: there will be no more wake-ups.
+    pub fn is_freed(&self) -> bool {
+        self.head().load(Relaxed) == FREED
     }
 
     /// # Safety
@@ -177,18 +188,17 @@ impl<T: HasWaitEntries> WaitEntry<T> {
         let owner = unsafe { ArcBorrow::from_raw(entry.byte_sub(offset).cast::<T>()) };
         // CAST: Keys are bits in the low half.
         let key = key as usize as u32;
-        let used = T::woken(owner, key & !bindings::POLLFREE);
         if key & bindings::POLLFREE != 0 {
-            // The queue is about to go. As soon as `head` is null, so may the owner.
+            // The queue is about to go, which says nothing about the file. As soon as that is
+            // known, the owner may go too.
             // SAFETY: The entry is on the queue whose lock is held, and is a `WaitEntry`'s.
             unsafe {
                 bindings::list_del_init(&raw mut (*entry).entry);
-                (*entry.cast::<Self>())
-                    .head()
-                    .store(ptr::null_mut(), Release);
+                (*entry.cast::<Self>()).head().store(FREED, Release);
             }
+            return 0;
         }
-        used.into()
+        T::woken(owner, key).into()
     }
 }
 
@@ -220,7 +230,8 @@ impl<T: HasWaitEntries> Registration<T> {
             return;
         }
         let offset = T::OFFSET + number * size_of::<WaitEntry<T>>();
-        // SAFETY: The owner is valid, and that far behind its beginning is its entry of that number.
+        // SAFETY: The owner is valid, and that far behind its beginning is its entry of that
+        // number.
         let entry = unsafe { &*this.owner.byte_add(offset).cast::<WaitEntry<T>>() };
         // SAFETY: It is that entry, and on no queue by the safety requirements of `poll`. Wait
         // queues that files name stay until the file is released, or are torn down with `POLLFREE`.
@@ -244,13 +255,26 @@ pub fn can_poll(file: &File) -> bool {
     unsafe { (*(*file.as_ptr()).f_op).poll.is_some() }
 }
 
-/// Tells which events there are now on a file, a mask of `EPOLL*` bits. May sleep.
-pub fn poll_now(file: &File) -> u32 {
+/// Tells which events there are now on a file, a mask of `EPOLL*` bits. `key` is what the caller is
+/// interested in, as for [`poll`]. May sleep.
+pub fn poll_now(file: &File, key: u32) -> u32 {
+    let mut table = bindings::poll_table {
+        _qproc: None,
+        _key: key,
+    };
+    // SAFETY: The table is valid for the call.
+    unsafe { call_poll(file, &mut table) }
+}
+
+/// # Safety
+///
+/// `table` must be valid.
+unsafe fn call_poll(file: &File, table: *mut bindings::poll_table) -> u32 {
     // SAFETY: A file's operations are set and do not change; they may be called on a file that the
-    // caller has, and be given no table.
+    // caller has. The table is valid for the call, which is what it is used for.
     unsafe {
         match (*(*file.as_ptr()).f_op).poll {
-            Some(poll) => poll(file.as_ptr(), ptr::null_mut()),
+            Some(poll) => poll(file.as_ptr(), table),
             None => ALWAYS_READY,
         }
     }
@@ -260,7 +284,8 @@ pub fn poll_now(file: &File) -> u32 {
 /// are on it already. May sleep.
 ///
 /// `key` is what the owner is interested in, a mask of `EPOLL*` bits; the file may leave out wait
-/// queues that have to do with other events only.
+/// queues that have to do with other events only. With `EPOLLET` the owner wants a wake-up for all
+/// that is new, even if the file was ready before.
 ///
 /// # Safety
 ///
@@ -281,14 +306,8 @@ pub unsafe fn poll<T: HasWaitEntries>(
         exclusive,
         named: 0,
     };
-    // SAFETY: A file's operations are set and do not change; they may be called on a file that the
-    // caller has. The table is valid for the call, which is what it is used for.
-    let events = unsafe {
-        match (*(*file.as_ptr()).f_op).poll {
-            Some(poll) => poll(file.as_ptr(), (&raw mut registration).cast()),
-            None => ALWAYS_READY,
-        }
-    };
+    // SAFETY: The table is valid for the call.
+    let events = unsafe { call_poll(file, (&raw mut registration).cast()) };
     Polled {
         events,
         queues: registration.named,

@@ -387,6 +387,23 @@ static inline struct kevent_watch timer_watch(__u64 user_data, __u64 first,
 	return w;
 }
 
+/*
+ * Watches of a file that can be polled.
+ */
+static inline struct kevent_watch watch_poll(int fd, __u32 events, __u32 flags,
+					     __u64 user_data)
+{
+	struct kevent_watch w = {
+		.source = KEVENT_SOURCE_POLL,
+		.flags = flags,
+		.ident = fd,
+		.events = events,
+		.user_data = user_data,
+	};
+
+	return w;
+}
+
 static inline int add_one(const struct queue *q, struct kevent_watch *w)
 {
 	return kevent_add(q->fd, w, sizeof(*w), 1, 0);
@@ -417,7 +434,7 @@ static inline int queue_refill(const struct queue *q)
 /* Takes what there is now, in one of the two ways; 1 or 0. */
 static inline int take_now(struct queue *q, bool copy, struct kevent_event *ev)
 {
-	if (copy)
+	if (copy || !q->ring)
 		return kevent_get_events(q->fd, 0, 1, NULL, ev, 0);
 	if (ring_take(q, ev))
 		return 1;
@@ -434,7 +451,7 @@ static inline int take_next(struct queue *q, bool copy, struct kevent_event *ev)
 	};
 	int ret;
 
-	if (copy)
+	if (copy || !q->ring)
 		return kevent_get_events(q->fd, 1, 1, NULL, ev, 0);
 	while (!ring_take(q, ev)) {
 		args.seen = ring_cursor(q);

@@ -1,0 +1,867 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ONESHOT, DISPATCH, DISABLED and EXCLUSIVE watches of files, and what
+ * kevent_modify() makes of a watch.
+ */
+#include "poll_test.h"
+
+FIXTURE(modes)
+{
+	struct queue q;
+	struct kevent_watch w;
+	int fd;		/* an eventfd */
+};
+
+FIXTURE_VARIANT(modes)
+{
+	unsigned int entries;
+	bool copy;	/* take events with kevent_get_events() */
+	__u32 edge;	/* for both, the rest is the same */
+};
+
+FIXTURE_VARIANT_ADD(modes, ring)
+{
+	.entries = 8,
+};
+
+FIXTURE_VARIANT_ADD(modes, copied_edge)
+{
+	.entries = 8,
+	.copy = true,
+	.edge = EDGE,
+};
+
+FIXTURE_VARIANT_ADD(modes, no_ring)
+{
+	.copy = true,
+};
+
+FIXTURE_VARIANT_ADD(modes, no_ring_edge)
+{
+	.copy = true,
+	.edge = EDGE,
+};
+
+FIXTURE_SETUP(modes)
+{
+	ASSERT_LE(0, queue_open(&self->q, variant->entries));
+	self->fd = efd_open();
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(modes)
+{
+	queue_close(&self->q);
+	close(self->fd);
+}
+
+#define TOLD(value, bits)	EXPECT_TOLD(&self->q, variant->copy, value, bits)
+#define NOTHING()		EXPECT_NOTHING(&self->q, variant->copy)
+
+#define ADD(events, flags, value)					\
+do {									\
+	self->w = watch_poll(self->fd, (events),			\
+			     (flags) | variant->edge, (value));		\
+	ASSERT_EQ(1, add_one(&self->q, &self->w));			\
+} while (0)
+
+#define MODIFY(what)	EXPECT_EQ(1, modify_one(&self->q, &self->w, what))
+#define REMOVE()	EXPECT_EQ(1, remove_one(&self->q, self->w.handle))
+
+/* Without a ring, the watch keeps its event, and is there until that is taken. */
+#define EXPECT_GONE_UNTAKEN()						\
+do {									\
+	if (self->q.ring)						\
+		EXPECT_GONE();						\
+} while (0)
+
+#define EXPECT_GONE()							\
+do {									\
+	EXPECT_EQ(-ENOENT, modify_one(&self->q, &self->w,		\
+				      KEVENT_MODIFY_ENABLE));		\
+	EXPECT_EQ(-ENOENT, remove_one(&self->q, self->w.handle));	\
+} while (0)
+
+TEST_F(modes, oneshot_is_removed_by_its_event)
+{
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		ADD(IN, ONESHOT, i);
+		NOTHING();
+		efd_fire(self->fd);
+		EXPECT_GONE_UNTAKEN();
+		TOLD(i, IN);
+		EXPECT_GONE();
+		efd_fire(self->fd);
+		NOTHING();
+		efd_quench(self->fd);
+		NOTHING();
+	}
+}
+
+TEST_F(modes, oneshot_that_is_ready_already)
+{
+	efd_fire(self->fd);
+	ADD(IN, ONESHOT, 1);
+	EXPECT_GONE_UNTAKEN();
+	EXPECT_TRUE(queue_readable(&self->q));
+	TOLD(1, IN);
+	EXPECT_GONE();
+	NOTHING();
+}
+
+/* What it has told stays when others come and go in its place. */
+TEST_F(modes, oneshot_untaken)
+{
+	struct kevent_watch other;
+	int i;
+
+	efd_fire(self->fd);
+	for (i = 0; i < 6; i++)
+		ADD(IN, ONESHOT, i);
+	other = watch_poll(self->fd, IN, LEVEL, 100);
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(1, add_one(&self->q, &other));
+		EXPECT_NE(self->w.handle, other.handle);
+		ASSERT_EQ(1, remove_one(&self->q, other.handle));
+		EXPECT_GONE_UNTAKEN();
+	}
+	for (i = 0; i < 6; i++)
+		TOLD(i, IN);
+	NOTHING();
+}
+
+TEST_F(modes, oneshot_of_a_file_that_is_closed)
+{
+	int fd = efd_open();
+	struct kevent_watch w = watch_poll(fd, IN, ONESHOT, 1);
+
+	efd_fire(fd);
+	ASSERT_EQ(1, add_one(&self->q, &w));
+	/* The watch was gone before the file was. */
+	close(fd);
+	if (self->q.ring)
+		TOLD(1, IN);
+	NOTHING();
+}
+
+TEST_F(modes, oneshot_is_switched_off)
+{
+	ADD(IN, ONESHOT | DISABLED, 1);
+	efd_fire(self->fd);
+	NOTHING();
+	efd_quench(self->fd);
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	NOTHING();
+	efd_fire(self->fd);
+	TOLD(1, IN);
+	EXPECT_GONE();
+}
+
+TEST_F(modes, oneshot_removed_before_it_fires)
+{
+	ADD(IN, ONESHOT, 1);
+	REMOVE();
+	EXPECT_GONE();
+	efd_fire(self->fd);
+	NOTHING();
+}
+
+/* One event, however many wait for it. */
+struct hunter {
+	struct queue *q;
+	struct kevent_event ev;
+};
+
+static int hunter_call(void *arg)
+{
+	struct hunter *h = arg;
+
+	return kevent_get_events(h->q->fd, 1, 1, NULL, &h->ev, 0);
+}
+
+#define HUNTERS	8
+
+TEST_F(modes, oneshot_under_many_waiters)
+{
+	int i, round, done, seen;
+	struct hunter h[HUNTERS];
+	struct sleeper s[HUNTERS];
+
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < HUNTERS; i++) {
+			h[i].q = &self->q;
+			ASSERT_EQ(0, sleeper_start(&s[i], hunter_call, &h[i]));
+			ASSERT_TRUE(sleeper_asleep(&s[i]));
+		}
+		for (seen = 0; seen < HUNTERS; seen++) {
+			ADD(IN, ONESHOT, seen);
+			efd_fire(self->fd);
+			/* One more than before, and no more than that. */
+			do {
+				sched_yield();
+				for (i = 0, done = 0; i < HUNTERS; i++)
+					done += sleeper_done(&s[i]);
+			} while (done <= seen);
+			usleep(1000);
+			for (i = 0, done = 0; i < HUNTERS; i++)
+				done += sleeper_done(&s[i]);
+			ASSERT_EQ(seen + 1, done);
+			EXPECT_GONE();
+			efd_quench(self->fd);
+		}
+		for (i = 0, seen = 0; i < HUNTERS; i++) {
+			ASSERT_EQ(1, sleeper_join(&s[i]));
+			seen |= 1 << h[i].ev.user_data;
+		}
+		EXPECT_EQ((1 << HUNTERS) - 1, seen);
+		NOTHING();
+	}
+}
+
+TEST_F(modes, dispatch_tells_once_until_it_is_enabled)
+{
+	int i;
+
+	ADD(IN, DISPATCH, 1);
+	NOTHING();
+	efd_fire(self->fd);
+	for (i = 0; i < 5; i++) {
+		TOLD(1, IN);
+		NOTHING();
+		efd_fire(self->fd);
+		NOTHING();
+		MODIFY(KEVENT_MODIFY_ENABLE);
+	}
+	TOLD(1, IN);
+	efd_quench(self->fd);
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	NOTHING();
+	efd_fire(self->fd);
+	TOLD(1, IN);
+	REMOVE();
+}
+
+/* Only what holds then. */
+TEST_F(modes, dispatch_forgets_what_has_passed)
+{
+	ADD(IN, DISPATCH, 1);
+	efd_fire(self->fd);
+	TOLD(1, IN);
+	efd_quench(self->fd);
+	efd_fire(self->fd);
+	efd_quench(self->fd);
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	NOTHING();
+	efd_fire(self->fd);
+	TOLD(1, IN);
+	NOTHING();
+}
+
+TEST_F(modes, dispatch_enabled_while_untaken)
+{
+	efd_fire(self->fd);
+	ADD(IN, DISPATCH, 1);
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	TOLD(1, IN);
+	NOTHING();
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	TOLD(1, IN);
+	NOTHING();
+}
+
+TEST_F(modes, dispatch_that_is_off_stays_off)
+{
+	efd_fire(self->fd);
+	ADD(IN, DISPATCH, 1);
+	TOLD(1, IN);
+	/* What is changed meanwhile takes effect when it is enabled. */
+	self->w.events = IN | OUT;
+	self->w.user_data = 2;
+	MODIFY(KEVENT_MODIFY_EVENTS | KEVENT_MODIFY_USER_DATA);
+	NOTHING();
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	TOLD(2, IN | OUT);
+	NOTHING();
+	REMOVE();
+	NOTHING();
+}
+
+TEST_F(modes, dispatch_removed_while_off)
+{
+	efd_fire(self->fd);
+	ADD(IN, DISPATCH, 1);
+	TOLD(1, IN);
+	REMOVE();
+	EXPECT_GONE();
+	efd_fire(self->fd);
+	NOTHING();
+}
+
+TEST_F(modes, disabled_tells_nothing)
+{
+	efd_fire(self->fd);
+	ADD(IN, DISABLED, 1);
+	NOTHING();
+	EXPECT_FALSE(queue_readable(&self->q));
+	efd_fire(self->fd);
+	NOTHING();
+	EXPECT_FALSE(queue_readable(&self->q));
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	TOLD(1, IN);
+	MODIFY(KEVENT_MODIFY_DISABLE);
+	efd_fire(self->fd);
+	NOTHING();
+	efd_quench(self->fd);
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	NOTHING();
+	efd_fire(self->fd);
+	TOLD(1, IN);
+	REMOVE();
+}
+
+TEST_F(modes, disabled_twice_and_enabled_twice)
+{
+	ADD(IN, DISABLED, 1);
+	MODIFY(KEVENT_MODIFY_DISABLE);
+	efd_fire(self->fd);
+	NOTHING();
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	TOLD(1, IN);
+	MODIFY(KEVENT_MODIFY_DISABLE);
+	MODIFY(KEVENT_MODIFY_DISABLE);
+	NOTHING();
+	REMOVE();
+}
+
+/* What was told before stands. */
+TEST_F(modes, disabled_while_untaken)
+{
+	efd_fire(self->fd);
+	ADD(IN, LEVEL, 1);
+	MODIFY(KEVENT_MODIFY_DISABLE);
+	TOLD(1, IN);
+	NOTHING();
+}
+
+TEST_F(modes, enabled_wakes_a_sleeper)
+{
+	struct waiter waiter;
+
+	efd_fire(self->fd);
+	ADD(IN, DISABLED, 1);
+	ASSERT_EQ(0, waiter_start(&waiter, self->q.fd, 0, 1));
+	ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	EXPECT_EQ(1, sleeper_join(&waiter.sleeper));
+	TOLD(1, IN);
+}
+
+TEST_F(modes, modified_interest_wakes_a_sleeper)
+{
+	struct waiter waiter;
+
+	efd_fire(self->fd);
+	ADD(0, LEVEL, 1);
+	ASSERT_EQ(0, waiter_start(&waiter, self->q.fd, 0, 1));
+	ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
+	self->w.events = OUT;
+	MODIFY(KEVENT_MODIFY_EVENTS);
+	EXPECT_EQ(1, sleeper_join(&waiter.sleeper));
+	TOLD(1, OUT);
+}
+
+TEST_F(modes, modify_events)
+{
+	ADD(0, LEVEL, 1);
+	efd_fire(self->fd);
+	NOTHING();
+	self->w.events = IN;
+	MODIFY(KEVENT_MODIFY_EVENTS);
+	TOLD(1, IN);
+	self->w.events = OUT;
+	MODIFY(KEVENT_MODIFY_EVENTS);
+	TOLD(1, OUT);
+	self->w.events = IN | OUT;
+	MODIFY(KEVENT_MODIFY_EVENTS);
+	TOLD(1, IN | OUT);
+	efd_quench(self->fd);
+	/* In edge mode the wake-up of the read itself is told. */
+	EXPECT_EQ(0, take_until(&self->q, variant->copy, OUT, OUT));
+	self->w.events = 0;
+	MODIFY(KEVENT_MODIFY_EVENTS);
+	NOTHING();
+	efd_fire(self->fd);
+	NOTHING();
+	REMOVE();
+}
+
+/* There is one entry, and what it says already stays said. */
+TEST_F(modes, modify_events_while_untaken)
+{
+	efd_fire(self->fd);
+	ADD(IN, LEVEL, 1);
+	self->w.events = OUT;
+	MODIFY(KEVENT_MODIFY_EVENTS);
+	TOLD(1, IN | OUT);
+	if (!variant->edge)
+		TOLD(1, OUT);
+	self->w.events = 0;
+	MODIFY(KEVENT_MODIFY_EVENTS);
+	NOTHING();
+}
+
+TEST_F(modes, modify_events_refuses)
+{
+	int bit;
+
+	efd_fire(self->fd);
+	ADD(IN, DISPATCH, 1);
+	TOLD(1, IN);
+	for (bit = 0; bit < 32; bit++) {
+		self->w.events = 1U << bit;
+		EXPECT_EQ(self->w.events & INTEREST ? 1 : -EINVAL,
+			  modify_one(&self->q, &self->w,
+				     KEVENT_MODIFY_EVENTS)) {
+			TH_LOG("bit %d", bit);
+		}
+		EXPECT_EQ(self->w.events & INTEREST ? 0 : -EINVAL,
+			  self->w.result);
+	}
+	/* What was refused has changed nothing. */
+	self->w.events = IN;
+	MODIFY(KEVENT_MODIFY_EVENTS);
+	self->w.events = OUT | NVAL;
+	EXPECT_EQ(-EINVAL, modify_one(&self->q, &self->w, KEVENT_MODIFY_EVENTS |
+				      KEVENT_MODIFY_ENABLE));
+	NOTHING();
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	TOLD(1, IN);
+}
+
+TEST_F(modes, modify_user_data)
+{
+	ADD(IN, LEVEL, 1);
+	self->w.user_data = ~0ULL;
+	MODIFY(KEVENT_MODIFY_USER_DATA);
+	NOTHING();
+	efd_fire(self->fd);
+	TOLD(~0ULL, IN);
+	efd_quench(self->fd);
+	NOTHING();
+	/* It is that of events from then on. */
+	efd_fire(self->fd);
+	if (variant->entries) {
+		self->w.user_data = 3;
+		MODIFY(KEVENT_MODIFY_USER_DATA);
+		TOLD(~0ULL, IN);
+	} else {
+		TOLD(~0ULL, IN);
+		self->w.user_data = 3;
+		MODIFY(KEVENT_MODIFY_USER_DATA);
+	}
+	efd_fire(self->fd);
+	TOLD(3, IN);
+}
+
+/* Nothing new is told by a change of the name alone. */
+TEST_F(modes, modify_user_data_tells_nothing)
+{
+	efd_fire(self->fd);
+	ADD(IN, EDGE, 1);
+	TOLD(1, IN);
+	self->w.user_data = 2;
+	MODIFY(KEVENT_MODIFY_USER_DATA);
+	NOTHING();
+	MODIFY(KEVENT_MODIFY_DISABLE);
+	NOTHING();
+}
+
+TEST_F(modes, modify_arguments)
+{
+	int i;
+
+	efd_fire(self->fd);
+	ADD(IN, EDGE, 1);
+	TOLD(1, IN);
+	EXPECT_EQ(1, modify_one(&self->q, &self->w, KEVENT_MODIFY_ARG));
+	for (i = 0; i < 4; i++) {
+		self->w.arg[i] = 1ULL << 63;
+		EXPECT_EQ(-EINVAL, modify_one(&self->q, &self->w,
+					      KEVENT_MODIFY_ARG));
+		EXPECT_EQ(-EINVAL, self->w.result);
+		self->w.arg[i] = 1;
+		EXPECT_EQ(-EINVAL, modify_one(&self->q, &self->w,
+					      KEVENT_MODIFY_ARG));
+		/* What is not to be changed does not matter. */
+		MODIFY(KEVENT_MODIFY_USER_DATA);
+		self->w.arg[i] = 0;
+	}
+	REMOVE();
+}
+
+/* From each mode into each other. */
+TEST_F(modes, modify_mode)
+{
+	static const __u32 all[] = {
+		LEVEL, EDGE, DISPATCH, EDGE | DISPATCH, LEVEL, ONESHOT,
+	};
+	static const __u32 from[] = {
+		LEVEL, EDGE, DISPATCH, EDGE | DISPATCH,
+	};
+	size_t i, j;
+
+	efd_fire(self->fd);
+	for (i = 0; i < ARRAY_SIZE(from); i++) {
+		for (j = 0; j < ARRAY_SIZE(all); j++) {
+			self->w = watch_poll(self->fd, IN, from[i], 10 * i + j);
+			ASSERT_EQ(1, add_one(&self->q, &self->w));
+			TOLD(10 * i + j, IN);
+			self->w.flags = all[j];
+			MODIFY(KEVENT_MODIFY_MODE | KEVENT_MODIFY_ENABLE);
+			TOLD(10 * i + j, IN);
+			if (all[j] == ONESHOT) {
+				EXPECT_GONE();
+				continue;
+			}
+			if (all[j] == LEVEL)
+				TOLD(10 * i + j, IN);
+			else
+				NOTHING();
+			REMOVE();
+			NOTHING();
+		}
+	}
+}
+
+TEST_F(modes, modify_mode_refuses)
+{
+	static const __u32 wrong[] = {
+		KEVENT_WATCH_ABSTIME, KEVENT_WATCH_TAKE, KEVENT_WATCH_EXPECT,
+		ONESHOT | DISPATCH, EXCLUSIVE, EXCLUSIVE | EDGE,
+		EXCLUSIVE | ONESHOT, ~0U, 1U << 31, 1U << 9,
+	};
+	size_t i;
+
+	ADD(IN, LEVEL, 1);
+	for (i = 0; i < ARRAY_SIZE(wrong); i++) {
+		self->w.flags = wrong[i];
+		self->w.result = 0x55;
+		EXPECT_EQ(-EINVAL, modify_one(&self->q, &self->w,
+					      KEVENT_MODIFY_MODE)) {
+			TH_LOG("flags %#x", wrong[i]);
+		}
+		EXPECT_EQ(-EINVAL, self->w.result);
+	}
+	/* It goes on as it was. */
+	efd_fire(self->fd);
+	TOLD(1, IN);
+	if (!variant->edge)
+		TOLD(1, IN);
+	REMOVE();
+}
+
+TEST_F(modes, modify_everything_at_once)
+{
+	ADD(OUT, DISABLED, 1);
+	efd_fire(self->fd);
+	self->w.events = IN;
+	self->w.flags = DISPATCH;
+	self->w.user_data = 2;
+	MODIFY(KEVENT_MODIFY_EVENTS | KEVENT_MODIFY_MODE | KEVENT_MODIFY_ARG |
+	       KEVENT_MODIFY_USER_DATA | KEVENT_MODIFY_ENABLE);
+	TOLD(2, IN);
+	NOTHING();
+	self->w.events = IN | OUT;
+	self->w.flags = EDGE;
+	self->w.user_data = 3;
+	MODIFY(KEVENT_MODIFY_EVENTS | KEVENT_MODIFY_MODE |
+	       KEVENT_MODIFY_USER_DATA | KEVENT_MODIFY_DISABLE);
+	NOTHING();
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	TOLD(3, IN | OUT);
+	NOTHING();
+	efd_fire(self->fd);
+	TOLD(3, IN);
+	REMOVE();
+}
+
+TEST_F(modes, modify_of_several)
+{
+	struct kevent_watch w[4];
+	int i;
+
+	efd_fire(self->fd);
+	for (i = 0; i < 4; i++) {
+		w[i] = watch_poll(self->fd, IN, DISABLED, i);
+		ASSERT_EQ(1, add_one(&self->q, &w[i]));
+		w[i].flags = EDGE;
+		w[i].result = 0x55;
+	}
+	w[2].handle += 1ULL << 32;
+	EXPECT_EQ(2, kevent_modify(self->q.fd, w, sizeof(*w), 4,
+				   KEVENT_MODIFY_MODE | KEVENT_MODIFY_ENABLE));
+	EXPECT_EQ(0, w[0].result);
+	EXPECT_EQ(0, w[1].result);
+	EXPECT_EQ(-ENOENT, w[2].result);
+	EXPECT_EQ(0x55, w[3].result);
+	TOLD(0, IN);
+	TOLD(1, IN);
+	NOTHING();
+}
+
+TEST_F(modes, modify_needs_the_class_of_the_watch)
+{
+	efd_fire(self->fd);
+	ADD(IN, DISPATCH, 1);
+	TOLD(1, IN);
+	self->w.source = KEVENT_SOURCE_TIMER;
+	EXPECT_EQ(-EINVAL, modify_one(&self->q, &self->w,
+				      KEVENT_MODIFY_ENABLE));
+	self->w.source = KEVENT_SOURCE_USER;
+	EXPECT_EQ(-EINVAL, modify_one(&self->q, &self->w,
+				      KEVENT_MODIFY_ENABLE));
+	NOTHING();
+}
+
+TEST_F(modes, exclusive_cannot_be_changed)
+{
+	static const __u32 flags[] = {
+		LEVEL, EDGE, ONESHOT, DISPATCH, EXCLUSIVE | ONESHOT,
+		EXCLUSIVE | DISPATCH,
+	};
+	size_t i;
+
+	ADD(IN, EXCLUSIVE, 1);
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		self->w.flags = flags[i];
+		EXPECT_EQ(-EINVAL, modify_one(&self->q, &self->w,
+					      KEVENT_MODIFY_MODE)) {
+			TH_LOG("flags %#x", flags[i]);
+		}
+	}
+	self->w.events = IN | OUT;
+	EXPECT_EQ(-EINVAL, modify_one(&self->q, &self->w,
+				      KEVENT_MODIFY_EVENTS));
+	NOTHING();
+	/* The rest can. */
+	self->w.user_data = 2;
+	MODIFY(KEVENT_MODIFY_USER_DATA);
+	MODIFY(KEVENT_MODIFY_DISABLE);
+	efd_fire(self->fd);
+	NOTHING();
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	TOLD(2, IN);
+	REMOVE();
+	NOTHING();
+}
+
+TEST_F(modes, exclusive_alone_is_like_others)
+{
+	int i;
+
+	ADD(IN, EXCLUSIVE, 1);
+	for (i = 0; i < 10; i++) {
+		NOTHING();
+		efd_fire(self->fd);
+		TOLD(1, IN);
+		if (!variant->edge)
+			TOLD(1, IN);
+		efd_quench(self->fd);
+		NOTHING();
+	}
+	REMOVE();
+	efd_fire(self->fd);
+	NOTHING();
+}
+
+/* What is ready when it is added, each one is told. */
+TEST_F(modes, exclusive_and_ready_already)
+{
+	int i;
+
+	efd_fire(self->fd);
+	for (i = 0; i < 3; i++) {
+		ADD(IN, EXCLUSIVE, i);
+		TOLD(i, IN);
+		REMOVE();
+	}
+}
+
+/*
+ * Several queues at one file: a wake-up is for one of those which share it, and
+ * for all of those which do not.
+ */
+#define QUEUES	5
+
+/* How many of some queues are told; -1 if one is told more than once. */
+static int told(struct queue *q, int first, int last, bool copy)
+{
+	struct kevent_event ev;
+	int i, sum = 0;
+
+	for (i = first; i <= last; i++) {
+		if (take_now(&q[i], copy, &ev) != 1)
+			continue;
+		if (ev.events != IN || ev.user_data != i ||
+		    take_now(&q[i], copy, &ev))
+			return -1;
+		sum++;
+	}
+	return sum;
+}
+
+TEST_F(modes, all_queues_are_told)
+{
+	struct queue q[QUEUES];
+	struct kevent_watch w;
+	int i;
+
+	for (i = 0; i < QUEUES; i++) {
+		ASSERT_LE(0, queue_open(&q[i], variant->entries));
+		w = watch_poll(self->fd, IN, EDGE, i);
+		ASSERT_EQ(1, add_one(&q[i], &w));
+	}
+	for (i = 0; i < 20; i++) {
+		efd_fire(self->fd);
+		ASSERT_EQ(QUEUES, told(q, 0, QUEUES - 1, variant->copy));
+	}
+	for (i = 0; i < QUEUES; i++)
+		queue_close(&q[i]);
+}
+
+TEST_F(modes, one_exclusive_queue_is_told)
+{
+	struct queue q[QUEUES];
+	struct kevent_watch w;
+	int i;
+
+	for (i = 0; i < QUEUES; i++) {
+		ASSERT_LE(0, queue_open(&q[i], variant->entries));
+		w = watch_poll(self->fd, IN, EDGE | EXCLUSIVE, i);
+		ASSERT_EQ(1, add_one(&q[i], &w));
+	}
+	for (i = 0; i < 20; i++) {
+		efd_fire(self->fd);
+		ASSERT_EQ(1, told(q, 0, QUEUES - 1, variant->copy));
+	}
+	/* One after the other goes, and the others share it still. */
+	for (i = 0; i < QUEUES - 1; i++) {
+		queue_close(&q[i]);
+		efd_fire(self->fd);
+		ASSERT_EQ(1, told(q, i + 1, QUEUES - 1, variant->copy));
+	}
+	queue_close(&q[i]);
+}
+
+TEST_F(modes, exclusive_queues_beside_others)
+{
+	struct queue q[QUEUES];
+	struct kevent_watch w;
+	int i;
+
+	for (i = 0; i < QUEUES; i++) {
+		ASSERT_LE(0, queue_open(&q[i], variant->entries));
+		w = watch_poll(self->fd, IN, i < 2 ? EDGE : EDGE | EXCLUSIVE,
+			       i);
+		ASSERT_EQ(1, add_one(&q[i], &w));
+	}
+	for (i = 0; i < 20; i++) {
+		efd_fire(self->fd);
+		ASSERT_EQ(2, told(q, 0, 1, variant->copy));
+		ASSERT_EQ(1, told(q, 2, QUEUES - 1, variant->copy));
+	}
+	for (i = 0; i < QUEUES; i++)
+		queue_close(&q[i]);
+}
+
+/* One that is switched off does not keep it from the others. */
+TEST_F(modes, exclusive_queue_that_is_off)
+{
+	struct queue q[QUEUES];
+	struct kevent_watch w;
+	int i, round;
+
+	for (round = 0; round < QUEUES; round++) {
+		for (i = 0; i < QUEUES; i++) {
+			__u32 off = i == round ? 0 : DISABLED;
+
+			ASSERT_LE(0, queue_open(&q[i], variant->entries));
+			w = watch_poll(self->fd, IN, EDGE | EXCLUSIVE | off, i);
+			ASSERT_EQ(1, add_one(&q[i], &w));
+		}
+		efd_fire(self->fd);
+		EXPECT_EQ(1, told(q, 0, QUEUES - 1, variant->copy));
+		for (i = 0; i < QUEUES; i++)
+			queue_close(&q[i]);
+		efd_quench(self->fd);
+	}
+}
+
+/* A wake-up that is for other bits than one's is no wake-up. */
+TEST_F(modes, exclusive_queue_with_other_interest)
+{
+	struct queue q[QUEUES];
+	struct kevent_watch w;
+	int i, round;
+
+	for (round = 0; round < QUEUES; round++) {
+		for (i = 0; i < QUEUES; i++) {
+			ASSERT_LE(0, queue_open(&q[i], variant->entries));
+			w = watch_poll(self->fd, i == round ? IN : PRI,
+				       EDGE | EXCLUSIVE, i);
+			ASSERT_EQ(1, add_one(&q[i], &w));
+		}
+		efd_fire(self->fd);
+		EXPECT_EQ(1, told(q, 0, QUEUES - 1, variant->copy));
+		for (i = 0; i < QUEUES; i++)
+			queue_close(&q[i]);
+		efd_quench(self->fd);
+	}
+}
+
+/* As LTP's epoll_wait15: the sleepers of one queue, of all of them, wake. */
+TEST_F(modes, exclusive_queues_with_sleepers)
+{
+	struct queue q[QUEUES];
+	struct hunter h[QUEUES];
+	struct sleeper s[QUEUES];
+	int i, n, done, fd;
+	struct kevent_watch w;
+
+	for (i = 0; i < QUEUES; i++) {
+		ASSERT_LE(0, queue_open(&q[i], variant->entries));
+		w = watch_poll(self->fd, IN, EDGE | EXCLUSIVE, i);
+		ASSERT_EQ(1, add_one(&q[i], &w));
+		h[i].q = &q[i];
+		ASSERT_EQ(0, sleeper_start(&s[i], hunter_call, &h[i]));
+		ASSERT_TRUE(sleeper_asleep(&s[i]));
+	}
+	efd_fire(self->fd);
+	do {
+		sched_yield();
+		for (i = 0, done = 0; i < QUEUES; i++)
+			done += sleeper_done(&s[i]);
+	} while (!done);
+	usleep(5000);
+	for (i = 0, done = 0; i < QUEUES; i++)
+		done += sleeper_done(&s[i]);
+	EXPECT_EQ(1, done);
+	/* The others are woken by something else. */
+	fd = efd_open();
+	efd_fire(fd);
+	for (i = 0, n = 0; i < QUEUES; i++) {
+		w = watch_poll(fd, IN, EDGE, 100);
+		ASSERT_EQ(1, add_one(&q[i], &w));
+		EXPECT_EQ(1, sleeper_join(&s[i]));
+		n += h[i].ev.user_data == i;
+	}
+	EXPECT_EQ(1, n);
+	for (i = 0; i < QUEUES; i++)
+		queue_close(&q[i]);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,588 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * More events than slots: nothing is lost, nothing comes twice, the order is
+ * kept, and the program can see in the ring what is going on.
+ */
+#include "poll_test.h"
+
+#define FILES	500
+
+FIXTURE(overflow)
+{
+	struct queue q;
+	int fds[FILES];
+	__u64 order[FILES];	/* in which they are fired */
+};
+
+/* How the program takes events. */
+enum taking {
+	RING,		/* from the ring, and kevent_wait() when it is empty */
+	COPY,		/* kevent_get_events(), some at a time */
+	BOTH,		/* in turns */
+};
+
+FIXTURE_VARIANT(overflow)
+{
+	unsigned int entries;
+	enum taking how;
+	__u32 mode;
+};
+
+FIXTURE_VARIANT_ADD(overflow, two_slots)
+{
+	.entries = 2, .how = RING, .mode = EDGE,
+};
+
+FIXTURE_VARIANT_ADD(overflow, two_slots_copied)
+{
+	.entries = 2, .how = COPY, .mode = EDGE,
+};
+
+FIXTURE_VARIANT_ADD(overflow, two_slots_both)
+{
+	.entries = 2, .how = BOTH, .mode = EDGE,
+};
+
+FIXTURE_VARIANT_ADD(overflow, two_slots_oneshot)
+{
+	.entries = 2, .how = RING, .mode = ONESHOT,
+};
+
+FIXTURE_VARIANT_ADD(overflow, two_slots_dispatch)
+{
+	.entries = 2, .how = BOTH, .mode = DISPATCH,
+};
+
+FIXTURE_VARIANT_ADD(overflow, some_slots)
+{
+	.entries = 64, .how = RING, .mode = EDGE,
+};
+
+FIXTURE_VARIANT_ADD(overflow, some_slots_both)
+{
+	.entries = 64, .how = BOTH, .mode = EDGE,
+};
+
+FIXTURE_VARIANT_ADD(overflow, no_ring)
+{
+	.how = COPY, .mode = EDGE,
+};
+
+FIXTURE_VARIANT_ADD(overflow, no_ring_oneshot)
+{
+	.how = COPY, .mode = ONESHOT,
+};
+
+static void shuffle(__u64 *order, int nr)
+{
+	static __u64 state = RND_SEED;
+	__u64 tmp;
+	int i, j;
+
+	for (i = 0; i < nr; i++)
+		order[i] = i;
+	for (i = nr - 1; i > 0; i--) {
+		j = (rnd(&state) >> 20) % (i + 1);
+		tmp = order[i];
+		order[i] = order[j];
+		order[j] = tmp;
+	}
+}
+
+FIXTURE_SETUP(overflow)
+{
+	int i;
+
+	if (many_files(FILES) < FILES)
+		SKIP(return, "may not open %d files", FILES);
+	ASSERT_LE(0, queue_open(&self->q, variant->entries));
+	for (i = 0; i < FILES; i++) {
+		self->fds[i] = efd_open();
+		ASSERT_LE(0, self->fds[i]);
+	}
+	shuffle(self->order, FILES);
+}
+
+FIXTURE_TEARDOWN(overflow)
+{
+	queue_close(&self->q);
+}
+
+static int take_some(struct queue *q, enum taking how, unsigned int turn,
+		     struct kevent_event *ev, int max)
+{
+	struct kevent_wait args = {
+		.clockid = CLOCK_MONOTONIC,
+		.min_nr = 1,
+	};
+	int ret;
+
+	if (how == COPY || (how == BOTH && turn & 1))
+		return kevent_get_events(q->fd, 1, max, NULL, ev, 0);
+	while (!ring_take(q, ev)) {
+		args.seen = ring_cursor(q);
+		ret = kevent_wait(q->fd, &args, sizeof(args));
+		if (ret < 0)
+			return ret;
+	}
+	return 1;
+}
+
+/* Watches each of the files. */
+#define ADD_ALL()							\
+do {									\
+	struct kevent_watch __w;					\
+	int __i;							\
+									\
+	for (__i = 0; __i < FILES; __i++) {				\
+		__w = watch_poll(self->fds[__i], IN, variant->mode, __i);\
+		ASSERT_EQ(1, add_one(&self->q, &__w));			\
+	}								\
+} while (0)
+
+/* Entries that were cancelled may be there, for consumers to skip. */
+#define EXPECT_EMPTY()							\
+do {									\
+	EXPECT_EQ(0, queue_drain(&self->q));				\
+	EXPECT_EQ(0, queue_refill(&self->q));				\
+	EXPECT_FALSE(queue_readable(&self->q));				\
+	if (self->q.ring)						\
+		EXPECT_EQ(0, self->q.ring->flags);			\
+} while (0)
+
+TEST_F(overflow, all_come_in_order)
+{
+	int round, rounds = variant->mode == EDGE ? 4 : 1, i, n, got;
+	struct kevent_event ev[5];
+
+	ADD_ALL();
+	for (round = 0; round < rounds; round++) {
+		shuffle(self->order, FILES);
+		for (i = 0; i < FILES; i++)
+			efd_fire(self->fds[self->order[i]]);
+		for (got = 0; got < FILES; got += n) {
+			n = take_some(&self->q, variant->how, got, ev, 5);
+			ASSERT_LE(1, n);
+			for (i = 0; i < n; i++) {
+				ASSERT_GT(FILES, got + i);
+				ASSERT_EQ(self->order[got + i],
+					  ev[i].user_data);
+				ASSERT_EQ(IN, ev[i].events);
+				ASSERT_EQ(KEVENT_SOURCE_POLL, ev[i].info);
+			}
+		}
+		EXPECT_EMPTY();
+	}
+}
+
+/* Ready before they are watched, which is another way to be told. */
+TEST_F(overflow, all_that_are_ready_come_in_order)
+{
+	struct kevent_event ev[5];
+	int i, n, got;
+
+	for (i = 0; i < FILES; i++)
+		efd_fire(self->fds[i]);
+	ADD_ALL();
+	for (got = 0; got < FILES; got += n) {
+		n = take_some(&self->q, variant->how, got / 2, ev, 5);
+		ASSERT_LE(1, n);
+		for (i = 0; i < n; i++) {
+			ASSERT_EQ(got + i, ev[i].user_data);
+			ASSERT_EQ(IN, ev[i].events);
+		}
+	}
+	EXPECT_EMPTY();
+}
+
+/* What waits does so in its watch, and merges there. */
+TEST_F(overflow, what_waits_merges)
+{
+	int i, j, n, got, sum = 0;
+	struct kevent_event ev[5];
+
+	if (variant->mode != EDGE)
+		SKIP(return, "fires once in this mode");
+	ADD_ALL();
+	for (j = 0; j < 3; j++) {
+		for (i = 0; i < FILES; i++)
+			efd_fire(self->fds[self->order[i]]);
+	}
+	for (got = 0; got < FILES; got += n) {
+		n = take_some(&self->q, variant->how, got, ev, 5);
+		ASSERT_LE(1, n);
+		for (i = 0; i < n; i++) {
+			ASSERT_GT(FILES, got + i);
+			ASSERT_EQ(self->order[got + i], ev[i].user_data);
+			ASSERT_EQ(IN, ev[i].events);
+			sum += 1 + KEVENT_INFO_MERGED(ev[i].info);
+		}
+	}
+	EXPECT_GE(3 * FILES, sum);
+	EXPECT_EMPTY();
+}
+
+/* New ones come behind those that wait. */
+TEST_F(overflow, nobody_overtakes)
+{
+	int i, n, got = 0, fired = 0;
+	struct kevent_event ev[5];
+
+	ADD_ALL();
+	while (got < FILES) {
+		/* Three are fired for each two that are taken. */
+		for (i = 0; i < 3 && fired < FILES; i++)
+			efd_fire(self->fds[self->order[fired++]]);
+		n = take_some(&self->q, variant->how, got, ev, 2);
+		ASSERT_LE(1, n);
+		for (i = 0; i < n; i++)
+			ASSERT_EQ(self->order[got + i], ev[i].user_data);
+		got += n;
+	}
+	EXPECT_EQ(FILES, got);
+	EXPECT_EMPTY();
+}
+
+TEST_F(overflow, flag_and_counters_are_true)
+{
+	struct kevent_ring *ring = self->q.ring;
+	unsigned int n = variant->entries;
+	struct kevent_event ev;
+	int i;
+
+	if (!ring)
+		SKIP(return, "there is no ring to look at");
+	ADD_ALL();
+	EXPECT_EQ(0, ring->flags);
+	for (i = 0; i < n; i++)
+		efd_fire(self->fds[i]);
+	queue_refill(&self->q);
+	EXPECT_EQ(0, ring->flags);
+	EXPECT_EQ(n, ring->posted);
+	EXPECT_EQ(0, ring->deferred);
+	efd_fire(self->fds[i++]);
+	EXPECT_EQ(KEVENT_RING_BACKLOG, ring->flags);
+	for (; i < FILES; i++)
+		efd_fire(self->fds[i]);
+	EXPECT_EQ(KEVENT_RING_BACKLOG, ring->flags);
+	queue_refill(&self->q);
+	EXPECT_EQ(n, ring->posted);
+	EXPECT_EQ(FILES - n, ring->deferred);
+	EXPECT_EQ(0, ring->merged);
+	for (i = 0; i < FILES; i++) {
+		int left = FILES - i - 1 - n;
+
+		if (!ring_take(&self->q, &ev)) {
+			queue_refill(&self->q);
+			ASSERT_EQ(1, ring_take(&self->q, &ev));
+		}
+		ASSERT_EQ(i, ev.user_data);
+		/* As long as some have never been in the ring. */
+		if (left > 0)
+			ASSERT_EQ(KEVENT_RING_BACKLOG, ring->flags);
+	}
+	queue_refill(&self->q);
+	EXPECT_EQ(0, ring->flags);
+	EXPECT_EQ(FILES, ring->posted);
+	EXPECT_EQ(FILES - n, ring->deferred);
+	EXPECT_EQ(0, ring->merged);
+	EXPECT_EQ(FILES, ring_cursor(&self->q));
+}
+
+/* The flag is what tells a program that an empty ring is not all there is. */
+TEST_F(overflow, an_empty_ring_with_the_flag_is_refilled)
+{
+	struct kevent_ring *ring = self->q.ring;
+	struct kevent_event ev;
+	int got = 0;
+	int i;
+
+	if (!ring)
+		SKIP(return, "there is no ring to look at");
+	ADD_ALL();
+	for (i = 0; i < FILES; i++)
+		efd_fire(self->fds[i]);
+	do {
+		while (ring_take(&self->q, &ev)) {
+			ASSERT_EQ(got, ev.user_data);
+			got++;
+		}
+		if (!(__atomic_load_n(&ring->flags, __ATOMIC_ACQUIRE) &
+		      KEVENT_RING_BACKLOG))
+			break;
+		ASSERT_LT(0, queue_refill(&self->q));
+	} while (1);
+	EXPECT_EQ(FILES, got);
+	EXPECT_EMPTY();
+}
+
+TEST_F(overflow, readable_as_long_as_something_waits)
+{
+	struct kevent_event ev;
+	int i;
+
+	ADD_ALL();
+	for (i = 0; i < FILES; i++)
+		efd_fire(self->fds[i]);
+	for (i = 0; i < FILES; i++) {
+		ASSERT_TRUE(queue_readable(&self->q));
+		ASSERT_EQ(1, take_some(&self->q, variant->how, i, &ev, 1));
+	}
+	EXPECT_EMPTY();
+}
+
+/* Those that wait are removed: nothing of them comes. */
+TEST_F(overflow, removed_while_waiting)
+{
+	struct kevent_watch w[FILES];
+	struct kevent_event ev;
+	int i;
+
+	if (variant->mode == ONESHOT)
+		SKIP(return, "is gone when it is told");
+	for (i = 0; i < FILES; i++) {
+		w[i] = watch_poll(self->fds[i], IN, variant->mode, i);
+		ASSERT_EQ(1, add_one(&self->q, &w[i]));
+		efd_fire(self->fds[i]);
+	}
+	/* Each second one of them, and the very last. */
+	for (i = 0; i < FILES; i += 2)
+		ASSERT_EQ(1, remove_one(&self->q, w[i].handle));
+	ASSERT_EQ(1, remove_one(&self->q, w[FILES - 1].handle));
+	for (i = 1; i < FILES - 1; i += 2) {
+		ASSERT_EQ(1, take_some(&self->q, variant->how, i / 2, &ev, 1));
+		ASSERT_EQ(i, ev.user_data);
+	}
+	EXPECT_EMPTY();
+}
+
+/*
+ * One that is spent, and still waits: it was not told, so it is not gone for
+ * the program, or it is; but in no case is it told twice or not at all.
+ */
+TEST_F(overflow, removed_or_told)
+{
+	unsigned int removed = 0, told = 0;
+	struct kevent_watch w[FILES];
+	struct kevent_event ev;
+	bool gone[FILES] = {};
+	int i, ret;
+
+	for (i = 0; i < FILES; i++) {
+		w[i] = watch_poll(self->fds[i], IN, ONESHOT, i);
+		ASSERT_EQ(1, add_one(&self->q, &w[i]));
+		efd_fire(self->fds[i]);
+	}
+	for (i = FILES - 1; i >= 0; i -= 3) {
+		ret = remove_one(&self->q, w[i].handle);
+		ASSERT_TRUE(ret == 1 || ret == -ENOENT);
+		gone[i] = ret == 1;
+		removed += gone[i];
+	}
+	while (take_now(&self->q, variant->how == COPY, &ev) == 1) {
+		ASSERT_GT(FILES, ev.user_data);
+		ASSERT_FALSE(gone[ev.user_data]);
+		gone[ev.user_data] = true;
+		told++;
+	}
+	EXPECT_EQ(FILES, removed + told);
+	EXPECT_EMPTY();
+}
+
+/* The queue goes with all that waits in it. */
+TEST_F(overflow, closed_while_waiting)
+{
+	int i;
+
+	ADD_ALL();
+	for (i = 0; i < FILES; i++)
+		efd_fire(self->fds[i]);
+	queue_close(&self->q);
+	for (i = 0; i < FILES; i++) {
+		efd_fire(self->fds[i]);
+		close(self->fds[i]);
+	}
+}
+
+/* The files go: what waits for a slot goes with them. */
+TEST_F(overflow, files_are_closed_while_waiting)
+{
+	int i;
+
+	if (variant->mode == ONESHOT)
+		SKIP(return, "is gone when it is told");
+	ADD_ALL();
+	for (i = 0; i < FILES; i++)
+		efd_fire(self->fds[i]);
+	for (i = 0; i < FILES; i++)
+		close(self->fds[i]);
+	EXPECT_EMPTY();
+}
+
+/* Posted events wait in the same line. */
+TEST_F(overflow, among_posted_events)
+{
+	struct kevent_event ev[5];
+	int i, n, got;
+
+	ADD_ALL();
+	for (i = 0; i < FILES; i++) {
+		efd_fire(self->fds[i]);
+		ASSERT_EQ(1, seq_post(self->q.fd, 1000 + i, 1,
+				      KEVENT_POST_DEFER));
+	}
+	for (got = 0; got < 2 * FILES; got += n) {
+		n = take_some(&self->q, variant->how, got / 3, ev, 5);
+		ASSERT_LE(1, n);
+		for (i = 0; i < n; i++) {
+			__u64 nr = (got + i) / 2;
+
+			if ((got + i) & 1)
+				nr += 1000;
+			ASSERT_EQ(nr, ev[i].user_data);
+			ASSERT_TRUE((got + i) & 1 ? seq_intact(&ev[i]) :
+				    ev[i].events == IN);
+		}
+	}
+	EXPECT_EMPTY();
+}
+
+/* Somebody fires and somebody takes, at the same time. */
+struct burst {
+	pthread_t thread;
+	const int *fds;
+	int rounds;
+	int taken;	/* rounds of which everything was taken */
+};
+
+static void *burst_main(void *arg)
+{
+	struct burst *b = arg;
+	int round, i;
+
+	for (round = 0; round < b->rounds; round++) {
+		for (i = 0; i < FILES; i++)
+			efd_fire(b->fds[i]);
+		while (__atomic_load_n(&b->taken, __ATOMIC_ACQUIRE) <= round)
+			sched_yield();
+	}
+	return NULL;
+}
+
+TEST_F(overflow, fired_while_taken)
+{
+	struct burst b = { .fds = self->fds, .rounds = 5 };
+	struct kevent_event ev[5];
+	int round, i, n, got;
+
+	if (variant->mode != EDGE)
+		SKIP(return, "fires once in this mode");
+	ADD_ALL();
+	ASSERT_EQ(0, pthread_create(&b.thread, NULL, burst_main, &b));
+	for (round = 0; round < b.rounds; round++) {
+		for (got = 0; got < FILES; got += n) {
+			n = take_some(&self->q, variant->how, got, ev, 5);
+			ASSERT_LE(1, n);
+			for (i = 0; i < n; i++) {
+				ASSERT_EQ(got + i, ev[i].user_data);
+				ASSERT_EQ(IN, ev[i].events);
+			}
+		}
+		EXPECT_EMPTY();
+		__atomic_store_n(&b.taken, round + 1, __ATOMIC_RELEASE);
+	}
+	pthread_join(b.thread, NULL);
+}
+
+/*
+ * One wake-up for very many watches: one write to an eventfd that all of them
+ * watch. KEVENT_WATCHES says how many.
+ */
+FIXTURE(crowd)
+{
+	struct queue q;
+	unsigned char *seen;
+	int nr;
+	int fd;
+};
+
+FIXTURE_VARIANT(crowd)
+{
+	unsigned int entries;
+	enum taking how;
+	__u32 mode;
+};
+
+FIXTURE_VARIANT_ADD(crowd, two_slots)
+{
+	.entries = 2, .how = RING, .mode = EDGE,
+};
+
+FIXTURE_VARIANT_ADD(crowd, two_slots_both)
+{
+	.entries = 2, .how = BOTH, .mode = LEVEL,
+};
+
+FIXTURE_VARIANT_ADD(crowd, no_ring)
+{
+	.how = COPY, .mode = ONESHOT,
+};
+
+FIXTURE_SETUP(crowd)
+{
+	const char *nr = getenv("KEVENT_WATCHES");
+
+	self->nr = nr ? atoi(nr) : 100000;
+	ASSERT_LE(0, queue_open(&self->q, variant->entries));
+	self->fd = efd_open();
+	ASSERT_LE(0, self->fd);
+	self->seen = calloc(self->nr, 1);
+	ASSERT_NE(NULL, self->seen);
+}
+
+FIXTURE_TEARDOWN(crowd)
+{
+	queue_close(&self->q);
+	close(self->fd);
+	free(self->seen);
+}
+
+TEST_F_TIMEOUT(crowd, all_are_told, 100)
+{
+	struct kevent_watch w[64];
+	struct kevent_event ev[64];
+	int i, n, got;
+
+	for (got = 0; got < self->nr; got += n) {
+		n = self->nr - got < 64 ? self->nr - got : 64;
+		for (i = 0; i < n; i++)
+			w[i] = watch_poll(self->fd, IN, variant->mode, got + i);
+		n = kevent_add(self->q.fd, w, sizeof(*w), n, 0);
+		if (n == -ENOSPC || n == -ENOMEM)
+			SKIP(return, "may not have %d watches", self->nr);
+		ASSERT_LE(1, n);
+	}
+	EXPECT_EQ(0, queue_refill(&self->q));
+	efd_fire(self->fd);
+	/* What is tested again at a wait is not ready any more. */
+	efd_quench(self->fd);
+	if (self->q.ring) {
+		EXPECT_EQ(KEVENT_RING_BACKLOG, self->q.ring->flags);
+		queue_refill(&self->q);
+		EXPECT_EQ(2, self->q.ring->posted);
+		EXPECT_EQ(self->nr - 2, self->q.ring->deferred);
+	}
+	for (got = 0; got < self->nr; got += n) {
+		n = take_some(&self->q, variant->how, got / 64, ev, 64);
+		ASSERT_LE(1, n);
+		for (i = 0; i < n; i++) {
+			ASSERT_GT(self->nr, ev[i].user_data);
+			ASSERT_EQ(IN, ev[i].events);
+			ASSERT_EQ(0, self->seen[ev[i].user_data]++);
+		}
+	}
+	EXPECT_EQ(self->nr, got);
+	EXPECT_EMPTY();
+}
+
+TEST_HARNESS_MAIN
