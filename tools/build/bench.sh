@@ -34,7 +34,7 @@ verb_bench() {
 		*) others+=("$1") && shift ;;
 		esac
 	done
-	parse_options ${others[@]+"${others[@]}"} "$@"
+	parse_options --kernel bench ${others[@]+"${others[@]}"} "$@"
 	if [ -n "$json" ]; then
 		json=$(cd "$CALLER" && realpath -m -- "$json")
 		[ -d "$(dirname "$json")" ] || die "there is no folder $(dirname "$json") for --json"

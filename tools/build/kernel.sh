@@ -52,9 +52,8 @@ fragments() {
 	[ "$1" != uml ] || die "variant 'uml' is no machine to boot: it is built and run by ./build.sh test --kernel uml"
 	[ -e "$own" ] || die "there is no kernel variant '$1': the variants are $(variants | tr '\n' ' ')"
 	FRAGMENTS=("$ROOT/selftests/configs/default.config")
-	if [ "$1" != default ]; then
-		FRAGMENTS+=("$own")
-	elif [ "$(llvm_version)" = "$(rustc_llvm)" ]; then
+	[ "$1" = default ] || FRAGMENTS+=("$own")
+	if [[ $1 = default || $1 = bench ]] && [ "$(llvm_version)" = "$(rustc_llvm)" ]; then
 		FRAGMENTS+=("$ROOT/selftests/configs/inline-helpers.fragment")
 	fi
 }

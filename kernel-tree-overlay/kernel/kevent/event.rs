@@ -10,6 +10,11 @@ use kernel::uapi;
 pub(crate) struct Event(pub(crate) uapi::kevent_event);
 
 impl Event {
+    /// The class of what it comes from, `KEVENT_SOURCE_*`.
+    pub(crate) fn class(&self) -> u32 {
+        self.0.info & 0xff
+    }
+
     /// Puts together what came out of the ring.
     pub(crate) fn taken(
         events: u32,

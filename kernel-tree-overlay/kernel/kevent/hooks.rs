@@ -3,6 +3,8 @@
 //! Where C and Rust meet: the functions that C calls, and the C functions of kevent that Rust
 //! calls.
 
+use core::ptr::NonNull;
+
 use kernel::{
     bindings,
     fs::{
@@ -95,6 +97,102 @@ impl Drop for RingCharge {
     }
 }
 
+/// How many watches are charged to a user at once, at most.
+const MAX_BATCH: u32 = 16;
+
+/// The share that a queue has in the watches that its user may have.
+///
+/// Users are charged in batches, which get larger with the number of watches in the queue, so that
+/// threads which add and remove watches on different CPUs do not share the user's count. Of a small
+/// queue nothing is charged that it does not use, of a larger one a quarter more at most.
+///
+/// # Invariants
+///
+/// `used + unused` is charged to `user`, to which there is a reference.
+pub(crate) struct WatchAccount {
+    user: NonNull<bindings::ucounts>,
+    used: u32,
+    unused: u32,
+}
+
+// SAFETY: A charge may be made and given back by any task.
+unsafe impl Send for WatchAccount {}
+// SAFETY: A shared reference gives access to nothing.
+unsafe impl Sync for WatchAccount {}
+
+impl WatchAccount {
+    /// An account of the current user.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: FFI call, in the context of a task.
+        let user = NonNull::new(unsafe { bindings::kevent_current_user() }).ok_or(ENOMEM)?;
+        // INVARIANT: The reference is what was returned, and nothing is charged.
+        Ok(Self {
+            user,
+            used: 0,
+            unused: 0,
+        })
+    }
+
+    fn batch(&self) -> u32 {
+        (self.used / 8).clamp(1, MAX_BATCH)
+    }
+
+    /// Charges a watch, or fails with `ENOSPC`.
+    #[inline]
+    pub(crate) fn charge(&mut self) -> Result {
+        if self.unused == 0 {
+            self.charge_batch()?;
+        }
+        // INVARIANT: There is one that is charged and unused.
+        self.unused = self.unused.wrapping_sub(1);
+        self.used = self.used.wrapping_add(1);
+        Ok(())
+    }
+
+    fn charge_batch(&mut self) -> Result {
+        // Near the limit there may be room for one still.
+        for nr in [self.batch(), 1] {
+            // SAFETY: By the type invariants there is a reference.
+            if unsafe { bindings::kevent_charge_watches(self.user.as_ptr(), nr) } {
+                // INVARIANT: They have just been charged.
+                self.unused = self.unused.wrapping_add(nr);
+                return Ok(());
+            }
+        }
+        Err(ENOSPC)
+    }
+
+    /// Gives back a watch.
+    #[inline]
+    pub(crate) fn uncharge(&mut self) {
+        self.used = self.used.saturating_sub(1);
+        self.unused = self.unused.saturating_add(1);
+        // What was charged with the last one, and another batch, may stay.
+        let most = self.batch().wrapping_sub(1);
+        if self.unused > most.wrapping_mul(2) {
+            self.give_back(self.unused.wrapping_sub(most));
+        }
+    }
+
+    fn give_back(&mut self, nr: u32) {
+        if nr == 0 {
+            return;
+        }
+        // INVARIANT: So many are charged no more.
+        self.unused = self.unused.saturating_sub(nr);
+        // SAFETY: By the type invariants that many were charged, and there is a reference.
+        unsafe { bindings::kevent_uncharge_watches(self.user.as_ptr(), nr) };
+    }
+}
+
+impl Drop for WatchAccount {
+    fn drop(&mut self) {
+        self.give_back(self.used.saturating_add(self.unused));
+        // SAFETY: By the type invariants there is a reference, and it is used no more.
+        unsafe { bindings::put_ucounts(self.user.as_ptr()) };
+    }
+}
+
 /// What a point in time in the time namespace of the current task is outside of it.
 pub(crate) fn to_host_time(clock: u32, at: i64) -> i64 {
     // SAFETY: FFI call with numbers. CAST: Any will do, those that are no clock are returned as is.
@@ -149,7 +247,7 @@ unsafe impl<const N: usize> HasWaitEntries for Watch<Poll<N>> {
     const OFFSET: usize = core::mem::offset_of!(Watch<Poll<N>>, source.entries);
     const COUNT: usize = N;
 
-    #[inline]
+    #[inline(always)]
     fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool {
         Poll::woken(this, key)
     }
@@ -209,7 +307,7 @@ impl FileLink {
         let file = unsafe { bindings::kevent_linked_file(self.0.get()) };
         // SAFETY: What is returned is a reference. No thread is in `fdget_pos` on a file that can
         // only be polled here; for others that position is not used.
-        core::ptr::NonNull::new(file).map(|file| unsafe { ARef::from_raw(file.cast()) })
+        NonNull::new(file).map(|file| unsafe { ARef::from_raw(file.cast()) })
     }
 
     /// The number that the program gave.
@@ -508,4 +606,30 @@ pub(crate) unsafe extern "C" fn kevent_do_get_events(
         let mut to = UserSlice::new(UserPtr::from_ptr(events.cast()), size).writer();
         wait::get_events(&*file.queue()?, min_nr, max_nr, deadline.as_ref(), &mut to)
     }))
+}
+
+#[cfg(CONFIG_KEVENT_KUNIT_TEST)]
+#[kunit_tests(kevent_account)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_charged_that_is_not_used() -> Result {
+        let mut account = WatchAccount::new()?;
+        for used in 1..=1000 {
+            account.charge()?;
+            assert_eq!(account.used, used);
+            assert!(account.unused <= (used / 8).min(MAX_BATCH));
+        }
+        // Up and down a little, nobody else has to know.
+        for used in (0..1000).rev() {
+            account.charge()?;
+            account.uncharge();
+            account.uncharge();
+            assert_eq!(account.used, used);
+            assert!(account.unused <= (used / 4).min(2 * MAX_BATCH));
+        }
+        assert_eq!(account.unused, 0);
+        Ok(())
+    }
 }

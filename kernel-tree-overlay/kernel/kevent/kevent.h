@@ -10,6 +10,7 @@
 
 struct file;
 struct files_struct;
+struct ucounts;
 struct user_struct;
 
 /**
@@ -70,5 +71,8 @@ bool kevent_link_is_open(const struct kevent_file_link *link);
 /* limits.c */
 int kevent_charge_ring(size_t size, struct user_struct **user);
 void kevent_uncharge_ring(size_t size, struct user_struct *user);
+struct ucounts *kevent_current_user(void);
+bool kevent_charge_watches(struct ucounts *user, u32 nr);
+void kevent_uncharge_watches(struct ucounts *user, u32 nr);
 
 #endif /* _KERNEL_KEVENT_KEVENT_H */

@@ -97,6 +97,7 @@ mod register;
 mod ring;
 mod source;
 mod table;
+mod trace;
 mod user;
 mod visits;
 mod wait;

@@ -56,7 +56,8 @@ use crate::{
     },
     hooks::{
         QueueCount,
-        RingCharge, //
+        RingCharge,
+        WatchAccount, //
     },
     nest::Nest,
     ring::{
@@ -65,6 +66,7 @@ use crate::{
     },
     source,
     table::Table,
+    trace,
     visits::Visits,
     watch::{
         move_into_ring,
@@ -140,6 +142,9 @@ impl Backlog {
     }
 }
 
+/// Up to here the room for what waits is doubled when there is not enough.
+const MUCH_ROOM: usize = 4096;
+
 /// So many watches that were removed may stay in the backlog.
 const FEW_REMOVED: usize = 64;
 
@@ -148,6 +153,9 @@ const RING_ANY: u32 = 1 << 31;
 
 /// What is ready when the queue has events.
 const READABLE: u32 = kernel::bindings::POLLIN | kernel::bindings::POLLRDNORM;
+
+/// The number of the next queue to be made.
+static NEXT_ID: Atomic<u64> = Atomic::new(1);
 
 /// Something posted to a queue without room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +170,8 @@ pub(crate) struct Queue {
     ring: Option<Ring>,
     _charge: Option<RingCharge>,
     _count: QueueCount,
+    /// A number that no other queue has, till the next boot.
+    id: u64,
     /// The classes that this queue may use, as in `kevent_create.sources`.
     sources: u64,
 
@@ -223,14 +233,16 @@ impl Queue {
         if sources & !source::KNOWN != 0 {
             return Err(ENOSYS);
         }
+        let account = WatchAccount::new()?;
         let queue = Arc::pin_init(
             try_pin_init!(Self {
                 ring,
                 _charge: charge,
                 _count: QueueCount::new(),
+                id: NEXT_ID.fetch_add(1, Relaxed),
                 sources,
                 consumer <- new_mutex!(None),
-                watches <- new_mutex!(Table::new()),
+                watches <- new_mutex!(Table::new(account)),
                 visits: Visits::new(),
                 asked: Atomic::new(false),
                 visitor <- new_work!("kevent_visitor"),
@@ -254,10 +266,20 @@ impl Queue {
             GFP_KERNEL_ACCOUNT,
         )?;
         // A place for an event that a consumer puts back.
-        queue.reserve_watch()?;
+        queue.reserve_watches(1)?;
         Ok(queue)
     }
 
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// How many threads wait.
+    pub(crate) fn sleepers(&self) -> u32 {
+        self.sleepers.load(Relaxed)
+    }
+
+    #[inline(always)]
     pub(crate) fn ring(&self) -> Option<&Ring> {
         self.ring.as_ref()
     }
@@ -265,6 +287,9 @@ impl Queue {
     /// Sleeps until there are `nr` events from `seen` on, or from the cursor on.
     pub(crate) fn sleep(&self, seen: Option<u32>, nr: u32, deadline: Option<&Deadline>) -> Woken {
         self.sleepers.fetch_add(1, Relaxed);
+        // Pairs with the barrier in `grown`: slots may have been freed just now.
+        smp_mb(Full);
+        self.refill();
         let woken = loop {
             let ready = || self.asked.load(Relaxed) || self.has(seen, nr);
             let woken = self.waiters.wait(ready, deadline);
@@ -294,6 +319,7 @@ impl Queue {
         self.merged.fetch_add(1, Relaxed);
     }
 
+    #[inline(always)]
     pub(crate) fn is_backlogged(&self) -> bool {
         self.backlogged.load(Relaxed) != 0
     }
@@ -362,7 +388,7 @@ impl Queue {
     }
 
     /// A waker has given `key`, of which those who poll the queue have to know something.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn note_waker(&self, key: u32) {
         if key & kernel::bindings::EPOLL_URING_WAKE != 0 {
             self.add_rings(kernel::bindings::EPOLL_URING_WAKE);
@@ -385,8 +411,9 @@ impl Queue {
                     backlog.watches = backlog.watches.saturating_add(watches);
                     return Ok(());
                 }
-                let have = backlog.fifo.capacity().max(8);
-                have.saturating_mul(2)
+                let have = backlog.fifo.capacity();
+                let more = if have < MUCH_ROOM { have } else { have / 2 };
+                have.saturating_add(more.max(watches).max(8))
             };
             let larger = Buffer::new(need, GFP_KERNEL_ACCOUNT)?;
             let smaller = self.backlog.lock().fifo.grow(larger);
@@ -394,15 +421,15 @@ impl Queue {
         }
     }
 
-    /// Makes room for a watch. Every watch has to have a place before it can fire.
-    pub(crate) fn reserve_watch(&self) -> Result {
-        self.reserve(1, 0)
+    /// Makes room for so many watches. Every watch has to have a place before it can fire.
+    pub(crate) fn reserve_watches(&self, nr: usize) -> Result {
+        self.reserve(nr, 0)
     }
 
-    /// Gives up the room of a watch that was not made.
-    pub(crate) fn unreserve_watch(&self) {
+    /// Gives up the room of watches that were not made.
+    pub(crate) fn unreserve_watches(&self, nr: usize) {
         let mut backlog = self.backlog.lock();
-        backlog.watches = backlog.watches.saturating_sub(1);
+        backlog.watches = backlog.watches.saturating_sub(nr);
     }
 
     /// A watch was removed and its source is detached. If it waits in the backlog it is passed over
@@ -422,6 +449,12 @@ impl Queue {
         self.move_backlog(&mut backlog);
     }
 
+    /// Does something while nobody moves a watch out of the backlog.
+    pub(crate) fn while_nobody_moves<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _backlog = self.backlog.lock();
+        f()
+    }
+
     /// Takes watches that were removed out of the backlog.
     pub(crate) fn compact(&self) {
         self.backlog.lock().compact();
@@ -430,6 +463,7 @@ impl Queue {
     /// Puts a watch into the backlog.
     pub(crate) fn defer_watch(&self, watch: Arc<Watch>) {
         self.deferred.fetch_add(1, Relaxed);
+        trace::defer(self, &watch);
         let left = {
             let mut backlog = self.backlog.lock();
             let left = backlog.fifo.push_back(Pending::Watch(watch));
@@ -465,17 +499,21 @@ impl Queue {
     /// Posts an event that can wait for a free slot.
     pub(crate) fn post_deferred(&self, event: &Event) -> Result {
         self.reserve(0, 1)?;
-        let event = KBox::new(*event, GFP_KERNEL_ACCOUNT)?;
+        let boxed = KBox::new(*event, GFP_KERNEL_ACCOUNT)?;
         let waits = {
             let mut backlog = self.backlog.lock();
             if backlog.posts >= MAX_DEFERRED || !backlog.has_room(0, 1) {
                 return Err(EAGAIN);
             }
             backlog.posts = backlog.posts.wrapping_add(1);
-            let left = backlog.fifo.push_back(Pending::Post(event));
+            let left = backlog.fifo.push_back(Pending::Post(boxed));
             debug_assert!(left.is_ok());
             self.grown(&mut backlog);
-            backlog.fifo.len() != 0
+            let waits = backlog.fifo.len() != 0;
+            if waits {
+                trace::defer_post(self, event);
+            }
+            waits
         };
         if waits {
             self.deferred.fetch_add(1, Relaxed);
@@ -487,10 +525,10 @@ impl Queue {
     }
 
     /// Makes an entry in the ring.
-    #[inline]
-    pub(crate) fn publish(&self, event: &Event) -> Result<Index, NoRoom> {
+    fn publish(&self, event: &Event) -> Result<Index, NoRoom> {
         let ring = self.ring.as_ref().ok_or(NoRoom)?;
         let index = ring.publish(event).ok_or(NoRoom)?;
+        trace::post(self, index, event);
         self.wake();
         Ok(index)
     }
@@ -499,10 +537,23 @@ impl Queue {
     ///
     /// What was published is visible before this looks who sleeps: [`Ring::publish`] and the
     /// backlog's lock see to that.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(&self) {
+        if self.waiters.is_active() || self.pollers.is_active() {
+            self.wake_slowly();
+        } else {
+            trace::skip_wake(self);
+        }
+    }
+
+    /// [`Queue::wake`] if there is somebody to wake.
+    #[inline(never)]
+    fn wake_slowly(&self) {
         if self.waiters.is_active() && self.waiters.wake_one() {
             self.woken.fetch_add(1, Relaxed);
+            trace::wake(self);
+        } else {
+            trace::skip_wake(self);
         }
         if self.pollers.is_active() {
             self.bell.queue();
@@ -518,10 +569,16 @@ impl Queue {
     }
 
     /// Moves what waits into free slots.
+    #[inline(always)]
     pub(crate) fn refill(&self) {
-        if self.backlogged.load(Relaxed) != 0 {
-            self.move_backlog(&mut self.backlog.lock());
+        if self.is_backlogged() {
+            self.refill_slowly();
         }
+    }
+
+    #[cold]
+    fn refill_slowly(&self) {
+        self.move_backlog(&mut self.backlog.lock());
     }
 
     fn move_backlog(&self, backlog: &mut Backlog) {
@@ -583,12 +640,12 @@ impl Queue {
         spare: &mut Spare,
         deliver: impl FnOnce(&Event) -> Result,
     ) -> Result<bool> {
-        let Some(ring) = &self.ring else {
-            return self.take_backlog(deliver);
-        };
         let mut memory = match spare.take() {
             Some(memory) => memory,
             None => KBox::new(Event::default(), GFP_KERNEL_ACCOUNT)?,
+        };
+        let Some(ring) = &self.ring else {
+            return self.take_backlog(memory, spare, deliver);
         };
         let taken = ring.take().or_else(|| {
             self.refill();
@@ -601,6 +658,7 @@ impl Queue {
         let result = deliver(&taken.event);
         if result.is_ok() {
             ring.release(&taken);
+            trace::consume(self, &taken.event);
             self.refill();
             *spare = Some(memory);
             return Ok(true);
@@ -616,21 +674,44 @@ impl Queue {
         result.map(|()| true)
     }
 
-    fn take_backlog(&self, deliver: impl FnOnce(&Event) -> Result) -> Result<bool> {
+    fn take_backlog(
+        &self,
+        mut memory: KBox<Event>,
+        spare: &mut Spare,
+        deliver: impl FnOnce(&Event) -> Result,
+    ) -> Result<bool> {
         let Some((event, front)) = self.pop_backlog() else {
+            *spare = Some(memory);
             return Ok(false);
         };
         let result = deliver(&event);
-        if result.is_err() {
-            match front {
-                Pending::Post(event) => self.put_back(Pending::Post(event)),
-                Pending::Watch(watch) if untake(&watch, &event) => {
+        if result.is_ok() {
+            trace::consume(self, &event);
+            *spare = Some(memory);
+            return Ok(true);
+        }
+        // The watch may be removed meanwhile, but not while this looks and puts it back.
+        let table = self.watches.lock();
+        match front {
+            Pending::Post(event) => {
+                *spare = Some(memory);
+                self.put_back(Pending::Post(event));
+            }
+            Pending::Watch(watch) if table.has(&watch) => {
+                *spare = Some(memory);
+                if untake(&watch, &event) {
                     self.put_back(Pending::Watch(watch));
                 }
-                Pending::Watch(_) => {}
             }
-            self.wake();
+            Pending::Watch(watch) if watch.told_its_last() => {
+                *memory = event;
+                self.put_back(Pending::Post(memory));
+            }
+            // The program removed it, and is not to hear of it any more.
+            Pending::Watch(_) => *spare = Some(memory),
         }
+        drop(table);
+        self.wake();
         result.map(|()| true)
     }
 
@@ -638,6 +719,7 @@ impl Queue {
     fn pop_backlog(&self) -> Option<(Event, Pending)> {
         let mut backlog = self.backlog.lock();
         let mut popped = None;
+        let mut again = false;
         while let Some(front) = backlog.fifo.pop_front() {
             let (event, more) = match &front {
                 Pending::Post(event) => {
@@ -653,6 +735,7 @@ impl Queue {
             if let (true, Pending::Watch(watch)) = (more, &front) {
                 let left = backlog.fifo.push_back(Pending::Watch(watch.clone()));
                 debug_assert!(left.is_ok());
+                again = true;
             }
             if let Some(event) = event {
                 popped = Some((event, front));
@@ -660,6 +743,11 @@ impl Queue {
             }
         }
         self.show_backlog(&backlog);
+        drop(backlog);
+        if again {
+            // That is one event more, which has not woken anybody.
+            self.wake();
+        }
         popped
     }
 
@@ -751,6 +839,7 @@ impl FileOperations for Queue {
 
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile, _file: &File) {
         let ring = this.ring.as_ref();
+        seq_print!(m, "id:\t{}\n", this.id);
         seq_print!(m, "entries:\t{}\n", ring.map_or(0, Ring::entries));
         seq_print!(m, "posted:\t{}\n", ring.map_or(0, Ring::posted));
         seq_print!(m, "merged:\t{}\n", this.merged.load(Relaxed));

@@ -8,6 +8,7 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
+    types::ScopeGuard,
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -15,12 +16,15 @@ use kernel::{
     uapi, //
 };
 
+use core::mem::offset_of;
+
 use crate::{
     queue::Queue,
     source::{
         self,
         Room, //
     },
+    trace,
     user::read_record,
     watch::{
         enable,
@@ -49,9 +53,7 @@ fn each(
         let mut result = read_record::<Record>(at, size).and_then(|mut record| {
             let changed = change(&mut record.0);
             record.0.result = changed.err().map_or(0, |e| e.to_errno());
-            let written = UserSlice::new(at, size_of::<Record>())
-                .writer()
-                .write(&record);
+            let written = write_results(at, &record.0);
             if changed.is_ok() && written.is_err() {
                 undo(&record.0);
             }
@@ -69,13 +71,60 @@ fn each(
     Ok(nr)
 }
 
+/// Writes back what is new in a record.
+fn write_results(at: UserPtr, record: &uapi::kevent_watch) -> Result {
+    let result = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, result));
+    let handle = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, handle));
+    UserSlice::new(handle, size_of::<u64>())
+        .writer()
+        .write(&record.handle)?;
+    UserSlice::new(result, size_of::<i32>())
+        .writer()
+        .write(&record.result)
+}
+
+/// Room for watches that are about to be made.
+struct Reserved<'a> {
+    queue: &'a Queue,
+    left: usize,
+}
+
+impl Reserved<'_> {
+    /// Takes one, of `wanted` that are still to come.
+    fn take(&mut self, wanted: u32) -> Result {
+        if self.left == 0 {
+            let nr = wanted.clamp(1, 64) as usize;
+            self.queue.reserve_watches(nr)?;
+            self.left = nr;
+        }
+        self.left = self.left.saturating_sub(1);
+        Ok(())
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if self.left != 0 {
+            self.queue.unreserve_watches(self.left);
+        }
+    }
+}
+
 /// `kevent_add()`: registers `nr` watches.
 pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32) -> Result<u32> {
     let queue: Arc<Queue> = queue.into();
+    let mut wanted = nr;
+    let mut reserved = Reserved {
+        queue: &queue,
+        left: 0,
+    };
     let add_one = |record: &mut uapi::kevent_watch| {
         record.handle = 0;
+        reserved.take(wanted)?;
+        wanted = wanted.saturating_sub(1);
         let mut handle = add_one(&queue, record, Room::Little);
         if handle == Err(ENOBUFS) {
+            reserved.take(1)?;
             handle = add_one(&queue, record, Room::Plenty);
         }
         record.handle = handle?;
@@ -88,13 +137,14 @@ pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32
     each(at, size, nr, add_one, undo)
 }
 
+/// Makes a watch, for which there is room.
 fn add_one(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<u64> {
+    let unreserve = ScopeGuard::new(|| queue.unreserve_watches(1));
     let watch = source::watch(queue, record, room)?;
-    queue.reserve_watch()?;
     let mut table = queue.watches().lock();
-    let handle = table.insert(queue, watch.clone()).inspect_err(|_| {
-        queue.unreserve_watch();
-    })?;
+    let handle = table.insert(queue, watch.clone())?;
+    unreserve.dismiss();
+    trace::add(queue, handle, record);
     if let Err(e) = watch.source().attach(watch.as_arc_borrow(), record) {
         // It was inserted a moment ago.
         let _ = table.remove(queue, handle);

@@ -131,6 +131,14 @@ struct Slot {
     busy: Atomic<i32>,
 }
 
+impl Slot {
+    /// Whether somebody is about to change the word. To be asked after the tail was moved.
+    #[inline(always)]
+    fn is_marked(&self) -> bool {
+        self.busy.load(Acquire) != 0
+    }
+}
+
 /// A ring.
 ///
 /// # Invariants
@@ -207,13 +215,13 @@ impl Ring {
     }
 
     /// The number of the slot of `index`.
-    #[inline]
+    #[inline(always)]
     fn slot(&self, index: Index) -> usize {
         // CAST: What is cut off is masked away.
         (index as u32 & self.entries.wrapping_sub(1)) as usize
     }
 
-    #[inline]
+    #[inline(always)]
     fn entry(&self, index: Index) -> *mut uapi::kevent_event {
         let base = self.pages.as_ptr().wrapping_add(ENTRIES_OFFSET);
         base.cast::<uapi::kevent_event>()
@@ -221,7 +229,7 @@ impl Ring {
     }
 
     /// The word that both sides write.
-    #[inline]
+    #[inline(always)]
     fn word(&self, index: Index) -> &Atomic<u32> {
         // SAFETY:
         // * By the type invariants the slot is within the pages, which live as long as `self`, and
@@ -256,7 +264,7 @@ impl Ring {
     }
 
     /// The number of laps before `index`, where the word has it.
-    #[inline]
+    #[inline(always)]
     fn lap(&self, index: Index) -> u32 {
         // CAST: What is cut off is masked away.
         let lap = (index >> self.entries.trailing_zeros()) as u32;
@@ -267,34 +275,16 @@ impl Ring {
     ///
     /// Neither sleeps nor allocates nor takes a lock; may be called from any context. Has a full
     /// barrier after the event is visible.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn publish(&self, event: &Event) -> Option<Index> {
         let mut index = self.tail.0.load(Relaxed);
-        let slot = loop {
-            let slot = self.slots.get(self.slot(index))?;
-            // ORDERING: The claim of this slot one lap ago, and its word, come before `next`: look
-            // at that first. CAST: It counts modulo 2^32.
-            if slot.next.load(Acquire) != index as u32 || self.word(index).load(Acquire) != FREE {
-                let tail = self.tail.0.load(Relaxed);
-                if tail == index {
-                    return None;
-                }
-                index = tail;
-                continue;
-            }
-            let next = index.wrapping_add(1);
-            // ORDERING: Full, so that the tail is moved before the mark is looked at; see above.
-            if let Err(tail) = self.tail.0.cmpxchg(index, next, Full) {
-                index = tail;
-                continue;
-            }
-            if slot.busy.load(Acquire) == 0 {
-                break slot;
-            }
-            self.word(index).store(CANCELLED | self.lap(index), Release);
-            self.next_lap(slot, index);
-            index = next;
-        };
+        let mut slot = self.slots.get(self.slot(index))?;
+        if !self.is_free(slot, index) || self.claim(index).is_err() {
+            (slot, index) = self.claim_slowly()?;
+        } else if slot.is_marked() {
+            self.give_up(slot, index);
+            (slot, index) = self.claim_slowly()?;
+        }
 
         let entry = self.entry(index);
         // SAFETY: The slot is within the pages. Nobody but a program that breaks the protocol
@@ -311,6 +301,54 @@ impl Ring {
         Some(index)
     }
 
+    /// Whether the slot of `index` is free to be claimed for it.
+    #[inline(always)]
+    fn is_free(&self, slot: &Slot, index: Index) -> bool {
+        // ORDERING: The claim of this slot one lap ago, and its word, come before `next`: look at
+        // that first. CAST: It counts modulo 2^32.
+        slot.next.load(Acquire) == index as u32 && self.word(index).load(Acquire) == FREE
+    }
+
+    /// Moves the tail beyond `index`; fails with where it is if that is not there.
+    #[inline(always)]
+    fn claim(&self, index: Index) -> Result<Index, Index> {
+        // ORDERING: Full, so that the tail is moved before the mark is looked at; see above.
+        self.tail.0.cmpxchg(index, index.wrapping_add(1), Full)
+    }
+
+    /// Claims the next slot that is not marked, after an attempt to do so at once has failed.
+    #[cold]
+    fn claim_slowly(&self) -> Option<(&Slot, Index)> {
+        let mut index = self.tail.0.load(Relaxed);
+        loop {
+            let slot = self.slots.get(self.slot(index))?;
+            if !self.is_free(slot, index) {
+                let tail = self.tail.0.load(Relaxed);
+                if tail == index {
+                    return None;
+                }
+                index = tail;
+                continue;
+            }
+            if let Err(tail) = self.claim(index) {
+                index = tail;
+                continue;
+            }
+            if !slot.is_marked() {
+                return Some((slot, index));
+            }
+            self.give_up(slot, index);
+            index = index.wrapping_add(1);
+        }
+    }
+
+    /// Gives a slot up that was claimed, because it is marked.
+    #[cold]
+    fn give_up(&self, slot: &Slot, index: Index) {
+        self.word(index).store(CANCELLED | self.lap(index), Release);
+        self.next_lap(slot, index);
+    }
+
     /// Whether there seems to be a free slot.
     pub(crate) fn has_free(&self) -> bool {
         let index = self.tail.0.load(Relaxed);
@@ -318,11 +356,19 @@ impl Ring {
     }
 
     /// Lets the slot of `index`, whose word is out, be claimed for the next lap. A full barrier.
-    #[inline]
+    #[inline(always)]
     fn next_lap(&self, slot: &Slot, index: Index) {
         // CAST: It counts modulo 2^32.
         let next = (index as u32).wrapping_add(self.entries);
         slot.next.xchg(next, Full);
+    }
+
+    /// Whether the entry at `index` has certainly been taken, if it ever was there. Most often it
+    /// has, and then there is no need to mark anything.
+    #[inline(always)]
+    fn is_taken(&self, index: Index) -> bool {
+        let mask = STATE_MASK | (LAP_MASK << LAP_SHIFT);
+        self.word(index).load(Relaxed) & mask != READY | self.lap(index)
     }
 
     /// Changes the word of the entry at `index`, if that is still the one published there.
@@ -333,8 +379,7 @@ impl Ring {
         let word = self.word(index);
         let ours = READY | self.lap(index);
         let mask = STATE_MASK | (LAP_MASK << LAP_SHIFT);
-        // Most often it has been taken: no need to mark anything then.
-        if word.load(Relaxed) & mask != ours {
+        if self.is_taken(index) {
             return Merge::Gone;
         }
         // ORDERING: Full, so that the mark is set before the tail is looked at; see above.
@@ -361,7 +406,16 @@ impl Ring {
     /// replaces the entry's.
     ///
     /// Never allocates or sleeps; may be called from any context.
+    #[inline(always)]
     pub(crate) fn merge(&self, index: Index, events: u32, count: u32, data: Option<i64>) -> Merge {
+        if self.is_taken(index) {
+            return Merge::Gone;
+        }
+        self.merge_slowly(index, events, count, data)
+    }
+
+    /// [`Ring::merge`] into an entry that seems not to be taken.
+    fn merge_slowly(&self, index: Index, events: u32, count: u32, data: Option<i64>) -> Merge {
         self.change(index, |old| {
             let merged = (old >> MERGED_SHIFT) & MERGED_MAX;
             let sum = merged.saturating_add(count);

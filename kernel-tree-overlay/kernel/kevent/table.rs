@@ -16,7 +16,9 @@ use kernel::{
 };
 
 use crate::{
+    hooks::WatchAccount,
     queue::Queue,
+    trace,
     watch::{
         cancel,
         vanish,
@@ -44,19 +46,33 @@ pub(crate) struct Table {
     free: KVVec<u32>,
     /// How many places have a watch that was removed.
     left: usize,
+    /// Whom the watches are charged to, until they are removed.
+    account: WatchAccount,
 }
 
 impl Table {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new(account: WatchAccount) -> Self {
         Self {
             places: KVVec::new(),
             free: KVVec::new(),
             left: 0,
+            account,
         }
     }
 
-    /// Puts a watch into the table and tells its handle.
+    /// Charges a watch, puts it into the table and tells its handle.
     pub(crate) fn insert(&mut self, queue: &Queue, watch: Arc<Watch>) -> Result<u64> {
+        if self.account.charge().is_err() {
+            // Some may have told their last event.
+            self.sweep(queue);
+            self.account.charge()?;
+        }
+        self.settle(queue, watch)
+            .inspect_err(|_| self.account.uncharge())
+    }
+
+    /// Finds a place for a watch.
+    fn settle(&mut self, queue: &Queue, watch: Arc<Watch>) -> Result<u64> {
         if self.free.is_empty() && self.left > self.places.len() / 2 {
             self.sweep(queue);
         }
@@ -98,6 +114,13 @@ impl Table {
         Ok(watch)
     }
 
+    /// Whether a watch is in the table, and was not removed.
+    pub(crate) fn has(&self, watch: &Arc<Watch>) -> bool {
+        let place = self.places.get(watch.place() as usize);
+        let own = place.and_then(|p| p.watch.as_ref().filter(|_| !p.is_left));
+        own.is_some_and(|own| Arc::ptr_eq(own, watch))
+    }
+
     /// Removes a watch. After that no untaken event of it is left, and none will come.
     pub(crate) fn remove(&mut self, queue: &Queue, handle: u64) -> Result {
         self.get(handle)?;
@@ -109,9 +132,7 @@ impl Table {
     /// What `watch` is of has gone: removes it. If it is to tell so, it does with `events`, and
     /// goes after that.
     pub(crate) fn vanished(&mut self, queue: &Queue, watch: &Arc<Watch>, events: u32, tells: bool) {
-        let place = self.places.get(watch.place() as usize);
-        let own = place.and_then(|p| p.watch.as_ref().filter(|_| !p.is_left));
-        if !own.is_some_and(|own| Arc::ptr_eq(own, watch)) {
+        if !self.has(watch) {
             // Somebody else was faster.
             return;
         }
@@ -135,6 +156,7 @@ impl Table {
         let Some(watch) = place.watch.as_ref().filter(|_| !place.is_left) else {
             return;
         };
+        let handle = u64::from(place.generation) << 32 | u64::from(index);
         place.generation = place.generation.wrapping_add(1).max(1);
         // Nobody fires it after it is detached, and nobody moves it into the ring after it is
         // forgotten: what is there then is all that there will be.
@@ -146,6 +168,8 @@ impl Table {
         }
         let busy = watch.is_busy();
         place.is_left = true;
+        self.account.uncharge();
+        trace::remove(queue, handle, watch);
         self.left = self.left.wrapping_add(1);
         if !busy {
             self.free(index);

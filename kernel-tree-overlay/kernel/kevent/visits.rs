@@ -9,15 +9,14 @@
 //! The links are in the watches, and say where in the table a watch is. A watch is listed at most
 //! once at a time: a bit of its state sees to that.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        ordering::{
-            Full,
-            Relaxed, //
-        },
-        Atomic, //
-    }, //
+#[cfg(CONFIG_KEVENT_KUNIT_TEST)]
+use kernel::prelude::*;
+use kernel::sync::atomic::{
+    ordering::{
+        Full,
+        Relaxed, //
+    },
+    Atomic, //
 };
 
 /// The end of a list.

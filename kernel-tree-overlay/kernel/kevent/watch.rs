@@ -55,6 +55,7 @@ use kernel::{
             },
             Atomic, //
         },
+        barrier::smp_mb,
         Arc,
         ArcBorrow, //
     },
@@ -63,10 +64,7 @@ use kernel::{
 
 use crate::{
     event::Event,
-    queue::{
-        NoRoom,
-        Queue, //
-    },
+    queue::Queue,
     ring::{
         Index,
         Merge, //
@@ -75,6 +73,7 @@ use crate::{
         Class,
         Source, //
     },
+    trace, //
 };
 
 const EVENTS: u32 = uapi::KEVENT_EVENTS_MASK;
@@ -260,8 +259,13 @@ impl<S: Source + ?Sized> Watch<S> {
         waits || ring.is_some_and(|r| r.is_untaken(entry))
     }
 
+    /// What there is to tell.
+    pub(crate) fn untold(&self) -> u32 {
+        self.state.load(Relaxed) & EVENTS
+    }
+
     /// Changes the state to what `new` makes of it, and tells what it was.
-    #[inline]
+    #[inline(always)]
     fn change(&self, new: impl Fn(u32) -> u32) -> u32 {
         let mut old = self.state.load(Relaxed);
         loop {
@@ -302,8 +306,11 @@ impl<S: Source + ?Sized> Watch<S> {
         if self.state.load(Relaxed) & FORGOTTEN == 0 {
             return false;
         }
-        self.change(|state| state & !(WAITS | FORGOTTEN | TELL));
-        self.list();
+        // In one step, so that the place is not given up in between.
+        let old = self.change(|state| (state & !(WAITS | FORGOTTEN | TELL)) | LISTED);
+        if old & LISTED == 0 {
+            self.queue.list(self.place(), &self.next);
+        }
         true
     }
 
@@ -311,6 +318,11 @@ impl<S: Source + ?Sized> Watch<S> {
     /// have no place, and it goes on waiting then.
     fn is_settled(state: u32) -> bool {
         state & (GONE | ONCE) != 0 && state & (OWNED | WAITS | LAST) == 0
+    }
+
+    /// Whether the watch went with its last event, and was not removed before.
+    pub(crate) fn told_its_last(&self) -> bool {
+        self.state.load(Relaxed) & ONCE != 0 || self.flags() & uapi::KEVENT_WATCH_VANISHED != 0
     }
 
     /// Whether the watch has told its last event, or was removed.
@@ -329,6 +341,7 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// Has whoever waits next visit the watch.
+    #[inline(never)]
     pub(crate) fn list(&self) {
         if self.change(|state| state | LISTED) & LISTED == 0 {
             self.queue.list(self.place(), &self.next);
@@ -336,7 +349,7 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// What a ONESHOT or DISPATCH watch becomes when it has told something.
-    #[inline]
+    #[inline(always)]
     fn after(mode: u32) -> u32 {
         if mode & uapi::KEVENT_WATCH_ONESHOT != 0 {
             ONCE
@@ -347,7 +360,7 @@ impl<S: Source + ?Sized> Watch<S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn event(&self, mode: u32, events: u32, count: u64) -> Event {
         let counted = if mode & COUNTED != 0 {
             uapi::KEVENT_INFO_COUNTED
@@ -386,7 +399,7 @@ impl<S: Source + ?Sized> Watch<S> {
     /// If events wait already, a new one comes after them, unless this is the `first` of those.
     ///
     /// To be called by the owner.
-    #[inline]
+    #[inline(always)]
     fn tell(&self, mode: u32, events: u32, first: bool) -> Told {
         if mode & COUNTED != 0 {
             return self.tell_count(mode, events, first);
@@ -399,6 +412,7 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// [`Watch::tell`] for a class whose events count.
+    #[inline(never)]
     fn tell_count(&self, mode: u32, events: u32, first: bool) -> Told {
         let owed = self.take_owed(mode);
         if owed == 0 && events & LAST == 0 {
@@ -423,7 +437,7 @@ impl<S: Source + ?Sized> Watch<S> {
 
     /// Merges `events`, which happened `count` times, into the entry that the watch has in the
     /// ring. [`Merge::Gone`] if it has none.
-    #[inline]
+    #[inline(always)]
     fn merge(&self, events: u32, count: u32) -> Merge {
         let entry = self.entry.load(Relaxed);
         let ring = self.queue.ring().filter(|_| entry != NO_ENTRY);
@@ -434,23 +448,25 @@ impl<S: Source + ?Sized> Watch<S> {
         let merge = ring.merge(entry, events, count, None);
         if let Merge::Done(_) = merge {
             self.queue.count_merge();
+            trace::merge(self, entry, events);
         }
         merge
     }
 
     /// Makes an entry for `events`; `first` as for [`Watch::tell`].
-    #[inline]
+    #[inline(always)]
     fn publish(&self, mode: u32, events: u32, count: u64, first: bool) -> Told {
         if !first && self.queue.is_backlogged() {
             return Told::Later;
         }
-        match self.queue.publish(&self.event(mode, events, count)) {
-            Ok(index) => {
-                self.entry.store(index, Relaxed);
-                Told::Anew
-            }
-            Err(NoRoom) => Told::Later,
-        }
+        let event = self.event(mode, events, count);
+        let Some(index) = self.queue.ring().and_then(|ring| ring.publish(&event)) else {
+            return Told::Later;
+        };
+        self.entry.store(index, Relaxed);
+        trace::publish(self, index, events);
+        self.queue.wake();
+        Told::Anew
     }
 
     /// Takes the bits that are to be told, as the owner or to become it, and changes the state to
@@ -466,13 +482,13 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// Whether there is more to tell in `state`.
-    #[inline]
+    #[inline(always)]
     fn is_more(state: u32) -> bool {
         state & LAST != 0 || (state & EVENTS != 0 && state & SILENT == 0)
     }
 
     /// Lets go of the watch. Fails if there is more to tell.
-    #[inline]
+    #[inline(always)]
     fn let_go(&self) -> bool {
         let old = self.change(|state| {
             if Self::is_more(state) {
@@ -499,8 +515,13 @@ impl<S: Source + ?Sized> Watch<S> {
 /// The source of a watch has something to tell: `events`.
 ///
 /// May be called from any context that may take a spinlock.
-#[inline]
 pub(crate) fn fire(watch: ArcBorrow<'_, Watch>, events: u32) -> Told {
+    fire_inline(watch, events)
+}
+
+/// [`fire`], for where each instruction counts.
+#[inline(always)]
+pub(crate) fn fire_inline(watch: ArcBorrow<'_, Watch>, events: u32) -> Told {
     const BUSY: u32 = OWNED | WAITS | SILENT | LAST;
     let mode = watch.mode.load(Relaxed);
     let after = Watch::<dyn Source>::after(mode);
@@ -513,19 +534,25 @@ pub(crate) fn fire(watch: ArcBorrow<'_, Watch>, events: u32) -> Told {
         }
     });
     if old & BUSY != 0 {
-        if old & WAITS != 0 {
-            watch.queue.refill_if_free();
-        }
-        return if old & (SILENT | LAST) == 0 {
-            Told::Later
-        } else {
-            Told::Off
-        };
+        return fire_busy(watch, old);
     }
     if listed & !old != 0 {
         watch.queue.list(watch.place(), &watch.next);
     }
     own(watch, mode, events | (old & EVENTS), after)
+}
+
+/// The rest of [`fire`] if the watch was in the state `old`, where the events were left.
+#[cold]
+fn fire_busy(watch: ArcBorrow<'_, Watch>, old: u32) -> Told {
+    if old & WAITS != 0 {
+        watch.queue.refill_if_free();
+    }
+    if old & (SILENT | LAST) == 0 {
+        Told::Later
+    } else {
+        Told::Off
+    }
 }
 
 /// Something has happened to the source, but what, only a look can tell. Has one taken soon, in the
@@ -578,7 +605,15 @@ pub(crate) fn enable(watch: ArcBorrow<'_, Watch>) {
 /// To be called with the mutex of the queue's watches held.
 pub(crate) fn test(watch: ArcBorrow<'_, Watch>) {
     let state = watch.state.load(Relaxed);
-    if state & (SILENT | LAST) == 0 && watch.mode.load(Relaxed) & COUNTED == 0 {
+    let mode = watch.mode.load(Relaxed);
+    // ORDERING: Whoever makes the source ready, and then looks at the mode, sees the new one; or it
+    // is seen here that the source is ready.
+    smp_mb(Full);
+    if state & (SILENT | LAST) == 0 && mode & COUNTED == 0 {
+        if mode & NO_LEVEL == 0 {
+            // It may not have been a level when it began to tell.
+            watch.list();
+        }
         let events = watch.source.test(watch, Visitor::PROGRAM);
         if events != 0 {
             fire(watch, events);
@@ -590,15 +625,18 @@ pub(crate) fn test(watch: ArcBorrow<'_, Watch>) {
 /// nothing after that. Fails if the watch has told its last event already.
 pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
     let end = GONE | ONCE | LAST;
-    let old = watch.change(|state| {
-        if state & end != 0 {
-            state
-        } else if state & (OWNED | WAITS) != 0 {
-            (state & !(OFF | SPENT)) | events | LAST
-        } else {
-            // What was left of the time when it was switched off is no news any more.
-            (state & !(OFF | SPENT | EVENTS)) | events | LAST | OWNED
-        }
+    // Whoever is moving it into the ring may yet find no place for its last event.
+    let old = watch.queue.while_nobody_moves(|| {
+        watch.change(|state| {
+            if state & end != 0 {
+                state
+            } else if state & (OWNED | WAITS) != 0 {
+                (state & !(OFF | SPENT)) | events | LAST
+            } else {
+                // What was left of the time when it was switched off is no news any more.
+                (state & !(OFF | SPENT | EVENTS)) | events | LAST | OWNED
+            }
+        })
     });
     if old & end != 0 {
         return false;
@@ -612,7 +650,7 @@ pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
 }
 
 /// Tells until there is no more. The caller has made itself the owner.
-#[inline]
+#[inline(always)]
 fn own(watch: ArcBorrow<'_, Watch>, mode: u32, events: u32, after: u32) -> Told {
     let told = watch.tell(mode, events, false);
     if matches!(told, Told::Anew | Told::Merged) && watch.let_go() {
@@ -787,17 +825,23 @@ pub(crate) fn visit(watch: ArcBorrow<'_, Watch>, visitor: Visitor) -> Visit {
         watch.source.revisit(watch);
         return Visit::Stays;
     }
+    let is_level = mode & NO_LEVEL == 0;
+    if is_level && old & (OWNED | WAITS) != 0 {
+        // It is being told, or going to be: it has to be on the list after that.
+        watch.list();
+    }
     if old & (OFF | SPENT) != 0 {
         return Visit::Stays;
     }
     if old & LOOK == 0 {
-        if mode & NO_LEVEL != 0 {
+        if !is_level || old & WAITS != 0 {
             return Visit::Stays;
         }
-        if old & (OWNED | WAITS) != 0 || watch.is_untaken() {
+        if watch.is_untaken() {
             watch.list();
             return Visit::Stays;
         }
+        // If it is owned, what it tells may have been taken already: test.
     }
     let events = watch.source.test(watch, visitor);
     if events != 0 {

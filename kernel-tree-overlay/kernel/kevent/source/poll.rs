@@ -43,6 +43,7 @@ use crate::{
     },
     watch::{
         fire,
+        fire_inline,
         look,
         Told,
         Visitor,
@@ -93,13 +94,13 @@ impl<const N: usize> Poll<N> {
 
     /// There was a wake-up, for `key`, or nobody knows what if that is 0. Tells whether it was of
     /// use.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn woken(watch: ArcBorrow<'_, Watch<Self>>, key: u32) -> bool {
         let events = key & (watch.interest() | ALWAYS);
         let watch: ArcBorrow<'_, Watch> = watch;
         if events != 0 {
             watch.queue().note_waker(key);
-            fire(watch, events) != Told::Off
+            fire_inline(watch, events) != Told::Off
         } else if key & uapi::KEVENT_EVENTS_MASK == 0 {
             look(watch) != Told::Off
         } else {

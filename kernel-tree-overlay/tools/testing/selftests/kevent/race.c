@@ -9,7 +9,7 @@
 #include "kevent_poll_test.h"
 
 #define ENTRIES	8
-#define ROUNDS	200
+#define ROUNDS	150
 #define SPIN	2000	/* turns by which a side may be late */
 
 FIXTURE(race)
@@ -696,18 +696,15 @@ TEST_F(race, mapping_outlives_the_descriptor)
 		}
 		ASSERT_EQ(0, close(q.fd));
 		q.fd = -1;
-		/* What waits in the backlog takes a call, and there is no fd. */
+		/* What waits in the backlog is moved by what happens next. */
 		for (taken = 0; taken < 4 * ENTRIES;) {
 			if (ring_take(&q, &ev)) {
 				ASSERT_GT(FILES, ev.user_data);
 				taken++;
-				continue;
+			} else {
+				sched_yield();
 			}
-			if (q.ring->flags & KEVENT_RING_BACKLOG)
-				break;
-			sched_yield();
 		}
-		ASSERT_LT(0, taken);
 		queue_close(&q);
 	}
 	storm_stop(&storm);
