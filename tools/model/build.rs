@@ -22,7 +22,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     ("no_lap_bits", &[NO_LAP_BITS]),
     (
         "no_next",
-        &[("slot.next.load(Acquire) != index as u32 || ", "")],
+        &[("slot.next.load(Acquire) == index as u32 && ", "")],
     ),
     (
         "relaxed_next",
@@ -30,7 +30,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "no_busy_look",
-        &[NO_LAP_BITS, ("if slot.busy.load(Acquire) == 0 {", "if true {")],
+        &[NO_LAP_BITS, ("self.busy.load(Acquire) != 0", "false")],
     ),
     (
         "no_tail_look",
@@ -50,7 +50,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
         "relaxed_tail",
         &[
             NO_LAP_BITS,
-            ("cmpxchg(index, next, Full)", "cmpxchg(index, next, Relaxed)"),
+            ("tail.0.cmpxchg(index, index.wrapping_add(1), Full)", "tail.0.cmpxchg(index, index.wrapping_add(1), Relaxed)"),
         ],
     ),
     (
@@ -77,8 +77,8 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     (
         "relaxed_claim",
         &[
-            ("self.word(index).load(Acquire) != FREE", "self.word(index).load(Relaxed) != FREE"),
-            ("cmpxchg(index, next, Full)", "cmpxchg(index, next, Relaxed)"),
+            ("self.word(index).load(Acquire) == FREE", "self.word(index).load(Relaxed) == FREE"),
+            ("tail.0.cmpxchg(index, index.wrapping_add(1), Full)", "tail.0.cmpxchg(index, index.wrapping_add(1), Relaxed)"),
         ],
     ),
     (
