@@ -179,8 +179,12 @@ impl<T: HasWaitEntries> WaitEntry<T> {
         _flags: c_int,
         key: *mut c_void,
     ) -> c_int {
-        // SAFETY: By the type invariants the flags have the number of the entry.
-        let number = unsafe { (*entry).flags } >> NUMBER_SHIFT;
+        let number = if T::COUNT == 1 {
+            0
+        } else {
+            // SAFETY: By the type invariants the flags have the number of the entry.
+            unsafe { (*entry).flags >> NUMBER_SHIFT }
+        };
         // CAST: At most 255.
         let offset = T::OFFSET + number as usize * size_of::<Self>();
         // SAFETY: The entry is that far behind the beginning of a `T`, which lives in an `Arc` that
