@@ -340,24 +340,26 @@ impl Queue {
 
     /// Has those that are listed visited soon: by a thread that sleeps, else by a worker.
     pub(crate) fn ask_for_visits(this: &Arc<Self>) {
-        if this.ask_program() {
-            return;
+        if !this.ask_program() {
+            // If it is enqueued already it has not looked yet.
+            let _ = workqueue::system_dfl().enqueue(this.clone());
         }
-        if this.pollers.is_active() {
-            this.add_rings(RING_ANY);
-            this.bell.queue();
-        }
-        // If it is enqueued already it has not looked yet.
-        let _ = workqueue::system_dfl().enqueue(this.clone());
     }
 
-    /// Has those that are listed visited by a thread of the program, as soon as one waits. Tells
-    /// whether there is one already.
+    /// Has those that are listed visited by a thread of the program: by one that sleeps, else by
+    /// whoever polls, else by the next one that waits. Tells whether one sleeps.
     pub(crate) fn ask_program(&self) -> bool {
         self.asked.store(true, Relaxed);
         // Pairs with the barrier of a thread that goes to sleep: see `WaitQueue::is_active`.
         smp_mb(Full);
-        self.waiters.is_active() && self.waiters.wake_one()
+        if self.waiters.is_active() && self.waiters.wake_one() {
+            return true;
+        }
+        if self.pollers.is_active() {
+            self.add_rings(RING_ANY);
+            self.bell.queue();
+        }
+        false
     }
 
     fn add_rings(&self, bits: u32) {
