@@ -166,21 +166,23 @@ impl Table {
         if cancels {
             cancel(watch);
         }
-        let busy = watch.is_busy();
         place.is_left = true;
         self.account.uncharge();
         trace::remove(queue, handle, watch);
         self.left = self.left.wrapping_add(1);
-        if !busy {
-            self.free(index);
-        }
+        self.free(index);
     }
 
-    /// Makes a place whose watch was removed free for another one.
+    /// Makes a place whose watch was removed free for another one, if nobody else may come upon the
+    /// watch.
     fn free(&mut self, index: u32) {
         let Some(place) = self.places.get_mut(index as usize).filter(|p| p.is_left) else {
             return;
         };
+        if place.watch.as_ref().is_some_and(|watch| watch.is_busy()) {
+            // It may have been listed again right before its source was detached.
+            return;
+        }
         place.watch = None;
         place.is_left = false;
         self.left = self.left.wrapping_sub(1);
