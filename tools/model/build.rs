@@ -232,7 +232,180 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
 type Change = (&'static str, &'static str, &'static str);
 
 /// Copies of `watch.rs` and of what is around it.
-const WATCH_COPIES: &[(&str, &[Change])] = &[];
+const WATCH_COPIES: &[(&str, &[Change])] = &[
+    (
+        "listed_late",
+        &[
+            (
+                "watch",
+                "    if listed & !old != 0 {\n        watch.queue.list(watch.place(), &watch.next);\n    }\n    own(watch, mode, events | (old & EVENTS), after)\n",
+                "    let told = own(watch, mode, events | (old & EVENTS), after);\n    if listed & !old != 0 {\n        watch.queue.list(watch.place(), &watch.next);\n    }\n    told\n",
+            ),
+        ],
+    ),
+    (
+        "not_listed",
+        &[("watch", "let listed = if mode & NO_LEVEL == 0 { LISTED }", "let listed = if false { LISTED }")],
+    ),
+    (
+        "listed_for_ever",
+        &[("watch", "state & !(LISTED | LOOK)", "state & !LOOK")],
+    ),
+    (
+        "untaken_not_listed",
+        &[("watch", "        if watch.is_untaken() {\n            watch.list();\n", "        if watch.is_untaken() {\n")],
+    ),
+    (
+        "waiting_not_listed",
+        &[("watch", "is_level && old & (OWNED | WAITS) != 0", "is_level && old & OWNED != 0")],
+    ),
+    (
+        "owned_not_listed",
+        &[("watch", "is_level && old & (OWNED | WAITS) != 0", "is_level && old & WAITS != 0")],
+    ),
+    (
+        "owned_not_looked_at",
+        &[(
+            "watch",
+            "if !is_level || old & WAITS != 0 {",
+            "if !is_level || old & (OWNED | WAITS) != 0 {",
+        )],
+    ),
+    (
+        "no_more",
+        &[("watch", "(state & EVENTS != 0 && state & SILENT == 0)", "false")],
+    ),
+    (
+        "more_when_silent",
+        &[("watch", "(state & EVENTS != 0 && state & SILENT == 0)", "state & EVENTS != 0")],
+    ),
+    (
+        "not_undone",
+        &[("watch", "(state & !(OWNED | after)) | events | WAITS", "(state & !OWNED) | events | WAITS")],
+    ),
+    (
+        "nothing_not_undone",
+        &[(
+            "watch",
+            "            Told::Nothing => {\n                watch.change(|state| state & !after);\n            }\n            Told::Anew | Told::Merged | Told::Off => {}\n        }\n        if watch.let_go() {\n            watch.queue.refill();",
+            "            Told::Nothing => {}\n            Told::Anew | Told::Merged | Told::Off => {}\n        }\n        if watch.let_go() {\n            watch.queue.refill();",
+        )],
+    ),
+    (
+        "two_owners",
+        &[("watch", "const BUSY: u32 = OWNED | WAITS | SILENT | LAST;", "const BUSY: u32 = WAITS | SILENT | LAST;")],
+    ),
+    (
+        "waits_twice",
+        &[("watch", "const BUSY: u32 = OWNED | WAITS | SILENT | LAST;", "const BUSY: u32 = OWNED | SILENT | LAST;")],
+    ),
+    (
+        "waits_for_ever",
+        &[("watch", "(state & !(WAITS | TELL)) | OWNED | after", "(state & !TELL) | OWNED | after")],
+    ),
+    (
+        "never_silent",
+        &[("watch", "(state & !EVENTS) | OWNED | after | listed", "(state & !EVENTS) | OWNED | listed")],
+    ),
+    (
+        "enabled_and_not_told",
+        &[
+            ("watch", "if on & EVENTS != 0 && on & busy == 0 {", "if false {"),
+            ("watch", "if counted && old & EVENTS != 0", "if false && old & EVENTS != 0"),
+        ],
+    ),
+    (
+        "last_one_merges",
+        &[("watch", "ring.filter(|_| events & LAST == 0)", "ring")],
+    ),
+    (
+        "last_one_after_gone",
+        &[
+            ("watch", "(state | GONE) & !LAST", "state | GONE"),
+            ("watch", "!(WAITS | FORGOTTEN | TELL)", "!(WAITS | FORGOTTEN)"),
+        ],
+    ),
+    (
+        "vanishes_under_a_mover",
+        &[("watch", "watch.queue.while_nobody_moves(|| {", "Some(()).map_or(0, |()| {")],
+    ),
+    (
+        "not_forgotten",
+        &[("watch", "self.change(|state| state | FORGOTTEN);", "")],
+    ),
+    (
+        "comes_out_in_two_steps",
+        &[(
+            "watch",
+            "let old = self.change(|state| (state & !(WAITS | FORGOTTEN | TELL)) | LISTED);",
+            "self.change(|state| state & !(WAITS | FORGOTTEN | TELL));\n        let old = self.change(|state| state | LISTED);",
+        )],
+    ),
+    (
+        "gone_not_listed",
+        &[("watch", "if old & (ONCE | GONE) != 0 {\n            self.list();", "if old & (ONCE | GONE) != 0 {")],
+    ),
+    (
+        "settled_while_owned",
+        &[("watch", "state & (OWNED | WAITS | LAST) == 0", "state & LAST == 0")],
+    ),
+    (
+        "entry_not_known",
+        &[("watch", "self.entry.store(index, Relaxed);", "")],
+    ),
+    (
+        "no_refill_by_who_adds",
+        &[("watch", "watch.queue.refill_if_free();", "")],
+    ),
+    (
+        "look_without_asking",
+        &[("watch", "Queue::ask_for_visits(&watch.queue);", "")],
+    ),
+    (
+        "look_by_a_worker_only",
+        &[("watch", "watch.queue.ask_program();", "")],
+    ),
+    (
+        "look_forgotten",
+        &[("watch", "watch.change(|state| state | LOOK);", "")],
+    ),
+    (
+        "count_not_given_back",
+        &[("watch", "        if told == Told::Later {\n            self.give_back_owed(owed);\n        }\n", "")],
+    ),
+    (
+        "put_back_twice",
+        &[("watch", "old & (OWNED | WAITS) == 0\n}", "true\n}")],
+    ),
+    (
+        "not_tried_again",
+        &[("methods", "        smp_mb(Full);\n        self.move_backlog(backlog);\n", "")],
+    ),
+    (
+        "sleeps_without_a_refill",
+        &[(
+            "methods",
+            "        self.refill();\n        let woken = loop {\n",
+            "        let woken = loop {\n",
+        )],
+    ),
+    (
+        "cancelled_before_it_is_forgotten",
+        &[(
+            "table",
+            "        queue.forget_watch(watch);\n        if cancels {\n            cancel(watch);\n        }\n",
+            "        if cancels {\n            cancel(watch);\n        }\n        queue.forget_watch(watch);\n",
+        )],
+    ),
+    (
+        "not_detached",
+        &[("table", "        watch.set_gone();\n        watch.source().detach(queue);\n", "        watch.set_gone();\n")],
+    ),
+    (
+        "freed_while_busy",
+        &[("table", "if !busy {", "if true {")],
+    ),
+];
 
 const NO_LAP_BITS: (&str, &str) = ("uapi::KEVENT_WORD_LAP_MASK", "0");
 
