@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Derives what the tests need from the kernel's files: the interface's constants and structures
-//! from the C header, and copies of `ring.rs` with one thing wrong each.
+//! from the C header, the parts of `queue.rs` and `source.rs` that a watch has to do with, and
+//! copies of `ring.rs` and `watch.rs` with one thing wrong each.
 
 use std::env;
 use std::fmt::Write as _;
@@ -11,7 +12,91 @@ use std::path::{Path, PathBuf};
 const HEADER: &str = "include/uapi/linux/kevent.h";
 const RING: &str = "kernel/kevent/ring.rs";
 
+const WATCH: &str = "kernel/kevent/watch.rs";
+const TABLE: &str = "kernel/kevent/table.rs";
+const QUEUE: &str = "kernel/kevent/queue.rs";
+const SOURCE: &str = "kernel/kevent/source.rs";
+
 const TESTS: &str = "#[cfg(CONFIG_KEVENT_KUNIT_TEST)]";
+
+/// What is needed of `source.rs`.
+const SOURCE_ITEMS: &[&str] = &["trait Source", "trait Class", "enum Room"];
+
+/// What is needed of `queue.rs`, beside methods of `Queue`: those that have nothing to do with
+/// files, memory limits and posts. What they use of the kernel is in `src/queue.rs`.
+const QUEUE_ITEMS: &[&str] = &[
+    "enum Pending",
+    "type Spare",
+    "struct Backlog",
+    "impl Backlog",
+    "const MUCH_ROOM",
+    "const FEW_REMOVED",
+    "const RING_ANY",
+    "struct NoRoom",
+];
+const QUEUE_METHODS: &[&str] = &[
+    "ring",
+    "sleep",
+    "consumer",
+    "watches",
+    "count_merge",
+    "is_backlogged",
+    "visits",
+    "list",
+    "ask_for_visits",
+    "ask_program",
+    "add_rings",
+    "visit",
+    "reserve",
+    "reserve_watches",
+    "unreserve_watches",
+    "forget_watch",
+    "while_nobody_moves",
+    "compact",
+    "defer_watch",
+    "publish",
+    "wake",
+    "wake_slowly",
+    "refill_if_free",
+    "refill",
+    "refill_slowly",
+    "move_backlog",
+    "show_backlog",
+    "has",
+    "take",
+    "take_backlog",
+    "pop_backlog",
+    "put_back",
+    "grown",
+];
+
+/// What these import, and what the tests need of them.
+const QUEUE_IMPORTS: &str = "\
+use kernel::prelude::*;
+use kernel::sync::atomic::{ordering::{Full, Relaxed}, Atomic};
+use kernel::sync::barrier::smp_mb;
+use kernel::sync::Arc;
+use super::event::Event;
+use super::fifo::{Buffer, Fifo};
+use super::queue::{workqueue, Deadline, Mutex, Queue, Woken};
+use super::ring::{Index, Ring};
+use super::table::Table;
+use super::trace;
+use super::visits::Visits;
+use super::watch::{move_into_ring, take_waiting, untake, Visitor, Watch};
+use crate::uapi;
+
+impl Backlog {
+    pub(crate) fn new() -> Self {
+        Self { fifo: Fifo::new(), posts: 0, removed: 0, watches: 0 }
+    }
+
+    /// How many there is room for: watches, and posts; and how many have been removed.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        (self.watches, self.posts, self.removed)
+    }
+}
+";
 
 /// Copies of `ring.rs`: the name, and what is replaced by what. Each string must be there exactly
 /// once.
@@ -143,6 +228,185 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
+/// A change of a copy: in `watch`, `table` or the `methods` of the queue, what is replaced by what.
+type Change = (&'static str, &'static str, &'static str);
+
+/// Copies of `watch.rs` and of what is around it.
+const WATCH_COPIES: &[(&str, &[Change])] = &[
+    (
+        "listed_late",
+        &[
+            (
+                "watch",
+                "    if listed & !old != 0 {\n        watch.queue.list(watch.place(), &watch.next);\n    }\n    own(watch, mode, events | (old & EVENTS), after)\n",
+                "    let told = own(watch, mode, events | (old & EVENTS), after);\n    if listed & !old != 0 {\n        watch.queue.list(watch.place(), &watch.next);\n    }\n    told\n",
+            ),
+        ],
+    ),
+    (
+        "not_listed",
+        &[("watch", "let listed = if mode & NO_LEVEL == 0 { LISTED }", "let listed = if false { LISTED }")],
+    ),
+    (
+        "listed_for_ever",
+        &[("watch", "state & !(LISTED | LOOK)", "state & !LOOK")],
+    ),
+    (
+        "untaken_not_listed",
+        &[("watch", "        if watch.is_untaken() {\n            watch.list();\n", "        if watch.is_untaken() {\n")],
+    ),
+    (
+        "waiting_not_listed",
+        &[("watch", "is_level && old & (OWNED | WAITS) != 0", "is_level && old & OWNED != 0")],
+    ),
+    (
+        "owned_not_listed",
+        &[("watch", "is_level && old & (OWNED | WAITS) != 0", "is_level && old & WAITS != 0")],
+    ),
+    (
+        "owned_not_looked_at",
+        &[(
+            "watch",
+            "if !is_level || old & WAITS != 0 {",
+            "if !is_level || old & (OWNED | WAITS) != 0 {",
+        )],
+    ),
+    (
+        "no_more",
+        &[("watch", "(state & EVENTS != 0 && state & SILENT == 0)", "false")],
+    ),
+    (
+        "more_when_silent",
+        &[("watch", "(state & EVENTS != 0 && state & SILENT == 0)", "state & EVENTS != 0")],
+    ),
+    (
+        "not_undone",
+        &[("watch", "(state & !(OWNED | after)) | events | WAITS", "(state & !OWNED) | events | WAITS")],
+    ),
+    (
+        "nothing_not_undone",
+        &[(
+            "watch",
+            "            Told::Nothing => {\n                watch.change(|state| state & !after);\n            }\n            Told::Anew | Told::Merged | Told::Off => {}\n        }\n        if watch.let_go() {\n            watch.queue.refill();",
+            "            Told::Nothing => {}\n            Told::Anew | Told::Merged | Told::Off => {}\n        }\n        if watch.let_go() {\n            watch.queue.refill();",
+        )],
+    ),
+    (
+        "two_owners",
+        &[("watch", "const BUSY: u32 = OWNED | WAITS | SILENT | LAST;", "const BUSY: u32 = WAITS | SILENT | LAST;")],
+    ),
+    (
+        "waits_twice",
+        &[("watch", "const BUSY: u32 = OWNED | WAITS | SILENT | LAST;", "const BUSY: u32 = OWNED | SILENT | LAST;")],
+    ),
+    (
+        "waits_for_ever",
+        &[("watch", "(state & !(WAITS | TELL)) | OWNED | after", "(state & !TELL) | OWNED | after")],
+    ),
+    (
+        "never_silent",
+        &[("watch", "(state & !EVENTS) | OWNED | after | listed", "(state & !EVENTS) | OWNED | listed")],
+    ),
+    (
+        "enabled_and_not_told",
+        &[
+            ("watch", "if on & EVENTS != 0 && on & busy == 0 {", "if false {"),
+            ("watch", "if counted && old & EVENTS != 0", "if false && old & EVENTS != 0"),
+        ],
+    ),
+    (
+        "last_one_merges",
+        &[("watch", "ring.filter(|_| events & LAST == 0)", "ring")],
+    ),
+    (
+        "last_one_after_gone",
+        &[
+            ("watch", "(state | GONE) & !LAST", "state | GONE"),
+            ("watch", "!(WAITS | FORGOTTEN | TELL)", "!(WAITS | FORGOTTEN)"),
+        ],
+    ),
+    (
+        "vanishes_under_a_mover",
+        &[("watch", "watch.queue.while_nobody_moves(|| {", "Some(()).map_or(0, |()| {")],
+    ),
+    (
+        "not_forgotten",
+        &[("watch", "self.change(|state| state | FORGOTTEN);", "")],
+    ),
+    (
+        "comes_out_in_two_steps",
+        &[(
+            "watch",
+            "let old = self.change(|state| (state & !(WAITS | FORGOTTEN | TELL)) | LISTED);",
+            "self.change(|state| state & !(WAITS | FORGOTTEN | TELL));\n        let old = self.change(|state| state | LISTED);",
+        )],
+    ),
+    (
+        "gone_not_listed",
+        &[("watch", "if old & (ONCE | GONE) != 0 {\n            self.list();", "if old & (ONCE | GONE) != 0 {")],
+    ),
+    (
+        "settled_while_owned",
+        &[("watch", "state & (OWNED | WAITS | LAST) == 0", "state & LAST == 0")],
+    ),
+    (
+        "entry_not_known",
+        &[("watch", "self.entry.store(index, Relaxed);", "")],
+    ),
+    (
+        "no_refill_by_who_adds",
+        &[("watch", "watch.queue.refill_if_free();", "")],
+    ),
+    (
+        "look_without_asking",
+        &[("watch", "Queue::ask_for_visits(&watch.queue);", "")],
+    ),
+    (
+        "look_by_a_worker_only",
+        &[("watch", "watch.queue.ask_program();", "")],
+    ),
+    (
+        "look_forgotten",
+        &[("watch", "watch.change(|state| state | LOOK);", "")],
+    ),
+    (
+        "count_not_given_back",
+        &[("watch", "        if told == Told::Later {\n            self.give_back_owed(owed);\n        }\n", "")],
+    ),
+    (
+        "put_back_twice",
+        &[("watch", "old & (OWNED | WAITS) == 0\n}", "true\n}")],
+    ),
+    (
+        "not_tried_again",
+        &[("methods", "        smp_mb(Full);\n        self.move_backlog(backlog);\n", "")],
+    ),
+    (
+        "sleeps_without_a_refill",
+        &[(
+            "methods",
+            "        self.refill();\n        let woken = loop {\n",
+            "        let woken = loop {\n",
+        )],
+    ),
+    (
+        "cancelled_before_it_is_forgotten",
+        &[(
+            "table",
+            "        queue.forget_watch(watch);\n        if cancels {\n            cancel(watch);\n        }\n",
+            "        if cancels {\n            cancel(watch);\n        }\n        queue.forget_watch(watch);\n",
+        )],
+    ),
+    (
+        "not_detached",
+        &[("table", "        watch.set_gone();\n        watch.source().detach(queue);\n", "        watch.set_gone();\n")],
+    ),
+    (
+        "freed_while_busy",
+        &[("table", "if !busy {", "if true {")],
+    ),
+];
+
 const NO_LAP_BITS: (&str, &str) = ("uapi::KEVENT_WORD_LAP_MASK", "0");
 
 fn main() {
@@ -152,24 +416,34 @@ fn main() {
 
     println!("cargo::rerun-if-changed=build.rs");
     let header = read(&overlay.join(HEADER));
-    fs::write(out.join("uapi.rs"), uapi(&header)).expect("OUT_DIR can be written");
+    write(&out.join("uapi.rs"), &uapi(&header));
 
+    copies_of_ring(&overlay, &out);
+    watches(&overlay, &manifest.join("src"), &out);
+}
+
+/// Makes one change after the other.
+fn change(name: &str, file: &str, text: &str, changes: &[(&str, &str)]) -> String {
+    let mut text = text.to_owned();
+    for (from, to) in changes {
+        let found = text.matches(from).count();
+        assert!(
+            found == 1,
+            "copy {name}: `{from}` is {found} times in {file}; bring tools/model/build.rs up to date"
+        );
+        text = text.replace(from, to);
+    }
+    text
+}
+
+fn copies_of_ring(overlay: &Path, out: &Path) {
     let ring = read(&overlay.join(RING));
     // Without its own tests, which do the same things again.
     let ring = ring.split(TESTS).next().unwrap_or_default();
     let mut modules = String::new();
     for (name, changes) in COPIES {
-        let mut text = ring.to_owned();
-        for (from, to) in *changes {
-            let found = text.matches(from).count();
-            assert!(
-                found == 1,
-                "copy {name}: `{from}` is {found} times in {RING}; bring tools/model/build.rs up to date"
-            );
-            text = text.replace(from, to);
-        }
         let path = out.join(format!("{name}.rs"));
-        fs::write(&path, text).expect("OUT_DIR can be written");
+        write(&path, &change(name, RING, ring, changes));
         let lap_mask = if changes.contains(&NO_LAP_BITS) {
             NO_LAP_BITS.1
         } else {
@@ -177,13 +451,129 @@ fn main() {
         };
         writeln!(
             modules,
-            "#[rustfmt::skip]\n#[allow(dead_code, clippy::all, clippy::undocumented_unsafe_blocks)]\n\
+            "#[rustfmt::skip]\n#[allow(unused, clippy::all, clippy::undocumented_unsafe_blocks)]\n\
              #[path = {path:?}]\npub(crate) mod {name};\n\
              crate::protocol::implement!(crate::copies::{name}, {lap_mask});"
         )
         .expect("a string takes it");
     }
-    fs::write(out.join("copies.rs"), modules).expect("OUT_DIR can be written");
+    write(&out.join("copies.rs"), &modules);
+}
+
+/// Puts together what surrounds `watch.rs`: once as it is, and once for each of the copies with
+/// something wrong.
+///
+/// The files import each other by `super`, so that each copy has its own neighbours.
+fn watches(overlay: &Path, src: &Path, out: &Path) {
+    let items = read(&overlay.join(SOURCE));
+    let items: String = SOURCE_ITEMS
+        .iter()
+        .map(|i| item(SOURCE, &items, i))
+        .collect();
+    write(&out.join("source_items.rs"), &items);
+
+    let imports = ("use crate::{", "use super::{");
+    let watch = change(
+        "watch",
+        WATCH,
+        &read(&overlay.join(WATCH)),
+        &[imports, ("#[pin_data]\n", ""), ("    #[pin]\n", "")],
+    );
+    let table = change("table", TABLE, &read(&overlay.join(TABLE)), &[imports]);
+    let queue = read(&overlay.join(QUEUE));
+    let queue = queue.split(TESTS).next().unwrap_or_default();
+    let mut methods: String = QUEUE_IMPORTS.to_owned();
+    for name in QUEUE_ITEMS {
+        methods += &item(QUEUE, queue, name);
+    }
+    let of_queue = item(QUEUE, queue, "impl Queue");
+    methods += "impl Queue {\n";
+    for name in QUEUE_METHODS {
+        methods += &block(QUEUE, &of_queue, "    ", &format!("fn {name}"));
+    }
+    methods += "}\n";
+
+    // They are always checked here.
+    let asserting = |text: String| text.replace("debug_assert!(", "assert!(");
+    let (watch, table, methods) = (asserting(watch), asserting(table), asserting(methods));
+
+    let mut modules = String::new();
+    let world = |name: &str, to: &mut String, changes: &[Change]| {
+        let dir = out.join(format!("watch_{name}"));
+        fs::create_dir_all(&dir).expect("OUT_DIR can be written");
+        for (file, text) in [("watch", &watch), ("table", &table), ("methods", &methods)] {
+            let ours: Vec<_> = changes
+                .iter()
+                .filter(|c| c.0 == file)
+                .map(|c| (c.1, c.2))
+                .collect();
+            let path = dir.join(format!("{file}.rs"));
+            write(&path, &change(name, file, text, &ours));
+            writeln!(
+                to,
+                "#[rustfmt::skip]\n#[path = {path:?}]\n\
+                 #[allow(unused, clippy::all)]\npub(crate) mod {file};"
+            )
+            .expect("a string takes it");
+        }
+    };
+    let mut unchanged = String::new();
+    world("unchanged", &mut unchanged, &[]);
+    write(&out.join("watch.rs"), &unchanged);
+    for (name, changes) in WATCH_COPIES {
+        writeln!(
+            modules,
+            "pub(crate) mod {name} {{\nuse crate::{{event, fifo, hooks, ring, trace, visits}};"
+        )
+        .expect("a string takes it");
+        world(name, &mut modules, changes);
+        for file in ["queue", "source", "states"] {
+            let path = src.join(format!("{file}.rs"));
+            writeln!(
+                modules,
+                "#[path = {path:?}]\n#[allow(dead_code, clippy::duplicate_mod)]\n\
+                 pub(crate) mod {file};"
+            )
+            .expect("a string takes it");
+        }
+        modules += "}\n";
+    }
+    write(&out.join("watch_copies.rs"), &modules);
+}
+
+/// An item at the top of a file, such as `struct Name`.
+fn item(file: &str, text: &str, name: &str) -> String {
+    let item = block(file, text, "", name);
+    if item.starts_with("struct") {
+        format!("pub(crate) {item}")
+    } else {
+        item
+    }
+}
+
+/// What begins with `name` at that indentation, up to its end.
+fn block(file: &str, text: &str, indent: &str, name: &str) -> String {
+    let begins = |line: &str| {
+        let line = line.strip_prefix(indent).unwrap_or_default();
+        let rest = line
+            .strip_prefix("pub(crate) ")
+            .unwrap_or(line)
+            .strip_prefix(name);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
+    let mut out = String::new();
+    for line in text.lines().skip_while(|line| !begins(line)) {
+        let is_one_line = out.is_empty() && line.ends_with(';');
+        writeln!(out, "{line}").expect("a string takes it");
+        if is_one_line || line.strip_prefix(indent) == Some("}") {
+            return out;
+        }
+    }
+    panic!("there is no `{name}` in {file}; bring tools/model/build.rs up to date");
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).expect("OUT_DIR can be written");
 }
 
 fn read(path: &Path) -> String {

@@ -122,3 +122,9 @@ impl<T: Word> Atomic<T> {
         result.map(T::from_bits).map_err(T::from_bits)
     }
 }
+
+impl Atomic<u64> {
+    pub(crate) fn fetch_add<O: Any>(&self, value: u64, _: O) -> u64 {
+        memory::fetch_add(self.place(), value, O::ORDER)
+    }
+}

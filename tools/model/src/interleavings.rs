@@ -21,14 +21,14 @@ fn preemptions(n: usize) -> usize {
 
 #[test]
 fn two_producers_never_share_a_slot() {
-    check(preemptions(6), scenarios::two_producers::<Ring>);
+    check(preemptions(3), scenarios::two_producers::<Ring>);
 }
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "long without optimization")]
 fn two_producers_and_a_consumer_never_share_a_slot() {
     check(
-        preemptions(4),
+        preemptions(3),
         scenarios::two_producers_and_a_consumer::<Ring>,
     );
 }
@@ -42,55 +42,55 @@ fn payload_is_visible_to_the_program() {
 
 #[test]
 fn payload_is_visible_to_the_kernel() {
-    check(preemptions(6), || {
+    check(preemptions(5), || {
         scenarios::publish_and_take::<Ring>(Consumer::Kernel);
     });
 }
 
 #[test]
 fn merge_counts_once() {
-    check(preemptions(8), || {
+    check(preemptions(7), || {
         scenarios::merge_and_take::<Ring>(Consumer::Program);
     });
-    check(preemptions(8), || {
+    check(preemptions(7), || {
         scenarios::merge_and_take::<Ring>(Consumer::Kernel);
     });
 }
 
 #[test]
 fn amount_belongs_to_its_merge() {
-    check(preemptions(6), || {
+    check(preemptions(4), || {
         scenarios::merge_with_an_amount::<Ring>(Consumer::Program);
     });
-    check(preemptions(6), || {
+    check(preemptions(4), || {
         scenarios::merge_with_an_amount::<Ring>(Consumer::Kernel);
     });
 }
 
 #[test]
 fn late_merge_never_hits_a_stranger() {
-    check(preemptions(6), || {
+    check(preemptions(4), || {
         scenarios::late_change_and_republish::<Ring>(1, false);
     });
 }
 
 #[test]
 fn late_cancel_never_hits_a_stranger() {
-    check(preemptions(6), || {
+    check(preemptions(4), || {
         scenarios::late_change_and_republish::<Ring>(1, true);
     });
 }
 
 #[test]
 fn late_merge_never_hits_a_stranger_without_a_lap() {
-    check(preemptions(5), || {
+    check(preemptions(4), || {
         scenarios::late_change_and_republish::<no_lap_bits::Ring>(1, false);
     });
 }
 
 #[test]
 fn late_cancel_never_hits_a_stranger_without_a_lap() {
-    check(preemptions(5), || {
+    check(preemptions(4), || {
         scenarios::late_change_and_republish::<no_lap_bits::Ring>(1, true);
     });
 }
@@ -115,7 +115,7 @@ fn cancel_or_take_wins() {
 
 #[test]
 fn two_mergers_count_once_each() {
-    check(preemptions(6), scenarios::two_mergers::<Ring>);
+    check(preemptions(3), scenarios::two_mergers::<Ring>);
 }
 
 #[test]
@@ -125,31 +125,31 @@ fn merge_and_cancel_exclude_each_other() {
 
 #[test]
 fn two_threads_of_the_program_consume() {
-    check(preemptions(6), || {
+    check(preemptions(4), || {
         scenarios::two_consumers::<Ring>(Consumer::Program, Consumer::Program);
     });
 }
 
 #[test]
 fn program_and_kernel_consume() {
-    check(preemptions(6), || {
+    check(preemptions(4), || {
         scenarios::two_consumers::<Ring>(Consumer::Program, Consumer::Kernel);
     });
-    check(preemptions(6), || {
+    check(preemptions(4), || {
         scenarios::two_consumers::<Ring>(Consumer::Kernel, Consumer::Program);
     });
 }
 
 #[test]
 fn restored_event_is_taken_once_by_the_program() {
-    check(preemptions(6), || {
+    check(preemptions(4), || {
         scenarios::restore_and_take::<Ring>(Consumer::Program);
     });
 }
 
 #[test]
 fn restored_event_is_taken_once_by_the_kernel() {
-    check(preemptions(6), || {
+    check(preemptions(4), || {
         scenarios::restore_and_take::<Ring>(Consumer::Kernel);
     });
 }
@@ -161,42 +161,42 @@ fn restored_event_is_merged_into_once() {
 
 #[test]
 fn restored_event_with_no_way_back_keeps_the_merge() {
-    check(preemptions(4), || {
+    check(preemptions(3), || {
         scenarios::restore_change_and_take::<Ring>(false);
     });
 }
 
 #[test]
 fn restored_event_with_no_way_back_can_be_cancelled() {
-    check(preemptions(4), || {
+    check(preemptions(3), || {
         scenarios::restore_change_and_take::<Ring>(true);
     });
 }
 
 #[test]
 fn sleeper_is_told() {
-    check(preemptions(8), || {
+    check(preemptions(7), || {
         scenarios::sleeper_and_producers::<Ring>(1);
     });
 }
 
 #[test]
 fn sleeper_for_two_is_told_by_the_last() {
-    check(preemptions(4), || {
+    check(preemptions(3), || {
         scenarios::sleeper_and_producers::<Ring>(2);
     });
 }
 
 #[test]
 fn event_in_the_backlog_is_seen() {
-    check(preemptions(5), scenarios::backlog_and_producer::<Ring>);
+    check(preemptions(3), scenarios::backlog_and_producer::<Ring>);
 }
 
 #[test]
 fn busy_slot_is_given_up() {
     let given_up = Arc::new(AtomicU32::new(0));
     let count = given_up.clone();
-    check(preemptions(6), move || {
+    check(preemptions(3), move || {
         scenarios::busy_slot_is_given_up::<Ring>(&count);
     });
     assert_ne!(given_up.load(Ordering::Relaxed), 0, "it never was");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The kernel's own `kernel/kevent/ring.rs` and `event.rs`, compiled in user space against a small
-//! stand-in for the `kernel` crate, so that they can be run under a model checker and against
-//! random input. Nothing here is for use: it is all tests.
+//! The kernel's own `ring.rs`, `watch.rs` and what a watch has to do with, out of `kernel/kevent`,
+//! compiled in user space against a small stand-in for the `kernel` crate, so that they can be run
+//! under a model checker and against random input. Nothing here is for use: it is all tests.
 //!
 //! ```sh
 //! cargo test --release -p kevent-model
@@ -10,7 +10,10 @@
 //!
 //! * `interleavings`: the hand-overs of the protocol, under [loom], which runs a few threads in
 //!   every order, and lets each load return everything that the memory model of C11 allows.
-//! * `mutations`: copies of `ring.rs` with one thing wrong each. The interleavings must show it.
+//! * `watches`: the states of a watch, in the same way. `watch.rs`, `table.rs`, `visits.rs` and
+//!   `fifo.rs` are the kernel's, and so are the methods of `Queue` that they need: the build script
+//!   takes them out of `queue.rs`. A class of sources, locks and those who sleep are stand-ins.
+//! * `mutations`: copies of these files with one thing wrong each. The interleavings must show it.
 //! * `litmus`: the litmus tests in `Documentation/litmus-tests/kevent`, under a part of the kernel's
 //!   memory model.
 //! * `random`: long random sequences of operations against a model of what should happen.
@@ -29,7 +32,13 @@
 //! atomic operations make. A merge writes the field `data` while it may be read; it is a relaxed
 //! atomic.
 //!
+//! loom only knows the last access of each object, and leaves out orders that it should try. So each
+//! word is two objects, see `memory`.
+//!
 //! # What is not shown
+//!
+//! There is one watch, at most two wakers, and a ring of two slots or none. Watches are not made
+//! while others are fired. Timers, descriptors and queues that watch queues are not here.
 //!
 //! loom bounds the number of preemptions. It knows no dependencies, and no load that sees a store
 //! which is executed later. C11 is not the kernel's memory model; a full barrier is weaker here (an
@@ -50,12 +59,18 @@ mod litmus;
 mod memory;
 mod mutations;
 mod protocol;
+#[allow(dead_code)]
+mod queue;
 mod random;
 mod scenarios;
 mod shim;
+#[allow(dead_code)]
+mod source;
+mod states;
+mod watches;
 
-// What ring.rs and event.rs import.
-pub(crate) use shim::{mm, page, prelude, sync, uapi};
+// What the kernel's files import.
+pub(crate) use shim::{alloc, hooks, mm, page, prelude, sync, trace, uapi};
 
 #[rustfmt::skip]
 #[allow(dead_code)]
@@ -67,6 +82,24 @@ mod event;
 #[path = "../../../kernel-tree-overlay/kernel/kevent/ring.rs"]
 mod ring;
 protocol::implement!(crate::ring, crate::uapi::KEVENT_WORD_LAP_MASK);
+
+#[rustfmt::skip]
+#[allow(dead_code)]
+#[path = "../../../kernel-tree-overlay/kernel/kevent/fifo.rs"]
+mod fifo;
+
+#[rustfmt::skip]
+#[allow(dead_code, unused_imports)]
+#[path = "../../../kernel-tree-overlay/kernel/kevent/visits.rs"]
+mod visits;
+
+// `watch.rs` and `table.rs`, and `methods`, which are those of `Queue`.
+include!(concat!(env!("OUT_DIR"), "/watch.rs"));
+
+/// Copies of these that the build script changed.
+mod watch_copies {
+    include!(concat!(env!("OUT_DIR"), "/watch_copies.rs"));
+}
 
 /// Copies of `ring.rs` that the build script changed.
 mod copies {

@@ -82,11 +82,35 @@ enum Object {
     Racy(Modelled),
 }
 
+/// A word.
+///
+/// loom only remembers the last access to each object: after a look by one thread and then by
+/// another, it does not try to have the other one's next store before the first look. So there is a
+/// second object for each word, which is exchanged before each access. That orders nothing.
+struct Word {
+    turn: Modelled,
+    value: Modelled,
+}
+
+impl Word {
+    fn new(value: u64) -> Self {
+        Self {
+            turn: Modelled::new(0),
+            value: Modelled::new(value),
+        }
+    }
+
+    fn access(&self) -> &Modelled {
+        self.turn.swap(0, Ordering::Relaxed);
+        &self.value
+    }
+}
+
 #[derive(Default)]
 struct Model {
     /// Threads run: nothing can be added any more.
     running: bool,
-    words: HashMap<usize, Rc<Modelled>>,
+    words: HashMap<usize, Rc<Word>>,
     /// The fields of the entries, by the address of the entry's word.
     fields: BTreeMap<usize, Vec<Field>>,
     fences: Option<Rc<Modelled>>,
@@ -189,11 +213,11 @@ pub(crate) fn add_ring(base: *mut u8, entries_offset: usize, entries: u32) {
 }
 
 impl Model {
-    fn word(&mut self, place: Place) -> Rc<Modelled> {
+    fn word(&mut self, place: Place) -> Rc<Word> {
         let running = self.running;
         let word = self.words.entry(place.address).or_insert_with(|| {
             assert!(!running, "a word that the model does not know");
-            Rc::new(Modelled::new(place.read()))
+            Rc::new(Word::new(place.read()))
         });
         word.clone()
     }
@@ -251,21 +275,21 @@ pub(crate) fn reads_entry(word: Place) {
     }
 }
 
-fn modelled(place: Place) -> Option<Rc<Modelled>> {
+fn modelled(place: Place) -> Option<Rc<Word>> {
     notice();
     with_model(|model| model.word(place))
 }
 
 pub(crate) fn load(place: Place, order: Ordering) -> u64 {
     match modelled(place) {
-        Some(word) => word.load(order),
+        Some(word) => word.access().load(order),
         None => place.read(),
     }
 }
 
 pub(crate) fn store(place: Place, value: u64, order: Ordering) {
     match modelled(place) {
-        Some(word) => word.store(value, order),
+        Some(word) => word.access().store(value, order),
         None => {
             place.swap(value);
         }
@@ -274,8 +298,18 @@ pub(crate) fn store(place: Place, value: u64, order: Ordering) {
 
 pub(crate) fn swap(place: Place, new: u64, order: Ordering) -> u64 {
     match modelled(place) {
-        Some(word) => word.swap(new, order),
+        Some(word) => word.access().swap(new, order),
         None => place.swap(new),
+    }
+}
+
+/// Of a word of 64 bits.
+pub(crate) fn fetch_add(place: Place, value: u64, order: Ordering) -> u64 {
+    match modelled(place) {
+        Some(word) => word.access().fetch_add(value, order),
+        None => match place.update(|old| Some(old.wrapping_add(value))) {
+            Ok(old) | Err(old) => old,
+        },
     }
 }
 
@@ -287,7 +321,9 @@ pub(crate) fn compare_exchange(
     order: Ordering,
 ) -> Result<u64, u64> {
     match modelled(place) {
-        Some(word) => word.compare_exchange(old, new, order, Ordering::Relaxed),
+        Some(word) => word
+            .access()
+            .compare_exchange(old, new, order, Ordering::Relaxed),
         None => place.compare_exchange(old, new),
     }
 }

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! That the interleavings can fail: each copy of `ring.rs` with something wrong is caught.
+//! That the interleavings can fail: each copy of `ring.rs` or `watch.rs` with something wrong is
+//! caught.
 //!
-//! The build script makes the copies, and fails when `ring.rs` no longer has what it changes.
+//! The build script makes the copies, and fails when the files no longer have what it changes.
 
 use crate::copies;
 use crate::memory::{self, check};
 use crate::scenarios::{self, Consumer};
+use crate::watch_copies;
 use std::panic;
 
-/// Runs a scenario that has to fail in some interleaving.
-fn caught(test: impl Fn() + Send + Sync + 'static) {
-    let result = panic::catch_unwind(panic::AssertUnwindSafe(|| check(3, test)));
+/// Runs a scenario that has to fail in some interleaving with at most that many preemptions.
+fn caught(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
+    let result = panic::catch_unwind(panic::AssertUnwindSafe(|| check(preemptions, test)));
     memory::forget();
     assert!(result.is_err(), "nobody noticed");
 }
@@ -20,7 +22,7 @@ macro_rules! mutations {
     ($($name:ident: $copy:ident, $scenario:ident $(($($arg:expr),*))?;)*) => {$(
         #[test]
         fn $name() {
-            caught(|| scenarios::$scenario::<copies::$copy::Ring>($($($arg),*)?));
+            caught(3, || scenarios::$scenario::<copies::$copy::Ring>($($($arg),*)?));
         }
     )*};
 }
@@ -47,4 +49,61 @@ mutations! {
     two_changes_at_a_time: no_busy, merge_with_an_amount(Consumer::Program);
     cursor_goes_back_before_the_word: cursor_first, restore_and_take(Consumer::Program);
     restore_forgets_a_merge: blind_restore, restore_change_and_take(false);
+}
+
+macro_rules! watches {
+    ($($copy:ident: $scenario:ident($setting:expr $(, $arg:expr)*);)*) => {
+        mod watches {
+            use super::{caught, watch_copies};
+            use super::Consumer::{Kernel, Program};
+            $(
+                #[test]
+                fn $copy() {
+                    #[allow(unused_imports)]
+                    use watch_copies::$copy::states::{
+                        watch, DISPATCH, EDGE, LEVEL, ONESHOT, VANISHED,
+                    };
+                    caught(2, || watch_copies::$copy::states::$scenario($setting $(, $arg)*));
+                }
+            )*
+        }
+    };
+}
+
+watches! {
+    listed_late: level(watch(LEVEL), Program, false);
+    not_listed: level(watch(LEVEL), Program, false);
+    listed_for_ever: level(watch(LEVEL), Program, false);
+    untaken_not_listed: level(watch(LEVEL), Program, false);
+    waiting_not_listed: level_and_look(watch(LEVEL).full(), Program);
+    owned_not_listed: level_meets_look(watch(LEVEL));
+    owned_not_looked_at: level(watch(LEVEL), Program, false);
+    no_more: two_wakers(watch(EDGE), Program);
+    more_when_silent: oneshot(watch(ONESHOT));
+    not_undone: vanish_while_it_waits(watch(ONESHOT | VANISHED));
+    nothing_not_undone: dispatch_of_two(watch(DISPATCH).counted());
+    two_owners: two_wakers(watch(EDGE), Program);
+    waits_twice: full_ring(watch(EDGE), Program);
+    waits_for_ever: full_ring(watch(EDGE), Program);
+    never_silent: oneshot(watch(ONESHOT));
+    enabled_and_not_told: dispatch(watch(DISPATCH).counted().full());
+    last_one_merges: vanish(watch(EDGE | VANISHED), Program);
+    last_one_after_gone: vanish_and_close(watch(EDGE | VANISHED).full());
+    vanishes_under_a_mover: vanish_while_it_waits(watch(ONESHOT | VANISHED));
+    not_forgotten: remove_what_waits(watch(EDGE));
+    comes_out_in_two_steps: remove(watch(EDGE).without_ring(), Kernel);
+    gone_not_listed: oneshot(watch(ONESHOT));
+    settled_while_owned: oneshot_and_look(watch(ONESHOT).full());
+    entry_not_known: remove(watch(EDGE), Program);
+    no_refill_by_who_adds: busy_program(watch(EDGE));
+    look_without_asking: look(watch(EDGE));
+    look_by_a_worker_only: look(watch(EDGE).private());
+    look_forgotten: look(watch(EDGE).private());
+    count_not_given_back: full_ring(watch(EDGE).counted(), Program);
+    put_back_twice: untake(watch(EDGE).without_ring());
+    not_tried_again: sleeper_and_backlog(watch(EDGE), Program);
+    sleeps_without_a_refill: sleeper_and_backlog(watch(EDGE), Program);
+    cancelled_before_it_is_forgotten: remove_what_waits(watch(EDGE));
+    not_detached: remove(watch(EDGE), Kernel);
+    freed_while_busy: remove_what_waits(watch(EDGE));
 }

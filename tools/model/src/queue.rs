@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A queue, as far as its watches have to do with it.
+//!
+//! The methods are the kernel's own; the build script takes them out of `queue.rs`. What is here is
+//! what they use of the rest of the kernel: locks, those who sleep, the worker.
+
+use super::methods::{Backlog, Spare};
+use super::ring::Ring;
+use super::table::Table;
+use super::visits::Visits;
+use crate::atomic::ordering::{Any, Full, Relaxed, ReleaseOrRelaxed};
+use crate::atomic::Atomic;
+use crate::hooks::WatchAccount;
+use crate::memory;
+use crate::sync::Arc;
+use core::mem::ManuallyDrop;
+use core::ops::{Deref, DerefMut};
+use std::sync::Weak;
+
+/// A mutex or a spinlock.
+pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
+        Guard(ManuallyDrop::new(self.0.lock().unwrap()))
+    }
+
+    /// For lockdep there is a depth.
+    pub(crate) fn lock_nested(&self, _depth: u32) -> Guard<'_, T> {
+        self.lock()
+    }
+}
+
+pub(crate) struct Guard<'a, T>(ManuallyDrop<loom::sync::MutexGuard<'a, T>>);
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    fn drop(&mut self) {
+        // When a test fails the other threads unwind as well, and loom is not there any more.
+        if !std::thread::panicking() {
+            // SAFETY: It is not used after that.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        }
+    }
+}
+
+/// `Atomic<bool>`.
+pub(crate) struct Flag(Atomic<u32>);
+
+impl Flag {
+    fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    pub(crate) fn load(&self, _: Relaxed) -> bool {
+        self.0.load(Relaxed) != 0
+    }
+
+    pub(crate) fn store<O: ReleaseOrRelaxed>(&self, value: bool, order: O) {
+        self.0.store(value.into(), order);
+    }
+
+    pub(crate) fn xchg<O: Any>(&self, value: bool, order: O) -> bool {
+        self.0.xchg(value.into(), order) != 0
+    }
+}
+
+/// What is only told to people.
+pub(crate) struct Counter;
+
+impl Counter {
+    pub(crate) fn fetch_add(&self, _: u32, _: Relaxed) {}
+    pub(crate) fn fetch_sub(&self, _: u32, _: Relaxed) {}
+}
+
+pub(crate) struct Deadline;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    Ready,
+    /// It never is: that is about signals and deadlines.
+    #[allow(dead_code)]
+    Late,
+    /// It sleeps, unless somebody has woken it since.
+    Asleep,
+}
+
+/// A wait queue for one thread, which waits for an event or is asked to visit. It does not stop when
+/// it would sleep: [`WaitQueue::sleeps`] tells afterwards.
+pub(crate) struct WaitQueue {
+    queue: Weak<Queue>,
+    asleep: Flag,
+    woken: Flag,
+}
+
+impl WaitQueue {
+    pub(crate) fn wait(&self, ready: impl Fn() -> bool, _: Option<&Deadline>) -> Woken {
+        self.woken.store(false, Relaxed);
+        self.asleep.xchg(true, Full);
+        if ready() {
+            self.asleep.store(false, Relaxed);
+            return Woken::Ready;
+        }
+        Woken::Asleep
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.asleep.load(Relaxed)
+    }
+
+    pub(crate) fn wake_one(&self) -> bool {
+        let Some(queue) = self.queue.upgrade() else {
+            return false;
+        };
+        let ready = queue.asked.load(Relaxed) || queue.has(None, 1);
+        if ready {
+            self.woken.store(true, Relaxed);
+        }
+        ready
+    }
+
+    /// Whether a thread sleeps that nobody has woken.
+    pub(crate) fn sleeps(&self) -> bool {
+        self.asleep.load(Relaxed) && !self.woken.load(Relaxed)
+    }
+}
+
+/// Those who poll the queue: nobody.
+pub(crate) struct Pollers;
+
+impl Pollers {
+    pub(crate) fn is_active(&self) -> bool {
+        false
+    }
+}
+
+pub(crate) struct Bell;
+
+impl Bell {
+    pub(crate) fn queue(&self) {}
+}
+
+pub(crate) mod workqueue {
+    use super::{Arc, Full, Queue};
+
+    pub(crate) struct Worker;
+
+    pub(crate) fn system_dfl() -> Worker {
+        Worker
+    }
+
+    impl Worker {
+        /// Tells whether it was not enqueued already.
+        pub(crate) fn enqueue(&self, queue: Arc<Queue>) -> bool {
+            !queue.work.xchg(true, Full)
+        }
+    }
+}
+
+/// With the names that the kernel's have.
+pub(crate) struct Queue {
+    pub(crate) ring: Option<Ring>,
+    pub(crate) consumer: Mutex<Spare>,
+    pub(crate) watches: Mutex<Table>,
+    pub(crate) visits: Visits,
+    pub(crate) asked: Flag,
+    pub(crate) backlog: Mutex<Backlog>,
+    pub(crate) backlogged: Atomic<u32>,
+    pub(crate) waiters: WaitQueue,
+    pub(crate) sleepers: Counter,
+    pub(crate) pollers: Pollers,
+    pub(crate) bell: Bell,
+    pub(crate) rings: Atomic<u32>,
+    pub(crate) merged: Counter,
+    pub(crate) deferred: Counter,
+    pub(crate) woken: Counter,
+    /// Whether the worker is to run.
+    pub(crate) work: Flag,
+}
+
+impl Queue {
+    /// A queue with a ring of `entries` slots, none if that is 0.
+    pub(crate) fn new(entries: u32) -> Arc<Self> {
+        let ring = (entries != 0).then(|| Ring::new(entries).expect("a power of two"));
+        if let Some(ring) = &ring {
+            let base = ring.pages().as_ptr();
+            memory::add_ring(base, Ring::entries_offset() as usize, entries);
+        }
+        let queue = Arc::new_cyclic(|queue| Self {
+            ring,
+            consumer: Mutex::new(None),
+            watches: Mutex::new(Table::new(WatchAccount)),
+            visits: Visits::new(),
+            asked: Flag::new(),
+            backlog: Mutex::new(Backlog::new()),
+            backlogged: Atomic::new(0),
+            waiters: WaitQueue {
+                queue: queue.clone(),
+                asleep: Flag::new(),
+                woken: Flag::new(),
+            },
+            sleepers: Counter,
+            pollers: Pollers,
+            bell: Bell,
+            rings: Atomic::new(0),
+            merged: Counter,
+            deferred: Counter,
+            woken: Counter,
+            work: Flag::new(),
+        });
+        queue.reserve_watches(1).expect("there is memory");
+        // So that the model knows the words.
+        if let Some(ring) = queue.ring() {
+            ring.posted();
+            ring.set_flags(0);
+        }
+        queue.visits().is_empty();
+        queue.is_backlogged();
+        queue.rings.load(Relaxed);
+        for flag in [
+            &queue.asked,
+            &queue.waiters.asleep,
+            &queue.waiters.woken,
+            &queue.work,
+        ] {
+            flag.load(Relaxed);
+        }
+        queue
+    }
+
+    /// Runs the worker if somebody wants it to.
+    pub(crate) fn work(self: &Arc<Self>) {
+        if self.work.xchg(false, Full) {
+            self.visit(super::watch::Visitor::WORKER);
+        }
+    }
+}

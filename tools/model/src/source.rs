@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The kernel's `Source` and `Class`, and a class for the tests.
+
+use super::queue::{Mutex, Queue};
+use super::watch::{fire, look, Visitor, Watch};
+use crate::atomic::ordering::{Acquire, Full, Relaxed, Release};
+use crate::atomic::Atomic;
+use crate::memory;
+use crate::prelude::{ArcMethods, Result, ENOENT};
+use crate::sync::{Arc, ArcBorrow};
+use crate::uapi;
+
+include!(concat!(env!("OUT_DIR"), "/source_items.rs"));
+
+/// How many wakers a source may have.
+pub(crate) const WAKERS: usize = 2;
+
+/// What the watch is of.
+pub(crate) struct Object {
+    /// What there is now, as far as a source has levels.
+    state: Atomic<u32>,
+    owed: Atomic<u64>,
+    /// The locks under which wakers fire, as those of wait queues are; whether they still do.
+    entries: [Mutex<bool>; WAKERS],
+    /// Workers see nothing.
+    is_private: bool,
+}
+
+impl Object {
+    pub(crate) fn new(is_private: bool) -> Arc<Self> {
+        let object = Self {
+            state: Atomic::new(0),
+            owed: Atomic::new(0),
+            entries: [(); WAKERS].map(|()| Mutex::new(true)),
+            is_private,
+        };
+        let object = Arc::new(object);
+        object.state.load(Relaxed);
+        object.owed.load(Relaxed);
+        object
+    }
+
+    pub(crate) fn state(&self) -> u32 {
+        self.state.load(Acquire)
+    }
+
+    /// What there is from now on. A full barrier, as before it is looked whether anybody waits.
+    pub(crate) fn becomes(&self, state: u32) {
+        self.state.store(state, Release);
+        memory::fence();
+    }
+
+    /// The program does what it was told that it can do, and there is no more.
+    pub(crate) fn is_used_up(&self) -> u32 {
+        self.state.xchg(0, Full)
+    }
+
+    /// Something happens, which is told by one of those who can. Fails if they do not any more.
+    pub(crate) fn happens(&self, waker: usize, watch: &Arc<Watch>, events: u32) -> bool {
+        let attached = self.entries[waker].lock();
+        if *attached {
+            fire(watch.as_arc_borrow(), events);
+        }
+        *attached
+    }
+
+    /// The same, `count` times.
+    pub(crate) fn happens_often(&self, waker: usize, watch: &Arc<Watch>, events: u32, count: u64) {
+        let attached = self.entries[waker].lock();
+        if *attached {
+            self.owed.fetch_add(count, Relaxed);
+            fire(watch.as_arc_borrow(), events);
+        }
+    }
+
+    /// Something happens, but what is not known.
+    pub(crate) fn stirs(&self, waker: usize, watch: &Arc<Watch>) {
+        let attached = self.entries[waker].lock();
+        if *attached {
+            look(watch.as_arc_borrow());
+        }
+    }
+}
+
+/// A source of the tests.
+pub(crate) struct Tested<const COUNTS: bool>(pub(crate) Arc<Object>);
+
+impl<const COUNTS: bool> Class for Tested<COUNTS> {
+    const NUMBER: u32 = uapi::KEVENT_SOURCE_POLL;
+    const COUNTS: bool = COUNTS;
+
+    fn watch(_: &Arc<Queue>, _: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+        Err(ENOENT)
+    }
+}
+
+impl<const COUNTS: bool> Source for Tested<COUNTS> {
+    fn owed(&self) -> Option<&Atomic<u64>> {
+        COUNTS.then_some(&self.0.owed)
+    }
+
+    fn attach(&self, _: ArcBorrow<'_, Watch>, _: &uapi::kevent_watch) -> Result {
+        Ok(())
+    }
+
+    fn check(&self, _: &Watch, _: u32, _: u32) -> Result {
+        Ok(())
+    }
+
+    fn set_arg(&self, _: ArcBorrow<'_, Watch>, _: &uapi::kevent_watch) -> Result {
+        Ok(())
+    }
+
+    fn detach(&self, _: &Queue) {
+        for entry in &self.0.entries {
+            *entry.lock() = false;
+        }
+    }
+
+    fn test(&self, _: ArcBorrow<'_, Watch>, visitor: Visitor) -> u32 {
+        if self.0.is_private && !visitor.is_program {
+            0
+        } else {
+            self.0.state()
+        }
+    }
+
+    fn ident(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,766 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What may happen to a watch at the same time, each as a few threads and what must hold then.
+//!
+//! Each is to be run under `memory::check`. There is one watch in a queue whose ring has two
+//! slots, or none. The bits that are fired are one per thread, so that it shows where they went.
+
+use super::queue::{Queue, Woken};
+use super::source::{Object, Tested};
+use super::watch::{enable, test, Visitor, Watch};
+use crate::consumer::Mapping;
+use crate::event::Event;
+use crate::memory::spawn;
+use crate::prelude::{ArcMethods, Error, EFAULT, ENOENT};
+use crate::ring::Ring;
+use crate::scenarios::Consumer;
+use crate::sync::atomic::ordering::Relaxed;
+use crate::sync::Arc;
+use crate::uapi;
+
+const A: u32 = 1;
+const B: u32 = 2;
+/// What a watch tells when what it is of has gone.
+const GONE: u32 = 4;
+
+/// The name of the watch, and of what is posted.
+const WATCH: u64 = 1;
+const POST: u64 = 10;
+
+pub(crate) const LEVEL: u32 = 0;
+pub(crate) const EDGE: u32 = uapi::KEVENT_WATCH_EDGE;
+pub(crate) const ONESHOT: u32 = uapi::KEVENT_WATCH_ONESHOT;
+pub(crate) const DISPATCH: u32 = uapi::KEVENT_WATCH_DISPATCH;
+pub(crate) const VANISHED: u32 = uapi::KEVENT_WATCH_VANISHED;
+
+/// What there is.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting {
+    /// Slots of the ring.
+    pub(crate) entries: u32,
+    /// `KEVENT_WATCH_*`.
+    pub(crate) flags: u32,
+    /// Its events count.
+    pub(crate) counts: bool,
+    /// The ring is full of what was posted.
+    pub(crate) is_full: bool,
+    /// Only the program sees what there is.
+    pub(crate) is_private: bool,
+}
+
+pub(crate) const fn watch(flags: u32) -> Setting {
+    Setting {
+        entries: 2,
+        flags,
+        counts: false,
+        is_full: false,
+        is_private: false,
+    }
+}
+
+impl Setting {
+    pub(crate) const fn counted(self) -> Self {
+        Self {
+            counts: true,
+            ..self
+        }
+    }
+
+    pub(crate) const fn full(self) -> Self {
+        Self {
+            is_full: true,
+            ..self
+        }
+    }
+
+    pub(crate) const fn without_ring(self) -> Self {
+        Self { entries: 0, ..self }
+    }
+
+    pub(crate) const fn private(self) -> Self {
+        Self {
+            is_private: true,
+            ..self
+        }
+    }
+}
+
+struct World {
+    setting: Setting,
+    queue: Arc<Queue>,
+    watch: Arc<Watch>,
+    handle: u64,
+    object: Arc<Object>,
+}
+
+impl World {
+    fn new(setting: Setting) -> Arc<Self> {
+        let queue = Queue::new(setting.entries);
+        let object = Object::new(setting.is_private);
+        let record = uapi::kevent_watch {
+            flags: setting.flags,
+            events: A | B,
+            user_data: WATCH,
+            ..Default::default()
+        };
+        let source = object.clone();
+        let watch: Arc<Watch> = if setting.counts {
+            let source = move || Ok(Tested::<true>(source));
+            Watch::new(queue.clone(), &record, source).expect("there is memory")
+        } else {
+            let source = move || Ok(Tested::<false>(source));
+            Watch::new(queue.clone(), &record, source).expect("there is memory")
+        };
+        queue.reserve_watches(1).expect("there is memory");
+        let mut table = queue.watches().lock();
+        let handle = table.insert(&queue, watch.clone()).expect("there is room");
+        drop(table);
+        // So that the model knows the words.
+        watch.user_data();
+        watch.flags();
+        watch.is_untaken();
+        watch.next().load(Relaxed);
+        let world = Self {
+            setting,
+            queue,
+            watch,
+            handle,
+            object,
+        };
+        if setting.is_full {
+            for n in 0..u64::from(setting.entries) {
+                world.posts(POST + n);
+            }
+        }
+        Arc::new(world)
+    }
+
+    /// Starts a thread that knows the world.
+    fn spawn<T: 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&Self) -> T + 'static,
+    ) -> loom::thread::JoinHandle<T> {
+        let world = self.clone();
+        spawn(move || f(&world))
+    }
+
+    fn posts(&self, n: u64) {
+        let event = Event(uapi::kevent_event {
+            user_data: n,
+            ..Default::default()
+        });
+        let ring = self.queue.ring().expect("the test has one");
+        ring.publish(&event).expect("the test makes room");
+        self.queue.wake();
+    }
+
+    /// Fails if the source is detached.
+    fn happens(&self, waker: usize, events: u32) -> bool {
+        self.object.happens(waker, &self.watch, events)
+    }
+
+    fn happens_often(&self, waker: usize, events: u32, count: u64) {
+        self.object.happens_often(waker, &self.watch, events, count);
+    }
+
+    /// It comes to be so, and is told.
+    fn becomes(&self, waker: usize, events: u32) {
+        self.object.becomes(events);
+        self.happens(waker, events);
+    }
+
+    /// It comes to be so, and nobody says what it is.
+    fn stirs(&self, waker: usize, events: u32) {
+        self.object.becomes(events);
+        self.object.stirs(waker, &self.watch);
+    }
+
+    /// As the program does it, without a system call.
+    fn program_takes(&self) -> Option<Event> {
+        let ring = self.queue.ring().expect("the test has one");
+        let mapping = Mapping {
+            base: ring.pages().as_ptr(),
+            entries_offset: Ring::entries_offset(),
+            entries: self.setting.entries,
+        };
+        mapping.take(uapi::KEVENT_WORD_LAP_MASK)
+    }
+
+    /// As `kevent_get_events()` does it.
+    fn kernel_takes(&self) -> Option<Event> {
+        let mut taken = None;
+        let mut spare = self.queue.consumer().lock();
+        let result = self.queue.take(&mut spare, |event| {
+            taken = Some(*event);
+            Ok(())
+        });
+        assert_eq!(result, Ok(taken.is_some()));
+        taken
+    }
+
+    /// As `kevent_get_events()` does it if the copy faults.
+    fn faults(&self) {
+        let mut spare = self.queue.consumer().lock();
+        let result = self.queue.take(&mut spare, |_| Err(EFAULT));
+        assert!(matches!(result, Ok(false) | Err(EFAULT)));
+    }
+
+    fn takes(&self, by: Consumer) -> Option<Event> {
+        match by {
+            Consumer::Program => self.program_takes(),
+            Consumer::Kernel => self.kernel_takes(),
+        }
+    }
+
+    /// `kevent_wait()` that does not sleep.
+    fn looks(&self) {
+        self.queue.refill();
+        self.queue.visit(Visitor::PROGRAM);
+    }
+
+    /// `kevent_wait()`. Fails if it sleeps.
+    fn waits(&self) -> bool {
+        self.looks();
+        self.queue.sleep(None, 1, None) == Woken::Ready
+    }
+
+    /// `kevent_modify()`.
+    fn enables(&self) -> Result<(), Error> {
+        let table = self.queue.watches().lock();
+        let watch = table.get(self.handle)?;
+        enable(watch.as_arc_borrow());
+        test(watch.as_arc_borrow());
+        Ok(())
+    }
+
+    fn disables(&self) -> Result<(), Error> {
+        self.queue.watches().lock().get(self.handle)?.disable();
+        Ok(())
+    }
+
+    /// `kevent_remove()`.
+    fn removes(&self) -> Result<(), Error> {
+        let mut table = self.queue.watches().lock();
+        table.remove(&self.queue, self.handle)
+    }
+
+    /// What is watched goes.
+    fn vanishes(&self) {
+        let tells = self.setting.flags & VANISHED != 0;
+        let mut table = self.queue.watches().lock();
+        table.vanished(&self.queue, &self.watch, GONE, tells);
+    }
+
+    /// `kevent_modify()` of an edge watch.
+    fn becomes_level(&self) {
+        let table = self.queue.watches().lock();
+        let watch = table.get(self.handle).expect("it is there");
+        watch.set_mode(LEVEL, watch.interest());
+        test(watch.as_arc_borrow());
+    }
+
+    /// Two wakers fire the watch: A, and B twice. Counts have one bit.
+    fn two_wakers(self: &Arc<Self>) -> [loom::thread::JoinHandle<()>; 2] {
+        [(0, A), (1, B)].map(|(waker, events)| {
+            let bits = if self.setting.counts { A } else { events };
+            self.spawn(move |w| w.happens_often(waker, bits, events.into()))
+        })
+    }
+
+    /// One that says the same.
+    fn one_waker(self: &Arc<Self>) -> loom::thread::JoinHandle<()> {
+        let bits = if self.setting.counts { A } else { B };
+        self.spawn(move |w| {
+            w.happens_often(0, A, 1);
+            w.happens_often(0, bits, 2);
+        })
+    }
+
+    /// What they said has been told.
+    fn all_was_told(&self, out: &[Event]) {
+        assert!(
+            told(out).iter().all(|e| e.events != 0),
+            "an event of nothing"
+        );
+        if self.setting.counts {
+            assert_eq!(count(out), 3);
+        } else {
+            assert_eq!(bits(out), A | B);
+            assert!(times(out) <= 2);
+        }
+    }
+
+    /// What was watched has gone, and the watch has told so.
+    fn has_vanished(&self, out: &[Event], was_there: bool) {
+        let out = told(out);
+        let last = |e: &&uapi::kevent_event| e.info & uapi::KEVENT_INFO_VANISHED != 0;
+        if self.setting.flags & ONESHOT != 0 {
+            assert_eq!(out.len(), 1);
+            assert!(last(&out[0]) || was_there);
+            return;
+        }
+        assert!(out.last().is_some_and(last), "not told last");
+        assert_eq!(out.iter().filter(|e| last(e)).count(), 1);
+        let bits = out.iter().fold(0, |bits, e| bits | e.events);
+        assert_eq!(bits, if was_there { A | GONE } else { GONE });
+    }
+
+    /// The watch has gone. Its place is free when somebody has looked.
+    fn is_settled(&self) {
+        self.looks();
+        assert_eq!(Arc::strong_count(&self.watch), 1, "keeps its place");
+    }
+
+    /// A DISPATCH watch that was switched on once tells the rest.
+    fn is_dispatched(&self, mut out: Vec<Event>) {
+        let counts = self.setting.counts;
+        let tells = |out: &[Event]| if counts { told(out).len() } else { times(out) };
+        // At first, and when it was switched on.
+        assert!(tells(&out) <= 2);
+        for _ in 0..3 {
+            self.enables().unwrap();
+            let more = self.drain();
+            assert!(tells(&more) <= 1);
+            assert!(counts || bits(&more) & A != 0);
+            out.extend(more);
+        }
+        assert!(!counts || count(&out) == 3);
+    }
+
+    /// Takes all there is.
+    fn drain(&self) -> Vec<Event> {
+        core::iter::from_fn(|| self.kernel_takes()).collect()
+    }
+
+    /// All threads are done: nobody sleeps who should be told something.
+    fn nobody_is_forgotten(&self) {
+        if self.queue.waiters.sleeps() {
+            assert!(!self.queue.has(None, 1), "sleeps with an event");
+            assert!(!self.queue.is_backlogged(), "sleeps with a backlog");
+            assert!(
+                !self.queue.asked.load(Relaxed),
+                "sleeps when asked to visit"
+            );
+        }
+    }
+
+    /// The same of a level watch.
+    fn no_level_is_lost(&self) {
+        self.nobody_is_forgotten();
+        let sleeps = self.queue.waiters.sleeps();
+        assert!(!sleeps || self.object.state() == 0, "sleeps at a level");
+        for _ in 0..2 {
+            self.drain();
+            if self.object.state() != 0 {
+                assert!(self.waits(), "a level is lost");
+            }
+        }
+        // It is still told when it is so again.
+        self.object.is_used_up();
+        while self.waits() {
+            self.drain();
+        }
+        self.becomes(0, A);
+        assert!(!self.queue.waiters.sleeps(), "a level is lost later");
+        assert_eq!(self.drain().len(), 1);
+    }
+
+    /// Everything has been told. The watch goes, and nothing is left of it.
+    fn ends(self: Arc<Self>) {
+        let queue = self.queue.clone();
+        let watch = self.watch.clone();
+        drop(self);
+        queue.watches().lock().clear(&queue);
+        assert!(!queue.is_backlogged());
+        assert!(queue.visits().is_empty());
+        // The place for what a consumer puts back.
+        assert_eq!(queue.backlog.lock().counts(), (1, 0, 0));
+        assert_eq!(Arc::strong_count(&watch), 1);
+    }
+}
+
+fn told(events: &[Event]) -> Vec<&uapi::kevent_event> {
+    let events = events.iter().map(|e| &e.0);
+    events.filter(|e| e.user_data == WATCH).collect()
+}
+
+fn posted(events: &[Event]) -> Vec<u64> {
+    let numbers = events.iter().map(|e| e.0.user_data);
+    numbers.filter(|n| *n != WATCH).collect()
+}
+
+fn bits(events: &[Event]) -> u32 {
+    told(events).iter().fold(0, |bits, e| bits | e.events)
+}
+
+fn count(events: &[Event]) -> i64 {
+    told(events).iter().map(|e| e.data).sum()
+}
+
+/// How many times something was told, into an entry of its own or not.
+fn times(events: &[Event]) -> usize {
+    let times = told(events).into_iter().map(|e| 1 + (e.info >> 16));
+    times.sum::<u32>() as usize
+}
+
+/// Two wakers and a consumer: all that they say is told, and none of it twice; and there is no other
+/// event before the first one is taken.
+pub(crate) fn two_wakers(setting: Setting, by: Consumer) {
+    let world = World::new(setting);
+    let wakers = world.two_wakers();
+    let mut out: Vec<_> = world.takes(by).into_iter().collect();
+    let _ = wakers.map(|w| w.join().unwrap());
+    let taken = out.len();
+    out.extend(world.drain());
+    assert!(out.len() <= taken + 1, "two at a time");
+    world.all_was_told(&out);
+    world.ends();
+}
+
+/// A full ring is taken while something happens: what waits comes out after what was there, and
+/// nobody sleeps when it could come out.
+pub(crate) fn full_ring(setting: Setting, by: Consumer) {
+    let world = World::new(setting.full());
+    let waker = world.one_waker();
+    let mut out: Vec<_> = [world.takes(by), world.takes(by)]
+        .into_iter()
+        .flatten()
+        .collect();
+    world.waits();
+    waker.join().unwrap();
+    world.nobody_is_forgotten();
+    out.extend(world.drain());
+    world.all_was_told(&out);
+    assert_eq!(posted(&out), [POST, POST + 1]);
+    world.ends();
+}
+
+/// The same if nothing happens after that.
+pub(crate) fn sleeper_and_backlog(setting: Setting, by: Consumer) {
+    let world = World::new(setting.full());
+    let waker = world.spawn(|w| w.happens_often(0, A | B, 3));
+    let mut out: Vec<_> = [world.takes(by), world.takes(by)]
+        .into_iter()
+        .flatten()
+        .collect();
+    world.waits();
+    waker.join().unwrap();
+    world.nobody_is_forgotten();
+    out.extend(world.drain());
+    world.all_was_told(&out);
+    world.ends();
+}
+
+/// The program takes what there is, and makes no system call: what waits comes out with what happens
+/// next.
+pub(crate) fn busy_program(setting: Setting) {
+    let world = World::new(setting.full());
+    let waker = world.spawn(|w| w.happens_often(0, A, 1));
+    let mut out: Vec<_> = (0..2).filter_map(|_| world.program_takes()).collect();
+    waker.join().unwrap();
+    world.happens_often(1, if setting.counts { A } else { B }, 2);
+    assert!(!world.queue.is_backlogged());
+    out.extend(core::iter::from_fn(|| world.program_takes()));
+    world.all_was_told(&out);
+    assert_eq!(posted(&out), [POST, POST + 1]);
+    world.ends();
+}
+
+/// A ONESHOT watch tells one event, whoever visits it meanwhile, and gives its place up.
+pub(crate) fn oneshot(setting: Setting) {
+    let world = World::new(setting);
+    let wakers = world.two_wakers();
+    let mut out: Vec<_> = world.kernel_takes().into_iter().collect();
+    world.looks();
+    let _ = wakers.map(|w| w.join().unwrap());
+    out.extend(world.drain());
+    assert_eq!((told(&out).len(), times(&out)), (1, 1));
+    assert_ne!(bits(&out), 0);
+    world.is_settled();
+    assert_eq!(world.enables(), Err(ENOENT));
+    world.ends();
+}
+
+/// The same if it is visited because something else was said.
+///
+/// This does not hold yet: whoever told the event may list the watch once more when its place is
+/// free already.
+pub(crate) fn oneshot_and_look(setting: Setting) {
+    let world = World::new(setting);
+    let waker = world.spawn(|w| w.happens(0, A));
+    world.stirs(1, A);
+    world.looks();
+    waker.join().unwrap();
+    world.queue.work();
+    assert_eq!(times(&world.drain()), 1);
+    world.is_settled();
+    world.ends();
+}
+
+/// A DISPATCH watch tells one event each time that it is switched on. A state that holds then is
+/// told; counts include what happened meanwhile.
+pub(crate) fn dispatch(setting: Setting) {
+    let world = World::new(setting);
+    world.object.becomes(A);
+    let waker = world.one_waker();
+    let mut out: Vec<_> = world.kernel_takes().into_iter().collect();
+    world.enables().unwrap();
+    waker.join().unwrap();
+    out.extend(world.drain());
+    world.is_dispatched(out);
+    world.ends();
+}
+
+/// The same with two wakers, one of which may find that the other one has told what it counts.
+pub(crate) fn dispatch_of_two(setting: Setting) {
+    let world = World::new(setting);
+    let wakers = world.two_wakers();
+    let mut out: Vec<_> = world.kernel_takes().into_iter().collect();
+    let is_on = !out.is_empty();
+    world.enables().unwrap();
+    let _ = wakers.map(|w| w.join().unwrap());
+    let more = world.drain();
+    if is_on && more.is_empty() {
+        world.happens_often(0, A, 1);
+        assert_eq!(count(&world.drain()), 1, "it is off");
+    }
+    out.extend(more);
+    world.is_dispatched(out);
+    world.ends();
+}
+
+/// A level is told, taken and still there, or used up and there again.
+pub(crate) fn level(setting: Setting, by: Consumer, uses_up: bool) {
+    let world = World::new(setting);
+    let waker = world.spawn(|w| w.becomes(0, A));
+    for _ in 0..1 + 2 * u32::from(setting.is_full) {
+        if world.takes(by).is_some_and(|e| e.0.user_data == WATCH) && uses_up {
+            world.object.is_used_up();
+        }
+    }
+    world.waits();
+    waker.join().unwrap();
+    world.no_level_is_lost();
+    world.ends();
+}
+
+/// Two wakers say that a level is there.
+pub(crate) fn level_of_two(setting: Setting, by: Consumer) {
+    let world = World::new(setting);
+    let wakers = [0, 1].map(|waker| world.spawn(move |w| w.becomes(waker, A)));
+    if world.takes(by).is_some() {
+        world.object.is_used_up();
+        world.looks();
+    }
+    let _ = wakers.map(|w| w.join().unwrap());
+    world.no_level_is_lost();
+    world.ends();
+}
+
+/// A level is told, and taken by one thread, while another one moves the backlog.
+pub(crate) fn level_and_mover(setting: Setting) {
+    let world = World::new(setting.full());
+    world.becomes(0, A);
+    let mover = world.spawn(|w| w.queue.refill());
+    for _ in 0..3 {
+        world.program_takes();
+    }
+    world.waits();
+    mover.join().unwrap();
+    world.no_level_is_lost();
+    world.ends();
+}
+
+/// A level was told, and something is said by one who does not know what.
+pub(crate) fn level_and_look(setting: Setting, by: Consumer) {
+    let world = World::new(setting);
+    world.becomes(0, A);
+    let waker = world.spawn(|w| w.stirs(1, A));
+    if !setting.is_full {
+        world.takes(by);
+    }
+    world.waits();
+    waker.join().unwrap();
+    world.queue.work();
+    world.no_level_is_lost();
+    world.ends();
+}
+
+/// The same while it is being told.
+pub(crate) fn level_meets_look(setting: Setting) {
+    let world = World::new(setting);
+    let waker = world.spawn(|w| w.becomes(0, A));
+    world.stirs(1, A);
+    world.looks();
+    waker.join().unwrap();
+    world.queue.work();
+    world.no_level_is_lost();
+    world.ends();
+}
+
+/// A level watch is switched off and on.
+pub(crate) fn level_off_and_on(setting: Setting, by: Consumer) {
+    let world = World::new(setting);
+    let waker = world.spawn(|w| w.becomes(0, A));
+    world.disables().unwrap();
+    world.takes(by);
+    world.looks();
+    world.enables().unwrap();
+    world.waits();
+    waker.join().unwrap();
+    world.no_level_is_lost();
+    world.ends();
+}
+
+/// An edge watch becomes a level watch.
+pub(crate) fn edge_becomes_level(setting: Setting, by: Consumer) {
+    let world = World::new(setting);
+    let waker = world.spawn(|w| w.becomes(0, A));
+    if !setting.is_full {
+        world.takes(by);
+    }
+    world.becomes_level();
+    world.waits();
+    waker.join().unwrap();
+    world.no_level_is_lost();
+    world.ends();
+}
+
+/// A watch is removed while it is fired and while the backlog is moved. After that it tells nothing.
+pub(crate) fn remove(setting: Setting, by: Consumer) {
+    let world = World::new(setting);
+    let waker = world.spawn(|w| w.happens_often(0, A, 1));
+    let mover = world.spawn(move |w| w.takes(by));
+    let removed = world.removes();
+    let late = world.takes(Consumer::Kernel);
+    waker.join().unwrap();
+    let taken = mover.join().unwrap();
+    let mut out = world.drain();
+    out.extend(late);
+    if removed.is_ok() {
+        assert!(told(&out).is_empty(), "told after it was removed");
+    } else {
+        // A ONESHOT watch was faster.
+        out.extend(taken);
+        assert_eq!(told(&out).len(), 1);
+    }
+    world.is_settled();
+    world.ends();
+}
+
+/// A watch that waits is removed while the backlog is moved.
+pub(crate) fn remove_what_waits(setting: Setting) {
+    let world = World::new(setting.full());
+    world.happens_often(0, A, 1);
+    assert!(world.queue.is_backlogged());
+    let mover = world.spawn(|w| [w.kernel_takes(), w.kernel_takes()]);
+    let removed = world.removes();
+    let late = world.program_takes();
+    let late = [late, world.program_takes()];
+    let taken = mover.join().unwrap();
+    let mut out: Vec<_> = late.into_iter().flatten().collect();
+    out.extend(world.drain());
+    if removed.is_ok() {
+        assert!(told(&out).is_empty(), "told after it was removed");
+    } else {
+        out.extend(taken.into_iter().flatten());
+        assert_eq!(told(&out).len(), 1);
+    }
+    world.is_settled();
+    world.ends();
+}
+
+/// What is watched vanishes while the watch is fired: it tells so once, after all else.
+pub(crate) fn vanish(setting: Setting, by: Consumer) {
+    let world = World::new(setting);
+    let waker = world.spawn(|w| w.happens(0, A));
+    let closer = world.spawn(World::vanishes);
+    let mut out: Vec<_> = world.takes(by).into_iter().collect();
+    world.looks();
+    let was_there = waker.join().unwrap();
+    closer.join().unwrap();
+    out.extend(world.drain());
+    world.has_vanished(&out, was_there);
+    world.is_settled();
+    world.ends();
+}
+
+/// What is watched vanishes while the watch waits and the backlog is moved.
+pub(crate) fn vanish_while_it_waits(setting: Setting) {
+    let world = World::new(setting.full());
+    world.happens(0, A);
+    let mover = world.spawn(|w| {
+        w.queue.refill();
+        w.kernel_takes()
+    });
+    world.vanishes();
+    let mut out: Vec<_> = mover.join().unwrap().into_iter().collect();
+    out.extend(world.drain());
+    world.has_vanished(&out, true);
+    world.is_settled();
+    world.ends();
+}
+
+/// What is watched has vanished, and nobody takes that: the queue can be closed.
+pub(crate) fn vanish_and_close(setting: Setting) {
+    let world = World::new(setting);
+    let closer = world.spawn(World::vanishes);
+    world.happens(0, A);
+    closer.join().unwrap();
+    world.ends();
+}
+
+/// Something happens and nobody says what: a thread that waits looks, or a worker.
+pub(crate) fn look(setting: Setting) {
+    let world = World::new(setting);
+    let waker = world.spawn(|w| w.stirs(0, A));
+    let worker = world.spawn(|w| w.queue.work());
+    world.waits();
+    waker.join().unwrap();
+    worker.join().unwrap();
+    world.queue.work();
+    world.nobody_is_forgotten();
+    assert!(!world.queue.waiters.sleeps(), "sleeps and is not told");
+    world.looks();
+    assert_eq!(bits(&world.drain()), A);
+    world.ends();
+}
+
+/// An event that could not be copied to the program is not lost.
+pub(crate) fn untake(setting: Setting) {
+    let world = World::new(setting);
+    world.happens_often(0, A, 1);
+    let faulting = world.spawn(World::faults);
+    world.happens_often(1, if setting.counts { A } else { B }, 2);
+    let mut out: Vec<_> = world.kernel_takes().into_iter().collect();
+    faulting.join().unwrap();
+    out.extend(world.drain());
+    if setting.flags & ONESHOT != 0 {
+        assert_eq!((told(&out).len(), times(&out)), (1, 1));
+    } else {
+        world.all_was_told(&out);
+    }
+    world.ends();
+}
+
+/// The watch of such an event is visited meanwhile, or removed.
+///
+/// This does not hold yet: the event comes back after the watch has gone, and so does the watch,
+/// whose place may be another one's by then.
+pub(crate) fn untake_what_goes(setting: Setting, removes: bool) {
+    let world = World::new(setting);
+    world.happens_often(0, A, 1);
+    let faulting = world.spawn(World::faults);
+    let removed = if removes {
+        world.removes().is_ok()
+    } else {
+        world.looks();
+        false
+    };
+    faulting.join().unwrap();
+    assert_eq!(told(&world.drain()).len(), usize::from(!removed));
+    if removed || setting.flags & ONESHOT != 0 {
+        world.is_settled();
+    }
+    world.ends();
+}

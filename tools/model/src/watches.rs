@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The states of a watch, in the kernel's `watch.rs` and what is around it, in every interleaving.
+
+use crate::memory::check;
+use crate::scenarios::Consumer::{Kernel, Program};
+use crate::states::{self, watch, DISPATCH, EDGE, LEVEL, ONESHOT, VANISHED};
+
+/// How many preemptions there may be, as given below. Each takes ten times as long as the one
+/// before.
+fn preemptions(n: usize) -> usize {
+    if cfg!(debug_assertions) {
+        2.min(n)
+    } else {
+        n
+    }
+}
+
+macro_rules! hold {
+    ($(
+        $(#[$attr:meta])*
+        $name:ident: $n:literal, $($scenario:ident($setting:expr $(, $arg:expr)*)),+;
+    )*) => {$(
+        #[test]
+        $(#[$attr])*
+        fn $name() {
+            $(check(preemptions($n), || states::$scenario($setting $(, $arg)*));)+
+        }
+    )*};
+}
+
+hold! {
+    two_wakers_are_told: 3,
+        two_wakers(watch(EDGE), Program),
+        two_wakers(watch(EDGE), Kernel);
+    two_wakers_of_a_level_are_told: 2,
+        two_wakers(watch(LEVEL), Program);
+    two_wakers_count: 2,
+        two_wakers(watch(EDGE).counted(), Program);
+    two_wakers_without_a_ring_are_told: 2,
+        two_wakers(watch(EDGE).without_ring(), Kernel);
+    two_wakers_without_a_ring_count: 2,
+        two_wakers(watch(EDGE).without_ring().counted(), Kernel);
+    full_ring_is_taken: 2,
+        full_ring(watch(EDGE), Program),
+        full_ring(watch(EDGE), Kernel);
+    full_ring_is_taken_with_counts: 2,
+        full_ring(watch(EDGE).counted(), Program);
+    sleeper_and_backlog: 3,
+        sleeper_and_backlog(watch(EDGE), Program),
+        sleeper_and_backlog(watch(EDGE), Kernel);
+    busy_program_gets_what_waits: 3,
+        busy_program(watch(EDGE)),
+        busy_program(watch(EDGE).counted());
+    oneshot_tells_once: 2,
+        oneshot(watch(ONESHOT)),
+        oneshot(watch(ONESHOT).counted());
+    oneshot_waits_and_tells_once: 2,
+        oneshot(watch(ONESHOT).full()),
+        oneshot(watch(ONESHOT).without_ring());
+    #[ignore = "does not hold yet"]
+    oneshot_and_look: 2,
+        oneshot_and_look(watch(ONESHOT)),
+        oneshot_and_look(watch(ONESHOT).full());
+    dispatch_tells_once_when_on: 2,
+        dispatch(watch(DISPATCH)),
+        dispatch(watch(DISPATCH).full());
+    dispatch_counts: 2,
+        dispatch_of_two(watch(DISPATCH).counted()),
+        dispatch(watch(DISPATCH).counted().full());
+    level_that_stays: 3,
+        level(watch(LEVEL), Program, false);
+    level_that_is_used_up: 3,
+        level(watch(LEVEL), Program, true);
+    level_taken_by_the_kernel: 2,
+        level(watch(LEVEL), Kernel, false),
+        level(watch(LEVEL), Kernel, true);
+    level_that_waits: 2,
+        level(watch(LEVEL).full(), Program, false),
+        level(watch(LEVEL).full(), Kernel, true);
+    level_without_a_ring: 2,
+        level(watch(LEVEL).without_ring(), Kernel, false);
+    level_of_two: 2,
+        level_of_two(watch(LEVEL), Program);
+    level_that_is_moved: 2,
+        level_and_mover(watch(LEVEL));
+    level_and_look: 2,
+        level_and_look(watch(LEVEL), Program),
+        level_and_look(watch(LEVEL).full(), Program);
+    level_meets_look: 2,
+        level_meets_look(watch(LEVEL)),
+        level_meets_look(watch(LEVEL).full());
+    level_off_and_on: 2,
+        level_off_and_on(watch(LEVEL), Program),
+        level_off_and_on(watch(LEVEL).full(), Program);
+    edge_becomes_level: 2,
+        edge_becomes_level(watch(EDGE), Program),
+        edge_becomes_level(watch(EDGE).full(), Program);
+    removed_tells_nothing: 2,
+        remove(watch(EDGE), Kernel),
+        remove(watch(LEVEL), Program);
+    removed_without_a_ring_tells_nothing: 2,
+        remove(watch(EDGE).without_ring(), Kernel);
+    removed_oneshot: 2,
+        remove(watch(ONESHOT), Kernel),
+        remove(watch(ONESHOT).counted(), Kernel);
+    removed_from_the_backlog: 2,
+        remove(watch(EDGE).full(), Kernel),
+        remove_what_waits(watch(EDGE));
+    removed_oneshot_from_the_backlog: 2,
+        remove_what_waits(watch(ONESHOT));
+    vanishes_last: 2,
+        vanish(watch(EDGE | VANISHED), Program),
+        vanish(watch(EDGE | VANISHED), Kernel);
+    vanishes_last_out_of_the_backlog: 2,
+        vanish(watch(EDGE | VANISHED).full(), Kernel),
+        vanish_while_it_waits(watch(EDGE | VANISHED));
+    vanishes_without_a_ring: 2,
+        vanish(watch(EDGE | VANISHED).without_ring(), Kernel);
+    vanishes_level: 2,
+        vanish(watch(LEVEL | VANISHED), Program),
+        vanish_while_it_waits(watch(LEVEL | VANISHED));
+    vanishes_or_tells_once: 2,
+        vanish(watch(ONESHOT | VANISHED), Kernel),
+        vanish(watch(ONESHOT | VANISHED).full(), Kernel);
+    vanishes_or_tells_once_out_of_the_backlog: 3,
+        vanish_while_it_waits(watch(ONESHOT | VANISHED));
+    vanishes_and_is_closed: 2,
+        vanish_and_close(watch(EDGE | VANISHED).full()),
+        vanish_and_close(watch(LEVEL | VANISHED).without_ring());
+    looked_at: 2,
+        look(watch(EDGE)),
+        look(watch(LEVEL));
+    looked_at_by_the_program: 2,
+        look(watch(EDGE).private()),
+        look(watch(LEVEL).private());
+    untaken: 3,
+        untake(watch(EDGE).without_ring()),
+        untake(watch(EDGE).without_ring().counted());
+    untaken_oneshot: 3,
+        untake(watch(ONESHOT).without_ring()),
+        untake(watch(ONESHOT).without_ring().counted());
+    untaken_from_the_ring: 2,
+        untake(watch(EDGE)),
+        untake(watch(EDGE).counted());
+    #[ignore = "does not hold yet"]
+    untaken_and_visited: 3,
+        untake_what_goes(watch(ONESHOT).without_ring(), false);
+    #[ignore = "does not hold yet"]
+    untaken_and_removed: 3,
+        untake_what_goes(watch(EDGE).without_ring(), true),
+        untake_what_goes(watch(EDGE), true);
+}
