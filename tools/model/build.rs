@@ -403,7 +403,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "freed_while_busy",
-        &[("table", "if !busy {", "if true {")],
+        &[("table", "is_some_and(|watch| watch.is_busy())", "is_some_and(|_| false)")],
     ),
 ];
 
