@@ -745,8 +745,7 @@ pub(crate) fn untake(setting: Setting) {
 
 /// The watch of such an event is visited meanwhile, or removed.
 ///
-/// This does not hold yet: the event comes back after the watch has gone, and so does the watch,
-/// whose place may be another one's by then.
+/// With a ring this does not hold yet: the entry is restored although the watch was removed.
 pub(crate) fn untake_what_goes(setting: Setting, removes: bool) {
     let world = World::new(setting);
     world.happens_often(0, A, 1);
