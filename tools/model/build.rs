@@ -67,6 +67,7 @@ const QUEUE_METHODS: &[&str] = &[
     "take_backlog",
     "pop_backlog",
     "put_back",
+    "put_back_event",
     "grown",
 ];
 

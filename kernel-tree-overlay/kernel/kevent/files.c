@@ -7,7 +7,7 @@
  * file cannot go while somebody works with the watch:
  *
  *  - whoever does holds the mutex of the watch's queue;
- *  - the last fput() finds the link, in kevent_file_release(), and waits for
+ *  - the last fput() finds the link, in kevent_file_released(), and waits for
  *    that mutex to remove the watch, before anything of the file goes;
  *  - a watch is unlinked only after it has left the file's wait queues.
  *

@@ -30,17 +30,38 @@ global_lock! {
     pub(crate) unsafe(uninit) static NEST: Mutex<()> = ();
 }
 
+/// A way along a chain.
+#[derive(Clone, Copy)]
+enum Way {
+    /// To the queues that watch this one.
+    Out,
+    /// To the queues that this one watches.
+    In,
+}
+
+impl Way {
+    fn back(self) -> Self {
+        match self {
+            Way::Out => Way::In,
+            Way::In => Way::Out,
+        }
+    }
+}
+
+/// What a queue has to do with other queues, one way.
+#[derive(Default)]
+struct Side {
+    /// The next queues on that way, with the names of the watches.
+    queues: KVec<(usize, Arc<Queue>)>,
+    /// How many queues the longest chain has on that way.
+    longest: u32,
+}
+
 /// What a queue has to do with other queues.
 #[derive(Default)]
 struct Links {
-    /// The queues that watch this one, with the name of the watch.
-    outer: KVec<(usize, Arc<Queue>)>,
-    /// The queues that this one watches.
-    inner: KVec<(usize, Arc<Queue>)>,
-    /// How many queues are in the longest chain above this one.
-    above: u32,
-    /// And below.
-    below: u32,
+    outer: Side,
+    inner: Side,
 }
 
 /// A queue's part of the net.
@@ -53,63 +74,63 @@ impl Nest {
         Self(GlobalLockedBy::new(Links::default()))
     }
 
-    fn above(&self, guard: &Guard) -> u32 {
-        self.0.as_ref(guard).above
-    }
-
-    fn below(&self, guard: &Guard) -> u32 {
-        self.0.as_ref(guard).below
-    }
-
-    fn outer(&self, guard: &Guard, nr: usize) -> Option<Arc<Queue>> {
+    fn side<'a>(&'a self, way: Way, guard: &'a Guard) -> &'a Side {
         let links = self.0.as_ref(guard);
-        links.outer.get(nr).map(|(_, queue)| queue.clone())
+        match way {
+            Way::Out => &links.outer,
+            Way::In => &links.inner,
+        }
     }
 
-    fn inner(&self, guard: &Guard, nr: usize) -> Option<Arc<Queue>> {
-        let links = self.0.as_ref(guard);
-        links.inner.get(nr).map(|(_, queue)| queue.clone())
+    fn side_mut<'a>(&'a self, way: Way, guard: &'a mut Guard) -> &'a mut Side {
+        let links = self.0.as_mut(guard);
+        match way {
+            Way::Out => &mut links.outer,
+            Way::In => &mut links.inner,
+        }
     }
 }
 
 /// Records that `outer` watches `inner`; `name` is that of the watch. `ELOOP` if it must not.
 pub(crate) fn link(outer: &Arc<Queue>, inner: &Arc<Queue>, name: usize) -> Result {
     let mut guard = NEST.lock();
-    let chain = outer.nest().above(&guard);
-    let chain = chain.saturating_add(inner.nest().below(&guard));
+    let chain = outer.nest().side(Way::Out, &guard).longest;
+    let chain = chain.saturating_add(inner.nest().side(Way::In, &guard).longest);
     if chain.saturating_add(2) > MAX_CHAIN || reaches(inner, outer, MAX_CHAIN, &guard) {
         return Err(ELOOP);
     }
-    let links = outer.nest().0.as_mut(&mut guard);
-    links
-        .inner
+    let side = outer.nest().side_mut(Way::In, &mut guard);
+    side.queues
         .push((name, inner.clone()), GFP_KERNEL_ACCOUNT)?;
-    let links = inner.nest().0.as_mut(&mut guard);
-    if let Err(e) = links.outer.push((name, outer.clone()), GFP_KERNEL_ACCOUNT) {
-        outer.nest().0.as_mut(&mut guard).inner.pop();
+    let side = inner.nest().side_mut(Way::Out, &mut guard);
+    if let Err(e) = side.queues.push((name, outer.clone()), GFP_KERNEL_ACCOUNT) {
+        outer.nest().side_mut(Way::In, &mut guard).queues.pop();
         return Err(e.into());
     }
-    rise(outer, inner, &mut guard);
+    measure(outer, Way::In, MAX_CHAIN, &mut guard);
+    measure(inner, Way::Out, MAX_CHAIN, &mut guard);
     Ok(())
 }
 
 /// Forgets what [`link`] recorded, if it did.
 pub(crate) fn unlink(outer: &Queue, name: usize) {
     let mut guard = NEST.lock();
-    let Some(inner) = remove(&mut outer.nest().0.as_mut(&mut guard).inner, name) else {
+    let Some(inner) = remove(outer.nest().side_mut(Way::In, &mut guard), name) else {
         return;
     };
-    let outer = remove(&mut inner.nest().0.as_mut(&mut guard).outer, name);
+    let outer = remove(inner.nest().side_mut(Way::Out, &mut guard), name);
     if let Some(outer) = &outer {
-        rise(outer, &inner, &mut guard);
+        measure(outer, Way::In, MAX_CHAIN, &mut guard);
+        measure(&inner, Way::Out, MAX_CHAIN, &mut guard);
     }
+    // The last references may go, and with them the queues.
     drop(guard);
 }
 
 /// Takes the entry called `name` out.
-fn remove(links: &mut KVec<(usize, Arc<Queue>)>, name: usize) -> Option<Arc<Queue>> {
-    let at = links.iter().position(|(n, _)| *n == name)?;
-    links.remove(at).ok().map(|(_, queue)| queue)
+fn remove(side: &mut Side, name: usize) -> Option<Arc<Queue>> {
+    let at = side.queues.iter().position(|(n, _)| *n == name)?;
+    side.queues.remove(at).ok().map(|(_, queue)| queue)
 }
 
 /// Whether `from` watches `to`, directly or not. No chain is longer than `most`.
@@ -118,55 +139,39 @@ fn reaches(from: &Arc<Queue>, to: &Arc<Queue>, most: u32, guard: &Guard) -> bool
         return true;
     }
     let most = most.checked_sub(1);
-    let Some(most) = most.filter(|_| to.nest().above(guard) != 0) else {
+    let Some(most) = most.filter(|_| to.nest().side(Way::Out, guard).longest != 0) else {
         return false;
     };
-    let inner = &from.nest().0.as_ref(guard).inner;
+    let inner = from.nest().side(Way::In, guard);
     inner
+        .queues
         .iter()
         .any(|(_, queue)| reaches(queue, to, most, guard))
 }
 
-/// Puts the lengths of the chains right above `outer` and below `inner`, after a link came or went.
-fn rise(outer: &Arc<Queue>, inner: &Arc<Queue>, guard: &mut Guard) {
-    set_below(outer, MAX_CHAIN, guard);
-    set_above(inner, MAX_CHAIN, guard);
-}
-
-fn set_below(queue: &Arc<Queue>, most: u32, guard: &mut Guard) {
-    let links = queue.nest().0.as_ref(guard);
-    let longest = links.inner.iter();
-    let longest = longest.map(|(_, q)| q.nest().below(guard).saturating_add(1));
+/// Puts right what a queue knows of the longest chain on one way, after a link there came or went,
+/// and what those on the way back know that have it in their chains, which are no longer than
+/// `most`.
+fn measure(queue: &Arc<Queue>, way: Way, most: u32, guard: &mut Guard) {
+    let side = queue.nest().side(way, guard);
+    let next = side.queues.iter();
+    let longest = next.map(|(_, q)| q.nest().side(way, guard).longest.saturating_add(1));
     let longest = longest.max().unwrap_or(0);
-    if links.below == longest {
+    if side.longest == longest {
         return;
     }
-    queue.nest().0.as_mut(guard).below = longest;
+    queue.nest().side_mut(way, guard).longest = longest;
     let Some(most) = most.checked_sub(1) else {
         return;
     };
     let mut nr = 0usize;
-    while let Some(outer) = queue.nest().outer(guard, nr) {
-        set_below(&outer, most, guard);
-        nr = nr.saturating_add(1);
-    }
-}
-
-fn set_above(queue: &Arc<Queue>, most: u32, guard: &mut Guard) {
-    let links = queue.nest().0.as_ref(guard);
-    let longest = links.outer.iter();
-    let longest = longest.map(|(_, q)| q.nest().above(guard).saturating_add(1));
-    let longest = longest.max().unwrap_or(0);
-    if links.above == longest {
-        return;
-    }
-    queue.nest().0.as_mut(guard).above = longest;
-    let Some(most) = most.checked_sub(1) else {
-        return;
-    };
-    let mut nr = 0usize;
-    while let Some(inner) = queue.nest().inner(guard, nr) {
-        set_above(&inner, most, guard);
+    loop {
+        let back = queue.nest().side(way.back(), guard);
+        let Some((_, before)) = back.queues.get(nr) else {
+            return;
+        };
+        let before = before.clone();
+        measure(&before, way, most, guard);
         nr = nr.saturating_add(1);
     }
 }
@@ -204,10 +209,8 @@ mod tests {
         unlink(&q[0], 2);
         let guard = NEST.lock();
         for queue in &q {
-            assert_eq!(
-                (queue.nest().above(&guard), queue.nest().below(&guard)),
-                (0, 0)
-            );
+            let longest = |way| queue.nest().side(way, &guard).longest;
+            assert_eq!((longest(Way::Out), longest(Way::In)), (0, 0));
         }
         Ok(())
     }

@@ -642,19 +642,17 @@ impl Queue {
         spare: &mut Spare,
         deliver: impl FnOnce(&Event) -> Result,
     ) -> Result<bool> {
-        let mut memory = match spare.take() {
-            Some(memory) => memory,
-            None => KBox::new(Event::default(), GFP_KERNEL_ACCOUNT)?,
-        };
+        if spare.is_none() {
+            *spare = Some(KBox::new(Event::default(), GFP_KERNEL_ACCOUNT)?);
+        }
         let Some(ring) = &self.ring else {
-            return self.take_backlog(memory, spare, deliver);
+            return self.take_backlog(spare, deliver);
         };
         let taken = ring.take().or_else(|| {
             self.refill();
             ring.take()
         });
         let Some(taken) = taken else {
-            *spare = Some(memory);
             return Ok(false);
         };
         let result = deliver(&taken.event);
@@ -662,15 +660,11 @@ impl Queue {
             ring.release(&taken);
             trace::consume(self, &taken.event);
             self.refill();
-            *spare = Some(memory);
             return Ok(true);
         }
         if let Some(taken) = ring.restore(&taken) {
-            *memory = taken.event;
-            self.put_back(Pending::Post(memory));
+            self.put_back_event(spare, taken.event);
             ring.release(&taken);
-        } else {
-            *spare = Some(memory);
         }
         self.wake();
         result.map(|()| true)
@@ -678,43 +672,43 @@ impl Queue {
 
     fn take_backlog(
         &self,
-        mut memory: KBox<Event>,
         spare: &mut Spare,
         deliver: impl FnOnce(&Event) -> Result,
     ) -> Result<bool> {
         let Some((event, front)) = self.pop_backlog() else {
-            *spare = Some(memory);
             return Ok(false);
         };
         let result = deliver(&event);
         if result.is_ok() {
             trace::consume(self, &event);
-            *spare = Some(memory);
             return Ok(true);
         }
         // The watch may be removed meanwhile, but not while this looks and puts it back.
         let table = self.watches.lock();
         match front {
-            Pending::Post(event) => {
-                *spare = Some(memory);
-                self.put_back(Pending::Post(event));
-            }
+            Pending::Post(event) => self.put_back(Pending::Post(event)),
             Pending::Watch(watch) if table.has(&watch) => {
-                *spare = Some(memory);
                 if untake(&watch, &event) {
                     self.put_back(Pending::Watch(watch));
                 }
             }
-            Pending::Watch(watch) if watch.told_its_last() => {
-                *memory = event;
-                self.put_back(Pending::Post(memory));
-            }
+            Pending::Watch(watch) if watch.told_its_last() => self.put_back_event(spare, event),
             // The program removed it, and is not to hear of it any more.
-            Pending::Watch(_) => *spare = Some(memory),
+            Pending::Watch(_) => {}
         }
         drop(table);
         self.wake();
         result.map(|()| true)
+    }
+
+    /// Puts an event at the front of the backlog that cannot go back where it was, using up
+    /// `spare`.
+    fn put_back_event(&self, spare: &mut Spare, event: Event) {
+        debug_assert!(spare.is_some());
+        if let Some(mut memory) = spare.take() {
+            *memory = event;
+            self.put_back(Pending::Post(memory));
+        }
     }
 
     /// Takes the first event out of the backlog, and what it came from.

@@ -125,7 +125,6 @@ pub(crate) fn watch(
     if record.events & !uapi::KEVENT_EVENTS_MASK != 0 {
         return Err(EINVAL);
     }
-    check_flags(record.flags, KNOWN_FLAGS)?;
     (class.watch)(queue, record, room)
 }
 
@@ -137,13 +136,6 @@ pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
     }
     Ok(())
 }
-
-/// The flags that some class knows.
-const KNOWN_FLAGS: u32 = MODES
-    | uapi::KEVENT_WATCH_DISABLED
-    | uapi::KEVENT_WATCH_EXCLUSIVE
-    | uapi::KEVENT_WATCH_VANISHED
-    | uapi::KEVENT_WATCH_ABSTIME;
 
 /// The flags that say how events are told.
 pub(crate) const MODES: u32 =

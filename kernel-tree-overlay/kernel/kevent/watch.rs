@@ -241,10 +241,9 @@ impl<S: Source + ?Sized> Watch<S> {
 
     /// For people: what the watch is doing.
     pub(crate) fn describe(&self) -> &'static CStr {
-        let state = self.state.load(Relaxed);
-        if state & (GONE | ONCE | LAST) != 0 {
+        if self.is_gone() {
             c"gone"
-        } else if state & (OFF | SPENT) != 0 {
+        } else if self.state.load(Relaxed) & (OFF | SPENT) != 0 {
             c"off"
         } else {
             c"on"

@@ -18,15 +18,7 @@
 static inline struct kevent_watch file_watch(int fd, __u32 flags,
 					     __u64 user_data)
 {
-	struct kevent_watch w = {
-		.source = KEVENT_SOURCE_POLL,
-		.flags = flags,
-		.ident = fd,
-		.events = KEVENT_POLL_IN,
-		.user_data = user_data,
-	};
-
-	return w;
+	return watch_poll(fd, KEVENT_POLL_IN, flags, user_data);
 }
 
 /* Adds a watch of readability; 1 or a negated errno. */
