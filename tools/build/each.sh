@@ -12,8 +12,7 @@ help_each() {
 	patch that changes a central header builds everything again.  What has been built before, with these
 	compilers and configurations, is not built again; an interrupted run goes on where it was.
 
-	Before the patch that makes it selectable, CONFIG_KEVENT=y is what a developer gets who gives the
-	option its prompt.  Where there is no such option yet, only the rest is built.
+	Before the patch that adds the option CONFIG_KEVENT, only the rest is built.
 	END
 }
 
@@ -71,7 +70,6 @@ each_build() {
 each_make() {
 	local out=$EACH/$1 kconfig=$EACH/linux/kernel/kevent/Kconfig
 	mkdir -p "$out"
-	[ ! -e "$kconfig" ] || sed -i '/^config KEVENT$/,/^config /s/^\tbool$/\tbool "kevent"/' "$kconfig"
 	(cd "$EACH/linux" && scripts/kconfig/merge_config.sh -n -Q -O "$out" "${FRAGMENTS[@]}") || return
 	if [ "$1" = default ] && [ -e "$kconfig" ]; then
 		grep -qx CONFIG_KEVENT=y "$out/.config" || { echo "error: CONFIG_KEVENT=y cannot be had"; return 1; }

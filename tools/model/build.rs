@@ -31,6 +31,7 @@ const QUEUE_ITEMS: &[&str] = &[
     "impl Backlog",
     "const MUCH_ROOM",
     "const FEW_REMOVED",
+    "const MOST_TRIES",
     "const RING_ANY",
     "struct NoRoom",
 ];
@@ -150,8 +151,8 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
         "relaxed_take",
         &[
             ("let word = self.word(index.into()).load(Acquire)", "let word = self.word(index.into()).load(Relaxed)"),
-            ("let index = cursor.load(Acquire)", "let index = cursor.load(Relaxed)"),
-            ("cursor.cmpxchg(index, index.wrapping_add(1), Full)", "cursor.cmpxchg(index, index.wrapping_add(1), Relaxed)"),
+            ("let index = self.cursor_word().load(Acquire)", "let index = self.cursor_word().load(Relaxed)"),
+            ("cursor_word().cmpxchg(index, next, Full)", "cursor_word().cmpxchg(index, next, Relaxed)"),
             ("xchg(TAKEN, Full)", "xchg(TAKEN, Relaxed)"),
         ],
     ),
@@ -184,8 +185,8 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     (
         "blind_cursor",
         &[(
-            "if cursor.cmpxchg(index, index.wrapping_add(1), Full).is_err() {",
-            "cursor.store(index.wrapping_add(1), Release); if false {",
+            "self.cursor_word().cmpxchg(index, next, Full).ok()?;",
+            "self.cursor_word().store(next, Release);",
         )],
     ),
     (
@@ -193,31 +194,6 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
         &[(
             "let word = self.word(index.into()).xchg(TAKEN, Full);",
             "let word = self.word(index.into()).load(Acquire);\n            self.word(index.into()).xchg(TAKEN, Full);",
-        )],
-    ),
-    // How it once was: the event could be lost, and the slot stuck.
-    (
-        "cursor_first",
-        &[
-            (
-                "        self.word(taken.index.into()).xchg(taken.word, Full);\n        let next",
-                "        let next",
-            ),
-            (
-                ".cmpxchg(next, taken.index, Full).is_ok() {\n",
-                ".cmpxchg(next, taken.index, Full).is_ok() {\n            self.word(taken.index.into()).xchg(taken.word, Full);\n",
-            ),
-            (
-                "        let again = self.exchange(taken.index);\n        if again.word & STATE_MASK == READY {\n            return Some(again);\n        }\n        self.release(&again);\n        None\n",
-                "        Some(Taken { ..*taken })\n",
-            ),
-        ],
-    ),
-    (
-        "blind_restore",
-        &[(
-            "return Some(again);",
-            "return Some(Taken { ..*taken });",
         )],
     ),
     (
@@ -312,7 +288,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "enabled_and_not_told",
         &[
             ("watch", "if on & EVENTS != 0 && on & busy == 0 {", "if false {"),
-            ("watch", "if counted && old & EVENTS != 0", "if false && old & EVENTS != 0"),
+            ("watch", "if kept && old & EVENTS != 0", "if false && old & EVENTS != 0"),
         ],
     ),
     (
@@ -322,7 +298,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     (
         "last_one_after_gone",
         &[
-            ("watch", "(state | GONE) & !LAST", "state | GONE"),
+            ("watch", "(state | GONE) & !told", "state | GONE"),
             ("watch", "!(WAITS | FORGOTTEN | TELL)", "!(WAITS | FORGOTTEN)"),
         ],
     ),
@@ -400,7 +376,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "not_detached",
-        &[("table", "        watch.set_gone();\n        watch.source().detach(queue);\n", "        watch.set_gone();\n")],
+        &[("table", "        watch.set_gone(cancels);\n        watch.source().detach(queue);\n", "        watch.set_gone(cancels);\n")],
     ),
     (
         "freed_while_busy",

@@ -4,10 +4,24 @@
 
 use kernel::uapi;
 
+/// What an event says beside its bits, see the class in `include/uapi/linux/kevent.h`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Words {
+    pub(crate) data: i64,
+    pub(crate) extra: u64,
+}
+
 /// A `struct kevent_event`.
 #[derive(Clone, Copy, Default)]
 #[repr(transparent)]
 pub(crate) struct Event(pub(crate) uapi::kevent_event);
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        let words = |e: &Self| (e.0.user_data, e.0.events, e.0.info, e.0.data, e.0.extra);
+        words(self) == words(other)
+    }
+}
 
 impl Event {
     /// The class of what it comes from, `KEVENT_SOURCE_*`.

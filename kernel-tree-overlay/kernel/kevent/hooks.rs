@@ -36,10 +36,7 @@ use kernel::{
         FromBytes, //
     },
     types::Opaque,
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    },
+    uaccess::UserPtr,
 };
 
 use crate::{
@@ -58,7 +55,8 @@ use crate::{
             Poll,
             MANY, //
         },
-        timer::Timer, //
+        timer::Timer,
+        Class, //
     },
     wait,
     watch::Watch, //
@@ -270,14 +268,47 @@ unsafe impl Send for FileLink {}
 // SAFETY: As above.
 unsafe impl Sync for FileLink {}
 
-/// In `kevent_file_link.heads`: the file is a queue.
+/// In `kevent_file_link.kind`: the file is a queue.
 const NESTED: u32 = 1 << 31;
 
+/// A source that is of a file, so that its watch goes when that is closed.
+///
+/// # Safety
+///
+/// * `KIND` must be the source's place in [`KINDS`].
+/// * `OFFSET` must be the offset of its [`FileLink`] in the watch.
+/// * The source must only be made as that of a watch in an [`Arc`].
+/// * [`Source::detach`](source::Source::detach) must unlink it.
+pub(crate) unsafe trait HasFileLink: Class {
+    /// Its place in the list.
+    const KIND: u32;
+
+    /// Where its link is in the watch.
+    const OFFSET: usize;
+}
+
+/// The sources that are of files.
+static KINDS: &[fn(*const bindings::kevent_file_link) -> *const Watch] = &[
+    watch_with::<Poll<1>>,
+    watch_with::<Poll<MANY>>, //
+];
+
+fn watch_with<S: HasFileLink + 'static>(link: *const bindings::kevent_file_link) -> *const Watch {
+    link.wrapping_byte_sub(S::OFFSET).cast::<Watch<S>>()
+}
+
+// SAFETY: `Poll::watch` makes them with one entry, which are first in the list, and with many,
+// which are second. The link is there, and `detach` unlinks it.
+unsafe impl<const N: usize> HasFileLink for Poll<N> {
+    const KIND: u32 = if N == 1 { 0 } else { 1 };
+    const OFFSET: usize = core::mem::offset_of!(Watch<Self>, source.link);
+}
+
 impl FileLink {
-    /// Makes the link of a watch with room for so many wait queues.
-    pub(crate) fn new(heads: u32) -> Self {
+    /// Makes the link of a source.
+    pub(crate) fn new<S: HasFileLink>() -> Self {
         Self(Opaque::new(bindings::kevent_file_link {
-            heads,
+            kind: S::KIND,
             ..pin_init::zeroed()
         }))
     }
@@ -318,12 +349,12 @@ impl FileLink {
 
     pub(crate) fn set_nested(&self) {
         // SAFETY: By the type invariants nobody else accesses it.
-        unsafe { (*self.0.get()).heads |= NESTED };
+        unsafe { (*self.0.get()).kind |= NESTED };
     }
 
     pub(crate) fn is_nested(&self) -> bool {
         // SAFETY: By the type invariants nobody writes it.
-        unsafe { (*self.0.get()).heads & NESTED != 0 }
+        unsafe { (*self.0.get()).kind & NESTED != 0 }
     }
 }
 
@@ -331,16 +362,14 @@ impl FileLink {
 ///
 /// # Safety
 ///
-/// `link` must be the link of a [`Poll`] in a watch in an `Arc`.
+/// `link` must be that of the source of a watch in an `Arc`.
 unsafe fn watch_of(link: *const bindings::kevent_file_link) -> *const Watch {
     // SAFETY: By the safety requirements the link is valid.
-    let heads = unsafe { (*link).heads } & !NESTED;
-    if heads == 1 {
-        let offset = core::mem::offset_of!(Watch<Poll<1>>, source.link);
-        link.wrapping_byte_sub(offset).cast::<Watch<Poll<1>>>()
-    } else {
-        let offset = core::mem::offset_of!(Watch<Poll<MANY>>, source.link);
-        link.wrapping_byte_sub(offset).cast::<Watch<Poll<MANY>>>()
+    let kind = unsafe { (*link).kind } & !NESTED;
+    match KINDS.get(kind as usize) {
+        Some(watch) => watch(link),
+        // `FileLink::new` makes no others.
+        None => watch_with::<Poll<1>>(link),
     }
 }
 
@@ -372,7 +401,7 @@ pub(crate) unsafe extern "C" fn kevent_watch_closed(link: *const c_void) {
     let tells = watch.flags() & kernel::uapi::KEVENT_WATCH_VANISHED != 0;
     let queue = watch.queue();
     let mut table = queue.watches().lock();
-    table.vanished(queue, &watch, kernel::uapi::KEVENT_POLL_NVAL, tells);
+    table.vanished(queue, &watch, watch.source().closed(), tells);
 }
 
 /// Initialises the global locks.
@@ -405,16 +434,19 @@ pub(crate) fn queue_of(file: &File) -> Option<ArcBorrow<'_, Queue>> {
 }
 
 /// Polls a file and puts the watch that `source` is in on its wait queues.
-pub(crate) fn poll_and_add<const N: usize>(
-    source: &Poll<N>,
+pub(crate) fn poll_and_add<S: HasFileLink>(
+    source: &S,
     file: &File,
     key: u32,
     exclusive: bool,
-) -> Polled {
-    let offset = core::mem::offset_of!(Watch<Poll<N>>, source);
+) -> Polled
+where
+    Watch<S>: HasWaitEntries,
+{
+    let offset = core::mem::offset_of!(Watch<S>, source);
     let watch = core::ptr::from_ref(source).wrapping_byte_sub(offset);
-    // SAFETY: A `Poll<N>` is made by `Poll::watch` only, as the source of a watch in an `Arc`.
-    let watch = unsafe { ArcBorrow::from_raw(watch.cast::<Watch<Poll<N>>>()) };
+    // SAFETY: By what `HasFileLink` requires, it is the source of a watch in an `Arc`.
+    let watch = unsafe { ArcBorrow::from_raw(watch.cast::<Watch<S>>()) };
     // SAFETY: A source is attached once, so its entries are on no queue. They are removed when it
     // is detached, for which the release of the file waits: `files.c`.
     unsafe { wait_entry::poll(file, watch, key, exclusive) }
@@ -601,10 +633,8 @@ pub(crate) unsafe extern "C" fn kevent_do_get_events(
     to_ret(QueueFile::get(fd).and_then(|file| {
         // SAFETY: By the safety requirements.
         let deadline = unsafe { deadline_from(deadline) }?;
-        // CAST: `max_nr` was checked to be small enough by the caller.
-        let size = (max_nr as usize).saturating_mul(size_of::<bindings::kevent_event>());
-        let mut to = UserSlice::new(UserPtr::from_ptr(events.cast()), size).writer();
-        wait::get_events(&*file.queue()?, min_nr, max_nr, deadline.as_ref(), &mut to)
+        let to = UserPtr::from_ptr(events.cast());
+        wait::get_events(&*file.queue()?, min_nr, max_nr, deadline.as_ref(), to)
     }))
 }
 

@@ -19,14 +19,14 @@ struct user_struct;
  * @file: without a reference; NULL if it was never linked
  * @files: the table in which the program named the file
  * @fd: by which number
- * @heads: how many wait queues the watch has room for
+ * @kind: what source it is in, see hooks.rs
  */
 struct kevent_file_link {
 	struct hlist_node node;
 	struct file *file;
 	struct files_struct *files;
 	int fd;
-	u32 heads;
+	u32 kind;
 };
 
 /**

@@ -88,8 +88,8 @@ pub(crate) enum Pending {
     Watch(Arc<Watch>),
 }
 
-/// Memory for an event that was taken for a program, could not be copied to it, and cannot be put
-/// back where it was.
+/// Memory for an event that was taken for a program out of a queue without a ring, could not be
+/// copied to it, and cannot be put back where it was.
 pub(crate) type Spare = Option<KBox<Event>>;
 
 /// What found no free slot, oldest first.
@@ -144,6 +144,9 @@ impl Backlog {
 
 /// Up to here the room for what waits is doubled when there is not enough.
 const MUCH_ROOM: usize = 4096;
+
+/// How often to try again to take an event, where other consumers may be faster.
+const MOST_TRIES: u32 = 16;
 
 /// So many watches that were removed may stay in the backlog.
 const FEW_REMOVED: usize = 64;
@@ -636,38 +639,40 @@ impl Queue {
     /// Takes the next event on behalf of a program and hands it to `deliver`; tells whether there
     /// was one. If that fails the event stays where it was.
     ///
-    /// `spare` is [`Queue::consumer`]'s.
+    /// If the event changes while it is delivered, it is delivered once more, instead. `spare` is
+    /// [`Queue::consumer`]'s.
     pub(crate) fn take(
         &self,
         spare: &mut Spare,
-        deliver: impl FnOnce(&Event) -> Result,
+        mut deliver: impl FnMut(&Event) -> Result,
     ) -> Result<bool> {
-        if spare.is_none() {
-            *spare = Some(KBox::new(Event::default(), GFP_KERNEL_ACCOUNT)?);
-        }
         let Some(ring) = &self.ring else {
             return self.take_backlog(spare, deliver);
         };
-        let taken = ring.take().or_else(|| {
-            self.refill();
-            ring.take()
-        });
-        let Some(taken) = taken else {
-            return Ok(false);
-        };
-        let result = deliver(&taken.event);
-        if result.is_ok() {
-            ring.release(&taken);
-            trace::consume(self, &taken.event);
-            self.refill();
-            return Ok(true);
+        for _ in 0..MOST_TRIES {
+            let first = ring.first().or_else(|| {
+                self.refill();
+                ring.first()
+            });
+            let Some(first) = first else {
+                return Ok(false);
+            };
+            // Whoever is woken for the event in place of this thread may be luckier.
+            deliver(&first.event).inspect_err(|_| self.wake())?;
+            // If this fails, somebody else has it, or it was cancelled.
+            if let Some(taken) = ring.take(&first) {
+                if taken.event != first.event {
+                    // It fits where it was copied to a moment ago, unless the program has taken
+                    // that memory away, and the event with it.
+                    let _ = deliver(&taken.event);
+                }
+                ring.release(&taken);
+                trace::consume(self, &taken.event);
+                self.refill();
+                return Ok(true);
+            }
         }
-        if let Some(taken) = ring.restore(&taken) {
-            self.put_back_event(spare, taken.event);
-            ring.release(&taken);
-        }
-        self.wake();
-        result.map(|()| true)
+        Ok(false)
     }
 
     fn take_backlog(
@@ -675,6 +680,9 @@ impl Queue {
         spare: &mut Spare,
         deliver: impl FnOnce(&Event) -> Result,
     ) -> Result<bool> {
+        if spare.is_none() {
+            *spare = Some(KBox::new(Event::default(), GFP_KERNEL_ACCOUNT)?);
+        }
         let Some((event, front)) = self.pop_backlog() else {
             return Ok(false);
         };
@@ -687,12 +695,17 @@ impl Queue {
         let table = self.watches.lock();
         match front {
             Pending::Post(event) => self.put_back(Pending::Post(event)),
+            Pending::Watch(watch) if watch.tells_once() && table.has(&watch) => {
+                self.put_back_event(spare, event);
+            }
             Pending::Watch(watch) if table.has(&watch) => {
                 if untake(&watch, &event) {
                     self.put_back(Pending::Watch(watch));
                 }
             }
-            Pending::Watch(watch) if watch.told_its_last() => self.put_back_event(spare, event),
+            Pending::Watch(watch) if watch.told_its_last(&event) => {
+                self.put_back_event(spare, event)
+            }
             // The program removed it, and is not to hear of it any more.
             Pending::Watch(_) => {}
         }
@@ -840,7 +853,10 @@ impl FileOperations for Queue {
         seq_print!(m, "posted:\t{}\n", ring.map_or(0, Ring::posted));
         seq_print!(m, "merged:\t{}\n", this.merged.load(Relaxed));
         seq_print!(m, "deferred:\t{}\n", this.deferred.load(Relaxed));
-        seq_print!(m, "woken:\t{}\n", this.woken.load(Relaxed));
+        let woken = this.woken.load(Relaxed);
+        seq_print!(m, "woken:\t{}\n", woken);
+        let posted = ring.map_or(0, Ring::posted);
+        seq_print!(m, "saved:\t{}\n", posted.saturating_sub(woken));
         seq_print!(m, "backlog:\t{}\n", this.backlogged.load(Relaxed));
         seq_print!(m, "waiters:\t{}\n", this.sleepers.load(Relaxed));
         for (handle, watch) in this.watches.lock().iter() {

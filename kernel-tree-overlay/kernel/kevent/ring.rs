@@ -12,11 +12,12 @@
 //!    FREE ------------> READY ----------------> TAKEN -------> FREE
 //!                       |  ^  \                   ^
 //!                       +--+   \--> CANCELLED ----+
-//!                      merge  cancel     (a take that came to nothing goes back: restore)
+//!                      merge  cancel
 //! ```
 //!
 //! The kernel moves a slot along the arrows *publish*, *merge* and *cancel*, a consumer (the
-//! program, or [`Ring::take`] on its behalf) along *take* and *free*.
+//! program, or [`Ring::take`] on its behalf) along *take* and *free*. Nothing ever goes back: a
+//! consumer in the kernel takes an event after it has copied it to the program.
 //!
 //! # Claiming a slot
 //!
@@ -79,7 +80,10 @@ use kernel::{
     uapi, //
 };
 
-use crate::event::Event;
+use crate::event::{
+    Event,
+    Words, //
+};
 
 const MERGED_SHIFT: u32 = uapi::KEVENT_WORD_MERGED_SHIFT;
 const MERGED_MAX: u32 = uapi::KEVENT_WORD_MERGED_MAX;
@@ -112,11 +116,16 @@ pub(crate) enum Merge {
     Later,
 }
 
+/// The next event to be taken.
+pub(crate) struct First {
+    pub(crate) event: Event,
+    index: u32,
+}
+
 /// An event that was taken out of its slot, which is not free yet.
 pub(crate) struct Taken {
     pub(crate) event: Event,
     index: u32,
-    word: u32,
 }
 
 /// A word or field that producers on all CPUs write, on a cache line of its own.
@@ -254,12 +263,14 @@ impl Ring {
     /// The counters that the program sees, in the order of the header.
     pub(crate) fn set_counters(&self, merged: u64, deferred: u64, woken: u64) {
         let header = self.header();
+        let posted = self.posted();
         // SAFETY: The header is within the pages.
         unsafe {
-            (&raw mut (*header).posted).write_volatile(self.posted());
+            (&raw mut (*header).posted).write_volatile(posted);
             (&raw mut (*header).merged).write_volatile(merged);
             (&raw mut (*header).deferred).write_volatile(deferred);
             (&raw mut (*header).woken).write_volatile(woken);
+            (&raw mut (*header).saved).write_volatile(posted.saturating_sub(woken));
         }
     }
 
@@ -402,27 +413,37 @@ impl Ring {
         result
     }
 
-    /// Merges `count` further occurrences of `events` into the entry at `index`; `data`, if any,
-    /// replaces the entry's.
+    /// Merges `count` further occurrences of `events` into the entry at `index`; `words`, if any,
+    /// replace the entry's.
     ///
     /// Never allocates or sleeps; may be called from any context.
     #[inline(always)]
-    pub(crate) fn merge(&self, index: Index, events: u32, count: u32, data: Option<i64>) -> Merge {
+    pub(crate) fn merge(
+        &self,
+        index: Index,
+        events: u32,
+        count: u32,
+        words: Option<Words>,
+    ) -> Merge {
         if self.is_taken(index) {
             return Merge::Gone;
         }
-        self.merge_slowly(index, events, count, data)
+        self.merge_slowly(index, events, count, words)
     }
 
     /// [`Ring::merge`] into an entry that seems not to be taken.
-    fn merge_slowly(&self, index: Index, events: u32, count: u32, data: Option<i64>) -> Merge {
+    fn merge_slowly(&self, index: Index, events: u32, count: u32, words: Option<Words>) -> Merge {
         self.change(index, |old| {
             let merged = (old >> MERGED_SHIFT) & MERGED_MAX;
             let sum = merged.saturating_add(count);
-            if let Some(data) = data {
+            if let Some(words) = words {
+                let entry = self.entry(index);
                 // SAFETY: The slot is within the pages. While the mark is set nobody else's event
-                // is put there; a consumer sees the amount as it was or as it is.
-                unsafe { (&raw mut (*self.entry(index)).data).write_volatile(data) };
+                // is put there; a consumer sees each word as it was or as it is.
+                unsafe {
+                    (&raw mut (*entry).data).write_volatile(words.data);
+                    (&raw mut (*entry).extra).write_volatile(words.extra);
+                }
             }
             let kept = old & !(MERGED_MAX << MERGED_SHIFT);
             let merged = sum.min(MERGED_MAX) << MERGED_SHIFT;
@@ -446,15 +467,16 @@ impl Ring {
         self.change(index, |old| ((old & !STATE_MASK) | CANCELLED, 0))
     }
 
-    /// Whether the entry at `index`, as programs count, can be taken.
+    /// The word of the entry at `index`, as programs count, if it can be taken.
     ///
     /// The lap matters: a consumer may have moved the cursor past the previous entry in this slot,
     /// and not have exchanged its word yet.
     #[inline]
-    fn published(&self, index: u32) -> bool {
+    fn published(&self, index: u32) -> Option<u32> {
         let word = self.word(index.into()).load(Acquire);
         let taken = matches!(word & STATE_MASK, FREE | TAKEN);
-        !taken && word & (LAP_MASK << LAP_SHIFT) == self.lap(index.into())
+        let is_there = !taken && word & (LAP_MASK << LAP_SHIFT) == self.lap(index.into());
+        is_there.then_some(word)
     }
 
     /// The index from which on the caller, who has seen all before `seen`, may find something.
@@ -478,7 +500,7 @@ impl Ring {
     /// How many entries there are from `seen` on, or from the cursor on, at most all.
     pub(crate) fn available(&self, seen: Option<u32>) -> u32 {
         let first = self.first_unseen(seen);
-        if !self.published(first) {
+        if self.published(first).is_none() {
             return 0;
         }
         // CAST: Programs count modulo 2^32.
@@ -494,38 +516,57 @@ impl Ring {
         let tail = self.tail.0.load(Relaxed) as u32;
         let last = first.wrapping_add(nr).wrapping_sub(1);
         // Claimed is not published: look at both ends.
-        tail.wrapping_sub(first) >= nr && self.published(first) && self.published(last)
+        let is_there = |index| self.published(index).is_some();
+        tail.wrapping_sub(first) >= nr && is_there(first) && is_there(last)
     }
 
-    /// Takes the next event on behalf of the program. [`Ring::release`] or [`Ring::restore`] has to
-    /// follow.
-    pub(crate) fn take(&self) -> Option<Taken> {
-        let cursor = self.cursor_word();
-        // Other consumers may be faster, and entries cancelled; a program that never lets go of the
-        // cursor gets nothing.
+    /// The next event for a consumer in the kernel, which is not taken yet: it copies the event to
+    /// the program first, and takes it when that has worked.
+    pub(crate) fn first(&self) -> Option<First> {
+        // Others may be faster, and entries cancelled; a program that never lets go of the cursor
+        // gets nothing.
         for _ in 0..self.entries.saturating_mul(2) {
-            let index = cursor.load(Acquire);
-            if !self.published(index) {
-                return None;
+            let index = self.cursor_word().load(Acquire);
+            let word = self.published(index)?;
+            if word & STATE_MASK == READY {
+                let event = self.read(index, word);
+                return Some(First { event, index });
             }
-            if cursor.cmpxchg(index, index.wrapping_add(1), Full).is_err() {
-                continue;
+            // It was cancelled, and is skipped; unless the program has made something of it.
+            if let Some(taken) = self.take_at(index) {
+                self.release(&taken);
             }
-            let taken = self.exchange(index);
-            if taken.word & STATE_MASK == READY {
-                return Some(taken);
-            }
-            self.release(&taken);
         }
         None
     }
 
-    /// Takes what is in the slot of `index`, which the caller owns by having moved the cursor.
-    fn exchange(&self, index: u32) -> Taken {
+    /// Takes what [`Ring::first`] returned, as it is by now. [`Ring::release`] has to follow.
+    ///
+    /// `None` if another consumer was faster, or it was cancelled.
+    pub(crate) fn take(&self, first: &First) -> Option<Taken> {
+        self.take_at(first.index)
+    }
+
+    fn take_at(&self, index: u32) -> Option<Taken> {
+        let next = index.wrapping_add(1);
+        self.cursor_word().cmpxchg(index, next, Full).ok()?;
         let word = self.word(index.into()).xchg(TAKEN, Full);
+        let taken = Taken {
+            event: self.read(index, word),
+            index,
+        };
+        if word & STATE_MASK == READY {
+            return Some(taken);
+        }
+        self.release(&taken);
+        None
+    }
+
+    /// Puts together the event in the slot of `index`, whose word is `word`.
+    fn read(&self, index: u32, word: u32) -> Event {
         let entry = self.entry(index.into());
         // SAFETY: The slot is within the pages, and fields are accessed volatile.
-        let event = unsafe {
+        unsafe {
             Event::taken(
                 word & EVENTS_MASK,
                 (word >> MERGED_SHIFT) & MERGED_MAX,
@@ -534,33 +575,12 @@ impl Ring {
                 (&raw const (*entry).data).read_volatile(),
                 (&raw const (*entry).extra).read_volatile(),
             )
-        };
-        Taken { event, index, word }
+        }
     }
 
     /// Frees the slot of an event that was taken.
     pub(crate) fn release(&self, taken: &Taken) {
         self.word(taken.index.into()).store(FREE, Release);
-    }
-
-    /// Puts an event that was taken back where it was.
-    ///
-    /// If somebody has taken the next one in the meantime there is no way back. What is returned
-    /// then is still taken, with what was merged into it while this was tried.
-    pub(crate) fn restore(&self, taken: &Taken) -> Option<Taken> {
-        // ORDERING: The word first. Who finds the cursor moved back may take the entry at once;
-        // before that nobody does, because the next index in this slot has another lap.
-        self.word(taken.index.into()).xchg(taken.word, Full);
-        let next = taken.index.wrapping_add(1);
-        if self.cursor_word().cmpxchg(next, taken.index, Full).is_ok() {
-            return None;
-        }
-        let again = self.exchange(taken.index);
-        if again.word & STATE_MASK == READY {
-            return Some(again);
-        }
-        self.release(&again);
-        None
     }
 }
 
@@ -580,7 +600,8 @@ mod tests {
     }
 
     fn take(ring: &Ring) -> Option<uapi::kevent_event> {
-        ring.take().map(|taken| {
+        let taken = ring.first().and_then(|first| ring.take(&first));
+        taken.map(|taken| {
             ring.release(&taken);
             taken.event.0
         })
@@ -589,6 +610,8 @@ mod tests {
     fn taken(ring: &Ring) -> Option<u64> {
         take(ring).map(|e| e.user_data)
     }
+
+    const NINE: Words = Words { data: 9, extra: 9 };
 
     #[test]
     fn sizes() {
@@ -641,7 +664,7 @@ mod tests {
         let ring = Ring::new(2)?;
         let index = ring.publish(&event(1)).ok_or(ENOSPC)?;
         assert!(ring.is_untaken(index));
-        assert_eq!(ring.merge(index, 4, 1, Some(9)), Merge::Done(0));
+        assert_eq!(ring.merge(index, 4, 1, Some(NINE)), Merge::Done(0));
         assert_eq!(ring.merge(index, 8, 1, None), Merge::Done(0));
         let e = take(&ring).ok_or(ENOENT)?;
         assert_eq!((e.events, e.info >> 16, e.data), (13, 2, 9));
@@ -712,23 +735,32 @@ mod tests {
     }
 
     #[test]
-    fn restored_is_as_if_never_taken() -> Result {
+    fn is_taken_as_it_is_by_then_and_once() -> Result {
         let ring = Ring::new(2)?;
-        let index = ring.publish(&event(1)).ok_or(ENOSPC)?;
-        ring.publish(&event(2)).ok_or(ENOSPC)?;
-        let first = ring.take().ok_or(ENOENT)?;
-        assert_eq!(ring.merge(index, 4, 1, None), Merge::Gone);
-        assert!(ring.restore(&first).is_none());
-        assert_eq!(ring.merge(index, 4, 1, None), Merge::Done(0));
-        // Somebody takes the next one: there is no way back.
-        let first = ring.take().ok_or(ENOENT)?;
-        assert_eq!(first.event.0.events, 5);
+        let index = ring.publish(&event(1)).ok_or(ENOENT)?;
+        ring.publish(&event(2));
+        let first = ring.first().ok_or(ENOENT)?;
+        let again = ring.first().ok_or(ENOENT)?;
+        assert_eq!(ring.merge(index, 4, 1, Some(NINE)), Merge::Done(0));
+        let taken = ring.take(&first).ok_or(ENOENT)?;
+        assert_eq!((taken.event.0.events, taken.event.0.data), (5, 9));
+        assert_eq!(first.event.0.events, 1);
+        assert!(ring.take(&again).is_none());
+        ring.release(&taken);
+        assert_eq!(take(&ring).map(|e| e.user_data), Some(2));
+        Ok(())
+    }
+
+    #[test]
+    fn cancelled_is_not_taken() -> Result {
+        let ring = Ring::new(2)?;
+        let index = ring.publish(&event(1)).ok_or(ENOENT)?;
+        ring.publish(&event(2));
+        let first = ring.first().ok_or(ENOENT)?;
+        assert_eq!(ring.cancel(index), Merge::Done(0));
+        assert!(ring.take(&first).is_none());
         assert_eq!(taken(&ring), Some(2));
-        let first = ring.restore(&first).ok_or(ENOENT)?;
-        assert_eq!(first.event.0.events, 5);
-        assert_eq!(ring.publish(&event(3)), None);
-        ring.release(&first);
-        assert_eq!(ring.publish(&event(3)), Some(2));
+        assert!(ring.first().is_none());
         Ok(())
     }
 
@@ -777,7 +809,7 @@ mod tests {
             ring.word((seed >> 8).into()).store(seed, Relaxed);
             ring.cursor_word().store(seed.rotate_left(7), Relaxed);
             let index = ring.publish(&event(1)).unwrap_or(0);
-            ring.merge(index, seed, 1, Some(1));
+            ring.merge(index, seed, 1, Some(NINE));
             ring.cancel(index.wrapping_sub(seed.into()));
             take(&ring);
             assert!(ring.available(Some(seed)) <= 4);

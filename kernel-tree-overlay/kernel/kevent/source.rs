@@ -15,6 +15,7 @@ use kernel::{
 };
 
 use crate::{
+    event::Words,
     queue::Queue,
     watch::{
         Visitor,
@@ -27,8 +28,27 @@ pub(crate) mod timer;
 
 /// What fires a watch.
 ///
-/// All but [`Source::owed`] are called with the mutex of the queue's watches held.
+/// All but [`Source::owed`], [`Source::words`] and those about facts are called with the mutex of
+/// the queue's watches held.
 pub(crate) trait Source: Send + Sync {
+    /// What an event of a watch that tells amounts or counts says beside its bits. Of a count,
+    /// `data` is not used.
+    ///
+    /// May be called from where the source fires the watch, and with the lock of a backlog held.
+    fn words(&self) -> Words {
+        Words::default()
+    }
+
+    /// Of a watch that tells facts: what the next one says, if there is one to tell.
+    ///
+    /// Called as [`Source::words`], by one at a time.
+    fn fact(&self) -> Option<Words> {
+        None
+    }
+
+    /// What [`Source::fact`] returned has been told.
+    fn fact_is_told(&self) {}
+
     /// For a class whose events count: how many occurrences have not been told. The source adds to
     /// it before it fires the watch.
     fn owed(&self) -> Option<&Atomic<u64>> {
@@ -52,8 +72,20 @@ pub(crate) trait Source: Send + Sync {
         0
     }
 
-    /// For a class whose events count: the program is about to wait, and the watch is listed.
+    /// When the watch is visited: which events there are to tell beside that what it watched has
+    /// vanished, if it has.
+    fn vanished(&self) -> Option<u32> {
+        None
+    }
+
+    /// For a watch that tells counts or facts: the program is about to wait, and the watch is
+    /// listed.
     fn revisit(&self, _watch: ArcBorrow<'_, Watch>) {}
+
+    /// For a class whose watches are of files: which events to tell when that is closed.
+    fn closed(&self) -> u32 {
+        0
+    }
 
     /// What the program said that this is: `kevent_watch.ident`.
     fn ident(&self) -> u64;
@@ -63,9 +95,6 @@ pub(crate) trait Source: Send + Sync {
 pub(crate) trait Class: Source + Sized {
     /// `KEVENT_SOURCE_*`.
     const NUMBER: u32;
-
-    /// Whether its events count, so that an event without a count is none.
-    const COUNTS: bool;
 
     /// Makes a watch from a record, without attaching it.
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<Arc<Watch>>;

@@ -160,7 +160,7 @@ impl Table {
         place.generation = place.generation.wrapping_add(1).max(1);
         // Nobody fires it after it is detached, and nobody moves it into the ring after it is
         // forgotten: what is there then is all that there will be.
-        watch.set_gone();
+        watch.set_gone(cancels);
         watch.source().detach(queue);
         queue.forget_watch(watch);
         if cancels {

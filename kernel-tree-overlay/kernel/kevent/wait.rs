@@ -6,11 +6,15 @@ use kernel::{
     prelude::*,
     sync::wait::Woken,
     time::deadline::Deadline,
-    uaccess::UserSliceWriter,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
     uapi, //
 };
 
 use crate::{
+    event::Event,
     queue::Queue,
     watch::Visitor, //
 };
@@ -65,12 +69,14 @@ pub(crate) fn get_events(
     min: u32,
     max: u32,
     deadline: Option<&Deadline>,
-    to: &mut UserSliceWriter,
+    to: UserPtr,
 ) -> Result<u32> {
     let mut got = 0u32;
     let mut expired = false;
     loop {
-        match copy_events(queue, max.saturating_sub(got), to) {
+        // CAST: The caller has checked that all of them fit into the address space.
+        let at = to.wrapping_byte_add((got as usize).wrapping_mul(size_of::<Event>()));
+        match copy_events(queue, max.saturating_sub(got), at) {
             Ok(n) => got = got.saturating_add(n),
             Err(e) if got == 0 => return Err(e),
             Err(_) => break,
@@ -97,12 +103,19 @@ pub(crate) fn get_events(
 /// Takes at most `max` events without sleeping for them, and copies them to `to`.
 ///
 /// Those that cannot be copied stay in the queue.
-fn copy_events(queue: &Queue, max: u32, to: &mut UserSliceWriter) -> Result<u32> {
+fn copy_events(queue: &Queue, max: u32, to: UserPtr) -> Result<u32> {
     let mut spare = queue.consumer().lock();
     queue.refill();
     queue.visit(Visitor::PROGRAM);
+    let mut at = to;
     for copied in 0..max {
-        match queue.take(&mut spare, |event| to.write(event)) {
+        let deliver = |event: &Event| {
+            let to = UserSlice::new(at, size_of::<Event>());
+            to.writer().write(event)
+        };
+        let taken = queue.take(&mut spare, deliver);
+        at = at.wrapping_byte_add(size_of::<Event>());
+        match taken {
             Ok(true) if !current!().fatal_signal_pending() => {}
             Ok(true) => return Ok(copied.saturating_add(1)),
             Err(e) if copied == 0 => return Err(e),

@@ -63,7 +63,10 @@ use kernel::{
 };
 
 use crate::{
-    event::Event,
+    event::{
+        Event,
+        Words, //
+    },
     queue::Queue,
     ring::{
         Index,
@@ -94,17 +97,48 @@ const SILENT: u32 = OFF | GONE | SPENT | ONCE;
 /// What there may be to tell.
 const TELL: u32 = EVENTS | LAST;
 
-/// In `mode`, beside the `KEVENT_WATCH_*` flags: the class, whether its events count, and the
-/// events of interest.
+/// In `mode`, beside the `KEVENT_WATCH_*` flags: the class, what its events are, and the events of
+/// interest.
 const CLASS_SHIFT: u32 = 9;
 const CLASS_MASK: u32 = 0xf << CLASS_SHIFT;
 const COUNTED: u32 = 1 << 13;
+const WORDS: u32 = 1 << 14;
+const FACTS: u32 = 1 << 15;
+const TELLS: u32 = COUNTED | WORDS | FACTS;
 const INTEREST_SHIFT: u32 = 16;
 const FLAGS: u32 = (1 << CLASS_SHIFT) - 1;
 
 /// Any of these, and it is no level watch.
-const NO_LEVEL: u32 =
-    COUNTED | uapi::KEVENT_WATCH_EDGE | uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
+const NO_LEVEL: u32 = COUNTED
+    | FACTS
+    | uapi::KEVENT_WATCH_EDGE
+    | uapi::KEVENT_WATCH_ONESHOT
+    | uapi::KEVENT_WATCH_DISPATCH;
+
+/// What the events of a watch are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code)] // The classes that tell the others follow.
+pub(crate) enum Tells {
+    /// States, which merge.
+    States,
+    /// States, with amounts: those that there were last.
+    Amounts,
+    /// How often something has happened.
+    Counts,
+    /// Facts, each one an event.
+    Facts,
+}
+
+impl Tells {
+    fn mode(self) -> u32 {
+        match self {
+            Tells::States => 0,
+            Tells::Amounts => WORDS,
+            Tells::Counts => WORDS | COUNTED,
+            Tells::Facts => FACTS,
+        }
+    }
+}
 
 /// The watch has no entry in the ring.
 const NO_ENTRY: Index = Index::MAX;
@@ -159,12 +193,13 @@ impl<S: Class> Watch<S> {
     pub(crate) fn new(
         queue: Arc<Queue>,
         record: &uapi::kevent_watch,
+        tells: Tells,
         source: impl PinInit<S, Error>,
     ) -> Result<Arc<Self>> {
         let off = record.flags & uapi::KEVENT_WATCH_DISABLED != 0;
         let mode = (record.flags & FLAGS)
             | (S::NUMBER << CLASS_SHIFT)
-            | if S::COUNTS { COUNTED } else { 0 }
+            | tells.mode()
             | (record.events << INTEREST_SHIFT);
         Arc::pin_init(
             try_pin_init!(Self {
@@ -217,7 +252,7 @@ impl<S: Source + ?Sized> Watch<S> {
 
     /// Changes flags and interest. Changes are made one at a time.
     pub(crate) fn set_mode(&self, flags: u32, interest: u32) {
-        let kept = self.mode.load(Relaxed) & (CLASS_MASK | COUNTED);
+        let kept = self.mode.load(Relaxed) & (CLASS_MASK | TELLS);
         let mode = kept | (flags & FLAGS) | (interest << INTEREST_SHIFT);
         self.mode.store(mode, Relaxed);
     }
@@ -280,9 +315,10 @@ impl<S: Source + ?Sized> Watch<S> {
         self.change(|state| state | OFF);
     }
 
-    /// From here on the watch tells nothing.
-    pub(crate) fn set_gone(&self) {
-        self.change(|state| (state | GONE) & !LAST);
+    /// From here on the watch tells nothing. What it has told is to be forgotten if `cancels`.
+    pub(crate) fn set_gone(&self, cancels: bool) {
+        let told = if cancels { LAST | ONCE } else { LAST };
+        self.change(|state| (state | GONE) & !told);
     }
 
     /// Has a watch that was removed passed over in the backlog, if it is there; tells whether it
@@ -319,9 +355,10 @@ impl<S: Source + ?Sized> Watch<S> {
         state & (GONE | ONCE) != 0 && state & (OWNED | WAITS | LAST) == 0
     }
 
-    /// Whether the watch went with its last event, and was not removed before.
-    pub(crate) fn told_its_last(&self) -> bool {
-        self.state.load(Relaxed) & ONCE != 0 || self.flags() & uapi::KEVENT_WATCH_VANISHED != 0
+    /// Whether the watch went with `event`, and was not removed before.
+    pub(crate) fn told_its_last(&self, event: &Event) -> bool {
+        let vanished = event.0.info & uapi::KEVENT_INFO_VANISHED != 0;
+        vanished || self.state.load(Relaxed) & ONCE != 0
     }
 
     /// Whether the watch has told its last event, or was removed.
@@ -360,7 +397,7 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     #[inline(always)]
-    fn event(&self, mode: u32, events: u32, count: u64) -> Event {
+    fn event(&self, mode: u32, events: u32, words: Words) -> Event {
         let counted = if mode & COUNTED != 0 {
             uapi::KEVENT_INFO_COUNTED
         } else {
@@ -375,9 +412,27 @@ impl<S: Source + ?Sized> Watch<S> {
             user_data: self.user_data.load(Relaxed),
             events: events & EVENTS,
             info: ((mode & CLASS_MASK) >> CLASS_SHIFT) | counted | vanished,
-            data: i64::try_from(count).unwrap_or(i64::MAX),
-            extra: 0,
+            data: words.data,
+            extra: words.extra,
         })
+    }
+
+    /// What an event says beside its bits, if the events of the watch are states or counts.
+    #[inline(always)]
+    fn words(&self, mode: u32) -> Words {
+        if mode & WORDS != 0 {
+            self.source.words()
+        } else {
+            Words::default()
+        }
+    }
+
+    /// What an event says that counts.
+    fn count_words(&self, mode: u32, count: u64) -> Words {
+        Words {
+            data: i64::try_from(count).unwrap_or(i64::MAX),
+            ..self.words(mode)
+        }
     }
 
     /// How many occurrences are to be told, which are told from now on.
@@ -386,6 +441,22 @@ impl<S: Source + ?Sized> Watch<S> {
             Some(owed) if mode & COUNTED != 0 => owed.xchg(0, Relaxed),
             _ => 0,
         }
+    }
+
+    /// Takes the next fact that is to be told with `events`, which the watch has to tell still if
+    /// there are more.
+    fn take_fact(&self, events: u32) -> Option<Words> {
+        let fact = self.source.fact()?;
+        self.source.fact_is_told();
+        if self.source.fact().is_some() {
+            self.change(|state| state | events);
+        }
+        Some(fact)
+    }
+
+    /// Whether the watch cannot tell again what it has told.
+    pub(crate) fn tells_once(&self) -> bool {
+        self.mode.load(Relaxed) & FACTS != 0
     }
 
     fn give_back_owed(&self, count: u64) {
@@ -400,14 +471,39 @@ impl<S: Source + ?Sized> Watch<S> {
     /// To be called by the owner.
     #[inline(always)]
     fn tell(&self, mode: u32, events: u32, first: bool) -> Told {
-        if mode & COUNTED != 0 {
-            return self.tell_count(mode, events, first);
+        if mode & (COUNTED | FACTS) != 0 {
+            return if mode & COUNTED != 0 {
+                self.tell_count(mode, events, first)
+            } else {
+                self.tell_facts(mode, events, first)
+            };
         }
-        match self.merge(events, 1) {
+        let words = self.words(mode);
+        match self.merge(events, 1, Some(words).filter(|_| mode & WORDS != 0)) {
             Merge::Done(_) => Told::Merged,
-            Merge::Gone => self.publish(mode, events, 0, first),
+            Merge::Gone => self.publish(mode, events, words, first),
             Merge::Later => Told::Later,
         }
+    }
+
+    /// [`Watch::tell`] for a class whose events are facts: tells them all, or one if that changes
+    /// the state of the watch.
+    #[inline(never)]
+    fn tell_facts(&self, mode: u32, events: u32, first: bool) -> Told {
+        let mut told = Told::Nothing;
+        while let Some(words) = self.source.fact() {
+            if told != Told::Nothing && Self::after(mode) != 0 {
+                // The next ones are for when the watch is switched on.
+                self.change(|state| state | events);
+                break;
+            }
+            told = self.publish(mode, events, words, first);
+            if told != Told::Anew {
+                break;
+            }
+            self.source.fact_is_told();
+        }
+        told
     }
 
     /// [`Watch::tell`] for a class whose events count.
@@ -418,14 +514,14 @@ impl<S: Source + ?Sized> Watch<S> {
             return Told::Nothing;
         }
         let count = u32::try_from(owed).unwrap_or(u32::MAX);
-        let told = match self.merge(events, count) {
+        let told = match self.merge(events, count, None) {
             Merge::Done(left) => {
                 // Neither of the two is more than was owed.
                 let beyond = owed.wrapping_sub(count.into());
                 self.give_back_owed(beyond.wrapping_add(left.into()));
                 return Told::Merged;
             }
-            Merge::Gone => self.publish(mode, events, owed, first),
+            Merge::Gone => self.publish(mode, events, self.count_words(mode, owed), first),
             Merge::Later => Told::Later,
         };
         if told == Told::Later {
@@ -435,16 +531,16 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// Merges `events`, which happened `count` times, into the entry that the watch has in the
-    /// ring. [`Merge::Gone`] if it has none.
+    /// ring, whose words become `words`. [`Merge::Gone`] if it has none.
     #[inline(always)]
-    fn merge(&self, events: u32, count: u32) -> Merge {
+    fn merge(&self, events: u32, count: u32, words: Option<Words>) -> Merge {
         let entry = self.entry.load(Relaxed);
         let ring = self.queue.ring().filter(|_| entry != NO_ENTRY);
         // The last event is one of its own.
         let Some(ring) = ring.filter(|_| events & LAST == 0) else {
             return Merge::Gone;
         };
-        let merge = ring.merge(entry, events, count, None);
+        let merge = ring.merge(entry, events, count, words);
         if let Merge::Done(_) = merge {
             self.queue.count_merge();
             trace::merge(self, entry, events);
@@ -454,11 +550,11 @@ impl<S: Source + ?Sized> Watch<S> {
 
     /// Makes an entry for `events`; `first` as for [`Watch::tell`].
     #[inline(always)]
-    fn publish(&self, mode: u32, events: u32, count: u64, first: bool) -> Told {
+    fn publish(&self, mode: u32, events: u32, words: Words, first: bool) -> Told {
         if !first && self.queue.is_backlogged() {
             return Told::Later;
         }
-        let event = self.event(mode, events, count);
+        let event = self.event(mode, events, words);
         let Some(index) = self.queue.ring().and_then(|ring| ring.publish(&event)) else {
             return Told::Later;
         };
@@ -576,14 +672,15 @@ pub(crate) fn look(watch: ArcBorrow<'_, Watch>) -> Told {
     Told::Anew
 }
 
-/// Switches the watch on, and tells what happened while it was off, if its events count.
+/// Switches the watch on, and tells what happened while it was off, if its events are counts or
+/// facts.
 pub(crate) fn enable(watch: ArcBorrow<'_, Watch>) {
     let busy = OWNED | WAITS | GONE | ONCE | LAST;
     let mode = watch.mode.load(Relaxed);
-    let counted = mode & COUNTED != 0;
+    let kept = mode & (COUNTED | FACTS) != 0;
     let old = watch.change(|state| {
         let mut on = state & !(OFF | SPENT);
-        if !counted && on & (OWNED | WAITS) == 0 {
+        if !kept && on & (OWNED | WAITS) == 0 {
             // It may be otherwise by now: the source is tested.
             on &= !EVENTS;
         }
@@ -593,7 +690,7 @@ pub(crate) fn enable(watch: ArcBorrow<'_, Watch>) {
             on
         }
     });
-    if counted && old & EVENTS != 0 && old & busy == 0 {
+    if kept && old & EVENTS != 0 && old & busy == 0 {
         let (events, after) = watch.take_events();
         own(watch, mode, events, after);
     }
@@ -608,7 +705,7 @@ pub(crate) fn test(watch: ArcBorrow<'_, Watch>) {
     // ORDERING: Whoever makes the source ready, and then looks at the mode, sees the new one; or it
     // is seen here that the source is ready.
     smp_mb(Full);
-    if state & (SILENT | LAST) == 0 && mode & COUNTED == 0 {
+    if state & (SILENT | LAST) == 0 && mode & (COUNTED | FACTS) == 0 {
         if mode & NO_LEVEL == 0 {
             // It may not have been a level when it began to tell.
             watch.list();
@@ -725,17 +822,23 @@ pub(crate) fn move_into_ring(watch: ArcBorrow<'_, Watch>) -> bool {
 pub(crate) fn take_waiting(watch: ArcBorrow<'_, Watch>) -> (Option<Event>, bool) {
     let mode = watch.mode.load(Relaxed);
     let (events, after) = watch.take_events();
-    let owed = watch.take_owed(mode);
-    let event = watch.event(mode, events, owed);
-    let is_one = owed != 0 || mode & COUNTED == 0 || events & LAST != 0;
-    if !is_one {
+    let words = if mode & FACTS != 0 {
+        watch.take_fact(events)
+    } else if mode & COUNTED != 0 {
+        let owed = watch.take_owed(mode);
+        Some(watch.count_words(mode, owed)).filter(|_| owed != 0 || events & LAST != 0)
+    } else {
+        Some(watch.words(mode))
+    };
+    let event = words.map(|words| watch.event(mode, events, words));
+    if event.is_none() {
         watch.change(|state| state & !after);
     }
     let more = !watch.let_go();
     if more {
         watch.leave_waiting(0, 0);
     }
-    (is_one.then_some(event), more)
+    (event, more)
 }
 
 /// Undoes [`take_waiting`]. Tells whether the watch has to be put back into the backlog, because it
@@ -819,8 +922,20 @@ pub(crate) fn visit(watch: ArcBorrow<'_, Watch>, visitor: Visitor) -> Visit {
         // It is listed again when it has told the last it has to tell.
         return Visit::Stays;
     }
+    let vanished = if old & LOOK != 0 {
+        watch.source.vanished()
+    } else {
+        None
+    };
+    if let Some(events) = vanished {
+        if watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0 {
+            watch.source.detach(&watch.queue);
+            vanish(watch, events);
+        }
+        return Visit::Stays;
+    }
     let mode = watch.mode.load(Relaxed);
-    if mode & COUNTED != 0 {
+    if mode & (COUNTED | FACTS) != 0 {
         watch.source.revisit(watch);
         return Visit::Stays;
     }

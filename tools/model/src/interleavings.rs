@@ -141,35 +141,16 @@ fn program_and_kernel_consume() {
 }
 
 #[test]
-fn restored_event_is_taken_once_by_the_program() {
-    check(preemptions(4), || {
-        scenarios::restore_and_take::<Ring>(Consumer::Program);
-    });
-}
-
-#[test]
-fn restored_event_is_taken_once_by_the_kernel() {
-    check(preemptions(4), || {
-        scenarios::restore_and_take::<Ring>(Consumer::Kernel);
-    });
-}
-
-#[test]
-fn restored_event_is_merged_into_once() {
-    check(preemptions(8), scenarios::restore_and_merge::<Ring>);
-}
-
-#[test]
-fn restored_event_with_no_way_back_keeps_the_merge() {
+fn event_is_taken_by_the_kernel_as_it_is_then() {
     check(preemptions(3), || {
-        scenarios::restore_change_and_take::<Ring>(false);
+        scenarios::change_and_take_first::<Ring>(false);
     });
 }
 
 #[test]
-fn restored_event_with_no_way_back_can_be_cancelled() {
+fn cancelled_event_is_not_taken_by_the_kernel() {
     check(preemptions(3), || {
-        scenarios::restore_change_and_take::<Ring>(true);
+        scenarios::change_and_take_first::<Ring>(true);
     });
 }
 

@@ -191,9 +191,11 @@ pub(crate) fn add_ring(base: *mut u8, entries_offset: usize, entries: u32) {
             let places = [
                 wide(entry + offset_of!(kevent_event, user_data)),
                 narrow(entry + offset_of!(kevent_event, info)),
+            ];
+            let words = [
+                wide(entry + offset_of!(kevent_event, data)),
                 wide(entry + offset_of!(kevent_event, extra)),
             ];
-            let data = wide(entry + offset_of!(kevent_event, data));
             let mut fields: Vec<_> = places
                 .into_iter()
                 .map(|place| Field {
@@ -202,11 +204,11 @@ pub(crate) fn add_ring(base: *mut u8, entries_offset: usize, entries: u32) {
                     object: Rc::new(Object::Ordered(UnsafeCell::new(()))),
                 })
                 .collect();
-            fields.push(Field {
-                place: data,
-                known: data.read(),
-                object: Rc::new(Object::Racy(Modelled::new(data.read()))),
-            });
+            fields.extend(words.into_iter().map(|place| Field {
+                place,
+                known: place.read(),
+                object: Rc::new(Object::Racy(Modelled::new(place.read()))),
+            }));
             model.fields.insert(word, fields);
         }
     });

@@ -47,8 +47,6 @@ mutations! {
     cursor_without_compare: blind_cursor, two_consumers(Consumer::Kernel, Consumer::Program);
     taken_is_what_was_seen_before: blind_take, merge_and_take(Consumer::Kernel);
     two_changes_at_a_time: no_busy, merge_with_an_amount(Consumer::Program);
-    cursor_goes_back_before_the_word: cursor_first, restore_and_take(Consumer::Program);
-    restore_forgets_a_merge: blind_restore, restore_change_and_take(false);
 }
 
 macro_rules! watches {

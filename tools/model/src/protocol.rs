@@ -15,16 +15,27 @@ pub(crate) enum Change {
 }
 
 pub(crate) trait Protocol: Sized + 'static {
+    type First;
     type Taken;
 
     fn new(entries: u32) -> Self;
     fn publish(&self, event: &Event) -> Option<u64>;
     fn merge(&self, index: u64, events: u32, count: u32, data: Option<i64>) -> Change;
     fn cancel(&self, index: u64) -> Change;
-    fn take(&self) -> Option<Self::Taken>;
+    fn first(&self) -> Option<Self::First>;
+    fn take(&self, first: &Self::First) -> Option<Self::Taken>;
+    /// As `kevent_get_events()` does it.
+    fn take_first(&self) -> Option<Self::Taken> {
+        loop {
+            let first = self.first()?;
+            if let Some(taken) = self.take(&first) {
+                return Some(taken);
+            }
+        }
+    }
+
     fn event(taken: &Self::Taken) -> Event;
     fn release(&self, taken: &Self::Taken);
-    fn restore(&self, taken: &Self::Taken) -> Option<Self::Taken>;
     fn has(&self, seen: Option<u32>, nr: u32) -> bool;
     fn available(&self, seen: Option<u32>) -> u32;
     fn posted(&self) -> u64;
@@ -37,7 +48,7 @@ pub(crate) trait Protocol: Sized + 'static {
 macro_rules! implement {
     ($ring:path, $lap_mask:expr) => {
         const _: () = {
-            use crate::event::Event;
+            use crate::event::{Event, Words};
             use crate::protocol::{Change, Protocol};
             use $ring as ring;
 
@@ -53,6 +64,7 @@ macro_rules! implement {
             }
 
             impl Protocol for ring::Ring {
+                type First = ring::First;
                 type Taken = ring::Taken;
 
                 fn new(entries: u32) -> Self {
@@ -62,22 +74,23 @@ macro_rules! implement {
                     self.publish(event)
                 }
                 fn merge(&self, index: u64, events: u32, n: u32, data: Option<i64>) -> Change {
-                    self.merge(index, events, n, data).into()
+                    let words = data.map(|data| Words { data, extra: !0 });
+                    self.merge(index, events, n, words).into()
                 }
                 fn cancel(&self, index: u64) -> Change {
                     self.cancel(index).into()
                 }
-                fn take(&self) -> Option<ring::Taken> {
-                    self.take()
+                fn first(&self) -> Option<ring::First> {
+                    self.first()
+                }
+                fn take(&self, first: &ring::First) -> Option<ring::Taken> {
+                    self.take(first)
                 }
                 fn event(taken: &ring::Taken) -> Event {
                     taken.event
                 }
                 fn release(&self, taken: &ring::Taken) {
                     self.release(taken)
-                }
-                fn restore(&self, taken: &ring::Taken) -> Option<ring::Taken> {
-                    self.restore(taken)
                 }
                 fn has(&self, seen: Option<u32>, nr: u32) -> bool {
                     self.has(seen, nr)

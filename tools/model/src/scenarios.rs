@@ -65,21 +65,11 @@ impl<R: Protocol> World<R> {
 
     /// As `kevent_get_events()` does it.
     fn kernel_takes(&self) -> Option<Event> {
-        self.ring.take().map(|taken| {
+        self.ring.take_first().map(|taken| {
             let event = R::event(&taken);
             self.ring.release(&taken);
             event
         })
-    }
-
-    /// As `kevent_get_events()` does it if the copy faults. What cannot be put back would go to the
-    /// backlog.
-    fn takes_and_restores(&self) -> Option<Event> {
-        let taken = self.ring.take()?;
-        let taken = self.ring.restore(&taken)?;
-        let event = R::event(&taken);
-        self.ring.release(&taken);
-        Some(event)
     }
 
     fn takes(&self, by: Consumer) -> Option<Event> {
@@ -382,44 +372,11 @@ pub(crate) fn two_consumers<R: Protocol>(one: Consumer, two: Consumer) {
     world.still_works();
 }
 
-/// What could not be copied is put back or, if there is no way back, kept: no event is lost and
-/// none is taken twice.
-pub(crate) fn restore_and_take<R: Protocol>(by: Consumer) {
-    let world = World::<R>::new(2);
-    let published = world.publish_all([11, 12]);
-    let other = world.clone();
-    let faulting = spawn(move || other.takes_and_restores());
-    let mut out: Vec<_> = [world.takes(by), world.takes(by)]
-        .into_iter()
-        .flatten()
-        .collect();
-    out.extend(faulting.join().unwrap());
-    out.extend(world.drain());
-    assert_eq!(sorted(numbers_of(&out)), published);
-    world.still_works();
-}
-
-/// An occurrence that is merged while an event is taken and put back.
-pub(crate) fn restore_and_merge<R: Protocol>() {
+/// A consumer in the kernel looks at an event and then takes it, if it is there still: with what
+/// was merged in between, and not if it was cancelled or somebody else was faster.
+pub(crate) fn change_and_take_first<R: Protocol>(cancel: bool) {
     let world = World::<R>::new(2);
     let index = world.publish(1).unwrap();
-    let other = world.clone();
-    let merger = spawn(move || other.ring.merge(index, MERGED, 1, None));
-    let taken = world.ring.take().unwrap();
-    assert!(world.ring.restore(&taken).is_none(), "nobody else takes");
-    let change = merger.join().unwrap();
-    let out = world.drain();
-    assert_eq!(numbers_of(&out), [1]);
-    assert_eq!(merged(&out[0]), u32::from(change == Change::Done));
-    world.still_works();
-}
-
-/// The same with somebody who takes the next event, so that there may be no way back; or a cancel
-/// in place of the merge.
-pub(crate) fn restore_change_and_take<R: Protocol>(cancel: bool) {
-    let world = World::<R>::new(2);
-    let index = world.publish(1).unwrap();
-    world.publish(2).unwrap();
     let other = world.clone();
     let changer = spawn(move || {
         if cancel {
@@ -429,17 +386,22 @@ pub(crate) fn restore_change_and_take<R: Protocol>(cancel: bool) {
         }
     });
     let other = world.clone();
-    let faulting = spawn(move || other.takes_and_restores());
+    let kernel = spawn(move || {
+        let first = other.ring.first()?;
+        let taken = other.ring.take(&first)?;
+        let event = R::event(&taken);
+        other.ring.release(&taken);
+        Some(event)
+    });
     let mut out: Vec<_> = world.program_takes().into_iter().collect();
-    out.extend(faulting.join().unwrap());
-    let change = changer.join().unwrap();
+    out.extend(kernel.join().unwrap());
+    let done = changer.join().unwrap() == Change::Done;
     out.extend(world.drain());
-    let done = change == Change::Done;
-    let expected: &[u64] = if cancel && done { &[2] } else { &[1, 2] };
-    assert_eq!(sorted(numbers_of(&out)), expected);
-    if !cancel {
-        let first = out.iter().find(|e| e.0.user_data == 1).unwrap();
-        assert_eq!(merged(first), u32::from(done));
+    if cancel && done {
+        assert!(out.is_empty());
+    } else {
+        assert_eq!(numbers_of(&out), [1]);
+        assert_eq!(merged(&out[0]), u32::from(!cancel && done));
     }
     world.still_works();
 }

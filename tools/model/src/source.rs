@@ -2,6 +2,7 @@
 
 //! The kernel's `Source` and `Class`, and a class for the tests.
 
+use super::event::Words;
 use super::queue::{Mutex, Queue};
 use super::watch::{fire, look, Visitor, Watch};
 use crate::atomic::ordering::{Acquire, Full, Relaxed, Release};
@@ -88,7 +89,6 @@ pub(crate) struct Tested<const COUNTS: bool>(pub(crate) Arc<Object>);
 
 impl<const COUNTS: bool> Class for Tested<COUNTS> {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_POLL;
-    const COUNTS: bool = COUNTS;
 
     fn watch(_: &Arc<Queue>, _: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
         Err(ENOENT)

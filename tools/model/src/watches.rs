@@ -144,7 +144,6 @@ hold! {
         untake(watch(EDGE).counted());
     untaken_and_visited: 3,
         untake_what_goes(watch(ONESHOT).without_ring(), false);
-    #[ignore = "does not hold yet: with a ring, the event comes back after the watch was removed"]
     untaken_and_removed: 3,
         untake_what_goes(watch(EDGE).without_ring(), true),
         untake_what_goes(watch(EDGE), true);

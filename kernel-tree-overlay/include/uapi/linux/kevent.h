@@ -82,6 +82,7 @@ struct kevent_event {
  * @merged: occurrences that found their entry untaken
  * @deferred: events that had to wait in the backlog
  * @woken: wake-ups of a waiting thread
+ * @saved: entries that were published without one
  * @cursor: index of the next entry to take
  *
  * Three cache lines with one writer each: nobody (the geometry, after
@@ -112,7 +113,8 @@ struct kevent_ring {
 	__u64 merged;
 	__u64 deferred;
 	__u64 woken;
-	__u64 __resv2[3];
+	__u64 saved;
+	__u64 __resv2[2];
 
 	__u32 cursor;
 	__u32 __resv3[15];
@@ -190,7 +192,7 @@ struct kevent_watch {
 #define KEVENT_WATCH_VANISHED	(1U << 5)	/* a last event when it vanishes */
 #define KEVENT_WATCH_ABSTIME	(1U << 6)	/* TIMER: deadline is absolute */
 #define KEVENT_WATCH_TAKE	(1U << 7)	/* SIGNAL: the event delivers it */
-#define KEVENT_WATCH_EXPECT	(1U << 8)	/* arg[3] is what was last seen */
+#define KEVENT_WATCH_EXPECT	(1U << 8)	/* FUTEX: arg[3] was last seen */
 
 /*
  * KEVENT_SOURCE_POLL
@@ -223,6 +225,121 @@ struct kevent_watch {
  * The event's @data is the number of expirations (KEVENT_INFO_COUNTED).
  */
 #define KEVENT_TIMER_EXPIRED	(1U << 0)
+
+/*
+ * KEVENT_SOURCE_SOCKET
+ *
+ * @ident is the file descriptor of a socket, @arg is
+ *	[0] receive low-water mark: IN not below so many bytes; 0 for SO_RCVLOWAT
+ *	[1] send low-water mark: OUT not below so many free bytes; 0 for the
+ *	    protocol's own
+ *	[2] and [3] 0
+ *
+ * ERROR and CLOSED come whether they are asked for or not.  The event's @data
+ * is how many bytes can be read (of a datagram socket: the size of the next
+ * datagram), or how many connections can be accepted; @extra see
+ * KEVENT_SOCKET_SPACE() and KEVENT_SOCKET_ERRNO().
+ */
+#define KEVENT_SOCKET_IN	(1U << 0)	/* data can be read */
+#define KEVENT_SOCKET_OUT	(1U << 1)	/* data can be written */
+#define KEVENT_SOCKET_ACCEPT	(1U << 2)	/* a connection can be accepted */
+#define KEVENT_SOCKET_CONNECT	(1U << 3)	/* it is connected */
+#define KEVENT_SOCKET_EOF	(1U << 4)	/* the peer has closed its half */
+#define KEVENT_SOCKET_CLOSED	(1U << 5)	/* both halves are closed */
+#define KEVENT_SOCKET_ERROR	(1U << 6)	/* there is an error */
+#define KEVENT_SOCKET_OOB	(1U << 7)	/* out-of-band data can be read */
+#define KEVENT_SOCKET_DRAINED	(1U << 8)	/* all that was sent has arrived */
+
+/* free bytes in the send buffer, and the pending error, in @extra */
+#define KEVENT_SOCKET_SPACE(extra)	((__u32)(extra))
+#define KEVENT_SOCKET_ERRNO(extra)	((__u32)((extra) >> 32))
+
+/*
+ * KEVENT_SOURCE_AIO
+ *
+ * No watch: io_submit(2) with IOCB_FLAG_KEVENT in aio_flags and the queue's
+ * descriptor in aio_resfd.  The event's @user_data is aio_data, @data and
+ * @extra are res and res2 of struct io_event; KEVENT_INFO_ERROR if res is an
+ * errno.
+ */
+#define KEVENT_AIO_DONE		(1U << 0)
+
+/*
+ * KEVENT_SOURCE_SIGNAL
+ *
+ * @ident is the number of a signal to the calling process, @arg is 0.
+ *
+ * Without TAKE, the event's @data counts how often it was sent, ignored or not
+ * (KEVENT_INFO_COUNTED).  With TAKE the event is the delivery of what was sent
+ * to the process as a whole: a real-time signal is an event each, others merge;
+ * @data is the value (si_value), the status (SIGCHLD) or the address (faults);
+ * @extra see the macros.
+ */
+#define KEVENT_SIGNAL_SENT	(1U << 0)
+
+/* who sent it, and si_code, in @extra */
+#define KEVENT_SIGNAL_PID(extra)	((__u32)(extra) & 0x3fffffU)
+#define KEVENT_SIGNAL_CODE(extra)	((__s32)(extra) >> 22)
+#define KEVENT_SIGNAL_UID(extra)	((__u32)((extra) >> 32))
+
+/*
+ * KEVENT_SOURCE_PROCESS
+ *
+ * @ident is a pidfd, @arg is 0.  With EXIT and REAPED the event's @data is the
+ * status as wait(2) has it, and @extra the CPU time that the process has used,
+ * in nanoseconds.
+ */
+#define KEVENT_PROCESS_EXIT	(1U << 0)	/* it can be waited for */
+#define KEVENT_PROCESS_REAPED	(1U << 1)	/* it was waited for */
+#define KEVENT_PROCESS_EXEC	(1U << 2)	/* it runs another program */
+
+/*
+ * KEVENT_SOURCE_INODE
+ *
+ * @ident is the descriptor of a file or directory that is open for reading,
+ * @arg is 0.  The event's @data is the size of the file, and @extra with
+ * CHILD_MOVED_OUT and CHILD_MOVED_IN a number that the two halves of one
+ * rename have in common, of the last one if several merged.
+ */
+#define KEVENT_INODE_MODIFY		(1U << 0)
+#define KEVENT_INODE_EXTEND		(1U << 1)	/* with MODIFY */
+#define KEVENT_INODE_ATTRIB		(1U << 2)
+#define KEVENT_INODE_LINK		(1U << 3)	/* number of links */
+#define KEVENT_INODE_RENAME		(1U << 4)
+#define KEVENT_INODE_DELETE		(1U << 5)	/* the last link */
+#define KEVENT_INODE_OPEN		(1U << 6)
+#define KEVENT_INODE_CLOSE_WRITE	(1U << 7)
+#define KEVENT_INODE_CLOSE_NOWRITE	(1U << 8)
+#define KEVENT_INODE_CHILD_CREATED	(1U << 9)
+#define KEVENT_INODE_CHILD_DELETED	(1U << 10)
+#define KEVENT_INODE_CHILD_MOVED_OUT	(1U << 11)
+#define KEVENT_INODE_CHILD_MOVED_IN	(1U << 12)
+#define KEVENT_INODE_UNMOUNT		(1U << 13)
+
+/*
+ * KEVENT_SOURCE_FUTEX
+ *
+ * @ident is the address of the word, @arg is
+ *	[0] FUTEX2_* flags
+ *	[1] bitset as in futex_wake(2), 0 for any
+ *	[2] 0
+ *	[3] with KEVENT_WATCH_EXPECT: what the program has last seen there
+ *
+ * The event's @data is the value that the word was last seen to have.
+ */
+#define KEVENT_FUTEX_WOKEN	(1U << 0)	/* by a futex wake */
+#define KEVENT_FUTEX_CHANGED	(1U << 1)	/* it is not what was expected */
+
+/*
+ * KEVENT_SOURCE_SIGEV
+ *
+ * No watch: SIGEV_KEVENT in sigev_notify and the queue's descriptor in
+ * sigev_notify_kevent_fd, for timer_create(2) and mq_notify(3).  The event's
+ * @user_data is sigev_value.  Of a timer, @data is the number of overruns
+ * (KEVENT_INFO_COUNTED) and @extra its number.
+ */
+#define KEVENT_SIGEV_TIMER	(1U << 0)	/* the timer has expired */
+#define KEVENT_SIGEV_MESSAGE	(1U << 1)	/* a message has arrived */
 
 /* flags of kevent_modify(2): what the records change */
 #define KEVENT_MODIFY_EVENTS	(1U << 0)	/* @events */

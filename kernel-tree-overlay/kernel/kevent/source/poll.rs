@@ -45,6 +45,7 @@ use crate::{
         fire,
         fire_inline,
         look,
+        Tells,
         Told,
         Visitor,
         Watch, //
@@ -81,8 +82,7 @@ pub(crate) struct Poll<const N: usize> {
 impl<const N: usize> Poll<N> {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // CAST: At most `MANY`.
-            link: FileLink::new(N as u32),
+            link: FileLink::new::<Self>(),
             entries <- pin_init::pin_init_array_from_fn(|_| WaitEntry::new()),
         })
     }
@@ -111,7 +111,6 @@ impl<const N: usize> Poll<N> {
 
 impl<const N: usize> Class for Poll<N> {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_POLL;
-    const COUNTS: bool = false;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<Arc<Watch>> {
         if record.arg != [0; 4] || record.events & !INTEREST != 0 {
@@ -119,8 +118,8 @@ impl<const N: usize> Class for Poll<N> {
         }
         check_modes(record.flags)?;
         Ok(match room {
-            Room::Little => Watch::new(queue.clone(), record, Poll::<1>::new())?,
-            Room::Plenty => Watch::new(queue.clone(), record, Poll::<MANY>::new())?,
+            Room::Little => Watch::new(queue.clone(), record, Tells::States, Poll::<1>::new())?,
+            Room::Plenty => Watch::new(queue.clone(), record, Tells::States, Poll::<MANY>::new())?,
         })
     }
 }
@@ -224,6 +223,10 @@ impl<const N: usize> Source for Poll<N> {
             None => poll_now(&file, key(watch.flags(), watch.interest())),
         };
         events & (watch.interest() | ALWAYS)
+    }
+
+    fn closed(&self) -> u32 {
+        uapi::KEVENT_POLL_NVAL
     }
 
     fn ident(&self) -> u64 {

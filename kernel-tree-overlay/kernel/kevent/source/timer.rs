@@ -38,6 +38,7 @@ use crate::{
     },
     watch::{
         fire,
+        Tells,
         Told,
         Watch, //
     },
@@ -122,7 +123,6 @@ const FLAGS: u32 = MODES | uapi::KEVENT_WATCH_DISABLED | uapi::KEVENT_WATCH_ABST
 
 impl Class for Timer {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_TIMER;
-    const COUNTS: bool = true;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
         check_flags(record.flags, FLAGS)?;
@@ -137,7 +137,7 @@ impl Class for Timer {
             schedule <- new_spinlock_irq!(schedule),
             owed: Atomic::new(0),
         }? Error);
-        let watch: Arc<Watch<Timer>> = Watch::new(queue.clone(), record, timer)?;
+        let watch: Arc<Watch<Timer>> = Watch::new(queue.clone(), record, Tells::Counts, timer)?;
         Ok(watch)
     }
 }

@@ -99,6 +99,44 @@ TEST_F(race, close_against_firing)
 	close(f.fd);
 }
 
+static void faulting_side(void *arg)
+{
+	struct queue *q = arg;
+	int i;
+
+	for (i = 0; i < 3; i++)
+		kevent_get_events(q->fd, 0, 1, NULL, (void *)8, 0);
+}
+
+/*
+ * An event that cannot be copied stays; but when its watch is removed
+ * meanwhile it does not come back.
+ */
+TEST_F(race, remove_against_a_copy_that_faults)
+{
+	unsigned int seed = 5;
+	int fd = new_file(), i;
+	struct kevent_watch w;
+	struct racer racer;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, racer_start(&racer, faulting_side, Q));
+	for (i = 0; i < 10 * ROUNDS; i++) {
+		ASSERT_EQ(1, add_file(Q, &w, fd, variant->flags, i));
+		fire(fd);
+		racer_go(&racer);
+		dawdle(&seed, SPIN);
+		ASSERT_EQ(1, kevent_remove(self->q.fd, &w.handle, 1, 0));
+		EXPECT_EMPTY(Q, COPY);
+		racer_wait(&racer);
+		EXPECT_EMPTY(Q, COPY);
+		quiet(fd);
+		ASSERT_TRUE(__test_passed(_metadata));
+	}
+	racer_stop(&racer);
+	close(fd);
+}
+
 /* The last event comes once, and as the last one. */
 TEST_F(race, vanished_against_firing)
 {
