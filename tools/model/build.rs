@@ -109,7 +109,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     ("no_lap_bits", &[NO_LAP_BITS]),
     (
         "no_next",
-        &[("slot.next.load(Acquire) == index as u32 && ", "")],
+        &[("self.slot.next.load(Acquire) == self.index as u32 && ", "")],
     ),
     (
         "relaxed_next",
@@ -143,8 +143,8 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     (
         "relaxed_word",
         &[(
-            "self.word(index).store(word, Release)",
-            "self.word(index).store(word, Relaxed)",
+            "spot.word.store(word, Release)",
+            "spot.word.store(word, Relaxed)",
         )],
     ),
     (
@@ -164,7 +164,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     (
         "relaxed_claim",
         &[
-            ("self.word(index).load(Acquire) == FREE", "self.word(index).load(Relaxed) == FREE"),
+            ("self.word.load(Acquire) == FREE", "self.word.load(Relaxed) == FREE"),
             ("tail.0.cmpxchg(index, index.wrapping_add(1), Full)", "tail.0.cmpxchg(index, index.wrapping_add(1), Relaxed)"),
         ],
     ),

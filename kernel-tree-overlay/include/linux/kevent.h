@@ -5,8 +5,21 @@
 #ifndef _LINUX_KEVENT_H
 #define _LINUX_KEVENT_H
 
+#include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/jump_label_ratelimit.h>
+#include <uapi/linux/kevent.h>
+
+struct k_itimer;
+struct kevent_fact;
+struct sigevent;
+
+struct mm_struct;
+
+struct kevent_signal;
+struct list_head;
+struct sigqueue;
+struct task_struct;
 
 #ifdef CONFIG_KEVENT
 
@@ -14,6 +27,7 @@ extern struct static_key_false_deferred kevent_queues;
 
 void __kevent_file_closed(struct file *file, fl_owner_t id);
 void __kevent_file_released(struct file *file);
+void __kevent_exec(void);
 
 static inline bool kevent_watches(const struct file *file)
 {
@@ -42,11 +56,171 @@ static inline void kevent_file_released(struct file *file)
 		__kevent_file_released(file);
 }
 
+/**
+ * kevent_exec - the current task runs another program
+ */
+static inline void kevent_exec(void)
+{
+	if (static_branch_unlikely(&kevent_queues.key))
+		__kevent_exec();
+}
+
+/**
+ * kevent_fact_new - prepare to tell a queue that something has happened
+ * @fd: the queue's, in the current task
+ * @class: KEVENT_SOURCE_*
+ * @user_data: what the event will say
+ *
+ * Whatever the event needs is allocated here, so that it cannot be lost later.
+ * The descriptor may be closed meanwhile: nobody hears of the event then.
+ *
+ * Return: the fact, or an ERR_PTR: EBADF, EINVAL if @fd is no queue, EPERM if
+ * the queue may not use the class, EAGAIN if too many events wait in it that
+ * nobody takes, ENOMEM.
+ */
+struct kevent_fact *kevent_fact_new(int fd, u32 class, u64 user_data);
+
+/**
+ * kevent_fact_happens - it has happened
+ * @fact: from kevent_fact_new(); gone after this
+ * @events: event bits of the class
+ * @info: KEVENT_INFO_* flags beside the class
+ * @data: as in the event
+ * @extra: as in the event
+ *
+ * May be called from any context in which a spinlock may be taken.
+ */
+void kevent_fact_happens(struct kevent_fact *fact, u32 events, u32 info,
+			 s64 data, u64 extra);
+
+/**
+ * kevent_fact_drop - it will not happen
+ * @fact: from kevent_fact_new(); gone after this
+ *
+ * May be called from any context in which a spinlock may be taken.
+ */
+void kevent_fact_drop(struct kevent_fact *fact);
+
+/**
+ * struct kevent_sigev - part of the watch of a POSIX timer
+ * @timer: the timer; NULL when it does not tell the watch any more.  Protected
+ *	by the mutex of the queue's watches
+ * @ahead: the timer is set to expire so many nanoseconds after the first
+ *	expiration that has not been told
+ * @gap: how many nanoseconds there are between two interrupts, at least
+ *
+ * @ahead and @gap are protected by @timer->it_lock.
+ */
+struct kevent_sigev {
+	struct k_itimer *timer;
+	s64 ahead;
+	s64 gap;
+};
+
+u64 kevent_sigev_user_data(const struct sigevent *event);
+int kevent_sigev_add(int fd, struct k_itimer *timer, int id, u64 user_data);
+bool kevent_sigev_tell(struct kevent_sigev *sigev, u64 count);
+const void *kevent_sigev_get(struct kevent_sigev *sigev);
+void kevent_sigev_remove(const void *watch);
+
+/* kernel/time/posix-timers.c */
+void posixtimer_set_kevent(struct k_itimer *timr, struct kevent_sigev *sigev);
+void posixtimer_revisit_kevent(struct k_itimer *timr);
+
+extern struct static_key_false_deferred kevent_signals;
+
+struct kevent_signal *__kevent_signal_sent(int sig, struct task_struct *t,
+					   bool can_take);
+void kevent_take_signal(struct kevent_signal *taker, struct sigqueue *q,
+			struct task_struct *t);
+void __kevent_signals_end(void);
+
+/**
+ * kevent_signal_sent - a signal is sent
+ * @sig: its number
+ * @t: to this task or its process; siglock is held
+ * @can_take: whether it may be taken instead of being delivered
+ *
+ * Return: who is to be handed it in kevent_take_signal(), with the siglock
+ * still held, or NULL if it is to be delivered.
+ */
+static inline struct kevent_signal *
+kevent_signal_sent(int sig, struct task_struct *t, bool can_take)
+{
+	if (static_branch_unlikely(&kevent_signals.key))
+		return __kevent_signal_sent(sig, t, can_take);
+	return NULL;
+}
+
+/**
+ * kevent_signals_end - the current process is not to be watched any more
+ *
+ * To be called by the only thread that is left of it.
+ */
+static inline void kevent_signals_end(void)
+{
+	if (static_branch_unlikely(&kevent_signals.key))
+		__kevent_signals_end();
+}
+
+/* kernel/signal.c */
+struct sigqueue *kevent_alloc_signal(int sig);
+void kevent_free_signals(struct list_head *queue);
+void kevent_return_signals(int sig, struct list_head *queue,
+			   struct task_struct *t);
+
 #else /* !CONFIG_KEVENT */
+
+static inline struct kevent_signal *
+kevent_signal_sent(int sig, struct task_struct *t, bool can_take)
+{
+	return NULL;
+}
+
+static inline void kevent_take_signal(struct kevent_signal *taker,
+				      struct sigqueue *q,
+				      struct task_struct *t) {}
+static inline void kevent_signals_end(void) {}
 
 static inline void kevent_file_closed(struct file *file, fl_owner_t id) {}
 static inline void kevent_file_released(struct file *file) {}
+static inline void kevent_exec(void) {}
+
+static inline struct kevent_fact *kevent_fact_new(int fd, u32 class,
+						  u64 user_data)
+{
+	return ERR_PTR(-EINVAL);
+}
+
+static inline void kevent_fact_happens(struct kevent_fact *fact, u32 events,
+				       u32 info, s64 data, u64 extra) {}
+static inline void kevent_fact_drop(struct kevent_fact *fact) {}
+
+static inline u64 kevent_sigev_user_data(const struct sigevent *event)
+{
+	return 0;
+}
 
 #endif /* CONFIG_KEVENT */
+
+#if defined(CONFIG_KEVENT) && defined(CONFIG_FUTEX)
+
+void __kevent_mm_exit(struct mm_struct *mm);
+
+/**
+ * kevent_mm_exit - nobody uses the memory of a process any more
+ * @mm: it; to be called before it is torn down
+ */
+static inline void kevent_mm_exit(struct mm_struct *mm)
+{
+	if (static_branch_unlikely(&kevent_queues.key))
+		__kevent_mm_exit(mm);
+}
+
+#else
+
+static inline void kevent_mm_exit(struct mm_struct *mm) {}
+
+#endif
 
 #endif /* _LINUX_KEVENT_H */

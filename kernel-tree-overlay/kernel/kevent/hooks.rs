@@ -55,12 +55,25 @@ use crate::{
             Poll,
             MANY, //
         },
+        process::Process,
         timer::Timer,
         Class, //
     },
     wait,
     watch::Watch, //
 };
+
+mod fact;
+#[cfg(CONFIG_FUTEX)]
+pub(crate) mod futex;
+#[cfg(CONFIG_FSNOTIFY)]
+pub(crate) mod inode;
+pub(crate) mod process;
+#[cfg(CONFIG_POSIX_TIMERS)]
+pub(crate) mod sigev;
+pub(crate) mod signal;
+#[cfg(CONFIG_NET)]
+pub(crate) mod socket;
 
 /// A ring's share of its user's `RLIMIT_MEMLOCK`.
 ///
@@ -275,32 +288,27 @@ const NESTED: u32 = 1 << 31;
 ///
 /// # Safety
 ///
-/// * `KIND` must be the source's place in [`KINDS`].
+/// * [`watch_of`] must know `KIND` as that of this source.
 /// * `OFFSET` must be the offset of its [`FileLink`] in the watch.
 /// * The source must only be made as that of a watch in an [`Arc`].
 /// * [`Source::detach`](source::Source::detach) must unlink it.
 pub(crate) unsafe trait HasFileLink: Class {
-    /// Its place in the list.
-    const KIND: u32;
+    /// The class, and if that has several sources, what tells them apart.
+    const KIND: u32 = Self::NUMBER;
 
     /// Where its link is in the watch.
     const OFFSET: usize;
 }
 
-/// The sources that are of files.
-static KINDS: &[fn(*const bindings::kevent_file_link) -> *const Watch] = &[
-    watch_with::<Poll<1>>,
-    watch_with::<Poll<MANY>>, //
-];
-
 fn watch_with<S: HasFileLink + 'static>(link: *const bindings::kevent_file_link) -> *const Watch {
     link.wrapping_byte_sub(S::OFFSET).cast::<Watch<S>>()
 }
 
-// SAFETY: `Poll::watch` makes them with one entry, which are first in the list, and with many,
-// which are second. The link is there, and `detach` unlinks it.
+// SAFETY: `Poll::watch` makes them with one entry and with many, which `watch_of` tells apart. The
+// link is there, and `detach` unlinks it.
 unsafe impl<const N: usize> HasFileLink for Poll<N> {
-    const KIND: u32 = if N == 1 { 0 } else { 1 };
+    // CAST: At most `MANY`.
+    const KIND: u32 = Self::NUMBER | (N as u32) << 8;
     const OFFSET: usize = core::mem::offset_of!(Watch<Self>, source.link);
 }
 
@@ -366,10 +374,14 @@ impl FileLink {
 unsafe fn watch_of(link: *const bindings::kevent_file_link) -> *const Watch {
     // SAFETY: By the safety requirements the link is valid.
     let kind = unsafe { (*link).kind } & !NESTED;
-    match KINDS.get(kind as usize) {
-        Some(watch) => watch(link),
-        // `FileLink::new` makes no others.
-        None => watch_with::<Poll<1>>(link),
+    match kind {
+        Poll::<MANY>::KIND => watch_with::<Poll<MANY>>(link),
+        Process::KIND => watch_with::<Process>(link),
+        #[cfg(CONFIG_FSNOTIFY)]
+        source::inode::Inode::KIND => watch_with::<source::inode::Inode>(link),
+        #[cfg(CONFIG_NET)]
+        source::socket::Socket::KIND => watch_with::<source::socket::Socket>(link),
+        _ => watch_with::<Poll<1>>(link),
     }
 }
 

@@ -22,7 +22,8 @@
 //!   event has a place there from the start, so that nothing is allocated when the event happens.
 //!   A watch is in it at most once: what else it has to tell waits in the watch.
 //! * The list of visits, see [`visits::Visits`], is which watches whoever waits next has to look
-//!   at: levels that were told, timers that were not heard, sources that want to be looked at.
+//!   at: levels that were told, timers that were not heard, futexes that were woken, sources that
+//!   want to be looked at.
 //! * [`event::Event`] is one event as a program gets it.
 //!
 //! # The way of an event
@@ -70,10 +71,18 @@
 //! 3. `nest::NEST`, a mutex: which queues watch which.
 //! 4. The locks of sources: that of a timer's schedule, not held while the watch is fired; that of
 //!    a bucket of watched files; that of a wait queue, held by whoever fires a watch of a file,
-//!    with interrupts disabled.
+//!    with interrupts disabled; that of a POSIX timer, held while its watch is fired; the `siglock`
+//!    of a process, held by whoever sends it a signal: see `source/signal.c`. When a process ends,
+//!    `tasklist_lock` is held around that of its wait queue, and when it is reaped, `siglock` too.
+//!    Under the lock of its wait queue, a watch of a socket tries the locks of the socket's queues,
+//!    and that of a unix socket, but does not wait for them: `source/socket.c`. The `mark_mutex` of
+//!    fsnotify, and the lock of the mark of a watched inode, held by whoever fires its watch: see
+//!    `source/inode.c`. Of a futex, the lock of its bucket and that of the futex itself are held
+//!    while it is woken.
 //! 5. `Queue::backlog`, a spinlock that disables interrupts: the backlog and the decision whether
 //!    it is empty.
-//! 6. The lock of the wait queue on which threads sleep.
+//! 6. The lock of a watch of signals, for what it has taken and is to tell.
+//! 7. The lock of the wait queue on which threads sleep.
 //!
 //! The lock of the wait queue for those who poll a queue belongs to step 4, because they may be
 //! watches of other queues. So it is never taken while a watch is fired: [`queue::Queue::wake`]
@@ -88,6 +97,7 @@
 //! context that may take a spinlock.
 
 mod event;
+mod fact;
 mod fifo;
 mod hooks;
 mod nest;

@@ -62,6 +62,7 @@ use crate::{
     nest::Nest,
     ring::{
         Index,
+        Merge,
         Ring, //
     },
     source,
@@ -77,7 +78,8 @@ use crate::{
     },
 };
 
-/// How many deferred posts a queue may have: what a program posts faster than it takes.
+/// How many deferred posts a queue may have: what a program posts, or has done for it, faster than
+/// it takes.
 const MAX_DEFERRED: usize = 65536;
 
 /// What waits for a free slot.
@@ -322,6 +324,22 @@ impl Queue {
         self.merged.fetch_add(1, Relaxed);
     }
 
+    /// Cancels the entry at that index of the ring. Tells whether it was untaken.
+    ///
+    /// To be called in the context of a task, and by none who changes the entry otherwise.
+    pub(crate) fn cancel(&self, entry: Index) -> bool {
+        let Some(ring) = &self.ring else {
+            return false;
+        };
+        loop {
+            match ring.cancel(entry) {
+                Merge::Done(_) => return true,
+                Merge::Gone => return false,
+                Merge::Later => core::hint::spin_loop(),
+            }
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn is_backlogged(&self) -> bool {
         self.backlogged.load(Relaxed) != 0
@@ -431,6 +449,14 @@ impl Queue {
         self.reserve(nr, 0)
     }
 
+    /// Makes room for a fact that is yet to come, see [`Queue::post_reserved`].
+    pub(crate) fn reserve_fact(&self) -> Result {
+        if self.backlog.lock().posts >= MAX_DEFERRED {
+            return Err(EAGAIN);
+        }
+        self.reserve(1, 0)
+    }
+
     /// Gives up the room of watches that were not made.
     pub(crate) fn unreserve_watches(&self, nr: usize) {
         let mut backlog = self.backlog.lock();
@@ -527,6 +553,39 @@ impl Queue {
             }
         }
         Ok(())
+    }
+
+    /// Posts an event that has a place in the backlog already, see [`Queue::reserve_fact`].
+    ///
+    /// May be called from any context that may take a spinlock.
+    pub(crate) fn post_reserved(&self, event: KBox<Event>) {
+        if !self.is_backlogged() && self.publish(&event).is_ok() {
+            self.unreserve_watches(1);
+            self.refill();
+            return;
+        }
+        self.deferred.fetch_add(1, Relaxed);
+        trace::defer_post(self, &event);
+        {
+            let mut backlog = self.backlog.lock();
+            // The place is the same, it is counted with the posts now.
+            backlog.watches = backlog.watches.saturating_sub(1);
+            backlog.posts = backlog.posts.saturating_add(1);
+            let left = backlog.fifo.push_back(Pending::Post(event));
+            debug_assert!(left.is_ok());
+            self.grown(&mut backlog);
+        }
+        if self.ring.is_none() {
+            self.wake();
+        }
+    }
+
+    /// Drops a reference, in any context that may take a spinlock.
+    pub(crate) fn put(this: Arc<Self>) {
+        if let Some(last) = Arc::into_unique_or_drop(this) {
+            // What is left to do may sleep. The work has no reference, so it is not enqueued.
+            let _ = workqueue::system_dfl().enqueue(Arc::from(last));
+        }
     }
 
     /// Makes an entry in the ring.
@@ -918,7 +977,8 @@ mod tests {
     #[test]
     fn seal_knows_this_kernel() -> Result {
         assert!(Queue::new(2, 0)?.allows(uapi::KEVENT_SOURCE_USER));
-        assert!(!Queue::new(2, 0)?.allows(uapi::KEVENT_SOURCE_SIGEV));
+        // There is no such class.
+        assert!(!Queue::new(2, 0)?.allows(0));
         assert_eq!(Queue::new(2, 1 << 63).err(), Some(ENOSYS));
         Ok(())
     }

@@ -139,8 +139,28 @@ pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32
 
 /// Makes a watch, for which there is room.
 fn add_one(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<u64> {
+    add_made(queue, record, || source::watch(queue, record, room))
+}
+
+/// Adds a watch that the kernel makes for something that the program does: one that `record`
+/// describes.
+pub(crate) fn add_internal(
+    queue: &Arc<Queue>,
+    record: &uapi::kevent_watch,
+    make: impl FnOnce() -> Result<Arc<Watch>>,
+) -> Result<u64> {
+    queue.reserve_watches(1)?;
+    add_made(queue, record, make)
+}
+
+/// Adds the watch that `make` makes, for which there is room.
+fn add_made(
+    queue: &Arc<Queue>,
+    record: &uapi::kevent_watch,
+    make: impl FnOnce() -> Result<Arc<Watch>>,
+) -> Result<u64> {
     let unreserve = ScopeGuard::new(|| queue.unreserve_watches(1));
-    let watch = source::watch(queue, record, room)?;
+    let watch = make()?;
     let mut table = queue.watches().lock();
     let handle = table.insert(queue, watch.clone())?;
     unreserve.dismiss();
@@ -168,10 +188,11 @@ fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result
     if record.source != watch.class() || record.events & !uapi::KEVENT_EVENTS_MASK != 0 {
         return Err(EINVAL);
     }
-    let absolute = uapi::KEVENT_WATCH_ABSTIME;
+    // These say what is in `arg`.
+    let of_arg = uapi::KEVENT_WATCH_ABSTIME | uapi::KEVENT_WATCH_EXPECT;
     let mut new = *record;
     if flags & uapi::KEVENT_MODIFY_MODE == 0 {
-        new.flags = (watch.flags() & !absolute) | (record.flags & absolute);
+        new.flags = (watch.flags() & !of_arg) | (record.flags & of_arg);
     }
     if flags & uapi::KEVENT_MODIFY_EVENTS == 0 {
         new.events = watch.interest();
@@ -187,12 +208,15 @@ fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result
         watch.set_mode(new.flags, new.events);
     }
     if flags & uapi::KEVENT_MODIFY_DISABLE != 0 {
-        watch.disable();
+        watch.source().disable(watch);
     }
     if flags & uapi::KEVENT_MODIFY_ENABLE != 0 {
         enable(watch.as_arc_borrow());
     }
-    let anew = uapi::KEVENT_MODIFY_ENABLE | uapi::KEVENT_MODIFY_MODE | uapi::KEVENT_MODIFY_EVENTS;
+    let anew = uapi::KEVENT_MODIFY_ENABLE
+        | uapi::KEVENT_MODIFY_MODE
+        | uapi::KEVENT_MODIFY_EVENTS
+        | uapi::KEVENT_MODIFY_ARG;
     if flags & anew != 0 {
         test(watch.as_arc_borrow());
     }

@@ -148,6 +148,29 @@ impl Slot {
     }
 }
 
+/// Where an index lives.
+///
+/// # Invariants
+///
+/// `entry` is within the pages of the ring, which live for `'a`.
+struct Spot<'a> {
+    index: Index,
+    slot: &'a Slot,
+    entry: *mut uapi::kevent_event,
+    word: &'a Atomic<u32>,
+    lap: u32,
+}
+
+impl Spot<'_> {
+    /// Whether the slot is free to be claimed for the index.
+    #[inline(always)]
+    fn is_free(&self) -> bool {
+        // ORDERING: The claim of this slot one lap ago, and its word, come before `next`: look at
+        // that first. CAST: It counts modulo 2^32.
+        self.slot.next.load(Acquire) == self.index as u32 && self.word.load(Acquire) == FREE
+    }
+}
+
 /// A ring.
 ///
 /// # Invariants
@@ -288,36 +311,39 @@ impl Ring {
     /// barrier after the event is visible.
     #[inline(always)]
     pub(crate) fn publish(&self, event: &Event) -> Option<Index> {
-        let mut index = self.tail.0.load(Relaxed);
-        let mut slot = self.slots.get(self.slot(index))?;
-        if !self.is_free(slot, index) || self.claim(index).is_err() {
-            (slot, index) = self.claim_slowly()?;
-        } else if slot.is_marked() {
-            self.give_up(slot, index);
-            (slot, index) = self.claim_slowly()?;
+        let mut spot = self.spot(self.tail.0.load(Relaxed))?;
+        if !spot.is_free() || self.claim(spot.index).is_err() {
+            spot = self.claim_slowly()?;
+        } else if spot.slot.is_marked() {
+            self.give_up(&spot);
+            spot = self.claim_slowly()?;
         }
 
-        let entry = self.entry(index);
-        // SAFETY: The slot is within the pages. Nobody but a program that breaks the protocol
-        // accesses its fields before the word is published.
+        // SAFETY: By the type invariants of the spot the entry is within the pages. Nobody but a
+        // program that breaks the protocol accesses its fields before the word is published.
         unsafe {
-            (&raw mut (*entry).user_data).write_volatile(event.0.user_data);
-            (&raw mut (*entry).info).write_volatile(event.0.info);
-            (&raw mut (*entry).data).write_volatile(event.0.data);
-            (&raw mut (*entry).extra).write_volatile(event.0.extra);
+            (&raw mut (*spot.entry).user_data).write_volatile(event.0.user_data);
+            (&raw mut (*spot.entry).info).write_volatile(event.0.info);
+            (&raw mut (*spot.entry).data).write_volatile(event.0.data);
+            (&raw mut (*spot.entry).extra).write_volatile(event.0.extra);
         }
-        let word = READY | self.lap(index) | (event.0.events & EVENTS_MASK);
-        self.word(index).store(word, Release);
-        self.next_lap(slot, index);
-        Some(index)
+        let word = READY | spot.lap | (event.0.events & EVENTS_MASK);
+        spot.word.store(word, Release);
+        self.next_lap(&spot);
+        Some(spot.index)
     }
 
-    /// Whether the slot of `index` is free to be claimed for it.
+    /// Where `index` lives.
     #[inline(always)]
-    fn is_free(&self, slot: &Slot, index: Index) -> bool {
-        // ORDERING: The claim of this slot one lap ago, and its word, come before `next`: look at
-        // that first. CAST: It counts modulo 2^32.
-        slot.next.load(Acquire) == index as u32 && self.word(index).load(Acquire) == FREE
+    fn spot(&self, index: Index) -> Option<Spot<'_>> {
+        // INVARIANT: It is the entry of that index.
+        Some(Spot {
+            index,
+            slot: self.slots.get(self.slot(index))?,
+            entry: self.entry(index),
+            word: self.word(index),
+            lap: self.lap(index),
+        })
     }
 
     /// Moves the tail beyond `index`; fails with where it is if that is not there.
@@ -329,11 +355,11 @@ impl Ring {
 
     /// Claims the next slot that is not marked, after an attempt to do so at once has failed.
     #[cold]
-    fn claim_slowly(&self) -> Option<(&Slot, Index)> {
+    fn claim_slowly(&self) -> Option<Spot<'_>> {
         let mut index = self.tail.0.load(Relaxed);
         loop {
-            let slot = self.slots.get(self.slot(index))?;
-            if !self.is_free(slot, index) {
+            let spot = self.spot(index)?;
+            if !spot.is_free() {
                 let tail = self.tail.0.load(Relaxed);
                 if tail == index {
                     return None;
@@ -345,33 +371,33 @@ impl Ring {
                 index = tail;
                 continue;
             }
-            if !slot.is_marked() {
-                return Some((slot, index));
+            if !spot.slot.is_marked() {
+                return Some(spot);
             }
-            self.give_up(slot, index);
+            self.give_up(&spot);
             index = index.wrapping_add(1);
         }
     }
 
     /// Gives a slot up that was claimed, because it is marked.
     #[cold]
-    fn give_up(&self, slot: &Slot, index: Index) {
-        self.word(index).store(CANCELLED | self.lap(index), Release);
-        self.next_lap(slot, index);
+    fn give_up(&self, spot: &Spot<'_>) {
+        spot.word.store(CANCELLED | spot.lap, Release);
+        self.next_lap(spot);
+    }
+
+    /// Lets a slot whose word is out be claimed for the next lap. A full barrier.
+    #[inline(always)]
+    fn next_lap(&self, spot: &Spot<'_>) {
+        // CAST: It counts modulo 2^32.
+        let next = (spot.index as u32).wrapping_add(self.entries);
+        spot.slot.next.xchg(next, Full);
     }
 
     /// Whether there seems to be a free slot.
     pub(crate) fn has_free(&self) -> bool {
         let index = self.tail.0.load(Relaxed);
         self.word(index).load(Relaxed) == FREE
-    }
-
-    /// Lets the slot of `index`, whose word is out, be claimed for the next lap. A full barrier.
-    #[inline(always)]
-    fn next_lap(&self, slot: &Slot, index: Index) {
-        // CAST: It counts modulo 2^32.
-        let next = (index as u32).wrapping_add(self.entries);
-        slot.next.xchg(next, Full);
     }
 
     /// Whether the entry at `index` has certainly been taken, if it ever was there. Most often it

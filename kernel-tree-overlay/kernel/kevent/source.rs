@@ -17,13 +17,24 @@ use kernel::{
 use crate::{
     event::Words,
     queue::Queue,
+    ring::Index,
     watch::{
         Visitor,
         Watch, //
     },
 };
 
+#[cfg(CONFIG_FUTEX)]
+pub(crate) mod futex;
+#[cfg(CONFIG_FSNOTIFY)]
+pub(crate) mod inode;
 pub(crate) mod poll;
+pub(crate) mod process;
+#[cfg(CONFIG_POSIX_TIMERS)]
+pub(crate) mod sigev;
+pub(crate) mod signal;
+#[cfg(CONFIG_NET)]
+pub(crate) mod socket;
 pub(crate) mod timer;
 
 /// What fires a watch.
@@ -49,6 +60,11 @@ pub(crate) trait Source: Send + Sync {
     /// What [`Source::fact`] returned has been told.
     fn fact_is_told(&self) {}
 
+    /// It has been told by the entry at that index of the ring, where it may be untaken still.
+    fn fact_is_told_at(&self, _entry: Index) {
+        self.fact_is_told();
+    }
+
     /// For a class whose events count: how many occurrences have not been told. The source adds to
     /// it before it fires the watch.
     fn owed(&self) -> Option<&Atomic<u64>> {
@@ -64,10 +80,20 @@ pub(crate) trait Source: Send + Sync {
     /// Does from now on what `arg` of the record says. If that fails, it goes on as it did.
     fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result;
 
+    /// Switches the watch off. A class to which it matters whether the watch is on when it fires it
+    /// can hold that off meanwhile.
+    fn disable(&self, watch: &Watch) {
+        watch.disable();
+    }
+
     /// Stops. When this returns, the watch is not being fired and will not be. May be called twice.
     fn detach(&self, queue: &Queue);
 
-    /// For a class that has levels: which of the events of interest there are now.
+    /// The watch was removed after it was detached, and tells nothing any more. What it has told
+    /// and nobody has taken is cancelled if `cancels`; a class that told facts does that here.
+    fn removed(&self, _watch: &Watch, _cancels: bool) {}
+
+    /// For a class that has levels or facts: which of the events of interest there are now.
     fn test(&self, _watch: ArcBorrow<'_, Watch>, _visitor: Visitor) -> u32 {
         0
     }
@@ -78,8 +104,8 @@ pub(crate) trait Source: Send + Sync {
         None
     }
 
-    /// For a watch that tells counts or facts: the program is about to wait, and the watch is
-    /// listed.
+    /// For a watch that is no level and not switched off, or tells counts or facts: the program is
+    /// about to wait, and the watch is listed.
     fn revisit(&self, _watch: ArcBorrow<'_, Watch>) {}
 
     /// For a class whose watches are of files: which events to tell when that is closed.
@@ -125,14 +151,35 @@ impl Entry {
 
 /// The classes whose watches come from `kevent_add()`.
 const CLASSES: &[Entry] = &[
+    #[cfg(CONFIG_FUTEX)]
+    Entry::of::<futex::Futex>(),
     Entry::of::<poll::Poll<1>>(),
+    Entry::of::<process::Process>(),
+    #[cfg(CONFIG_FSNOTIFY)]
+    Entry::of::<inode::Inode>(),
+    #[cfg(CONFIG_NET)]
+    Entry::of::<socket::Socket>(),
+    Entry::of::<signal::Signal>(),
     Entry::of::<timer::Timer>(), //
+];
+
+/// Other classes, whose events come without a watch.
+const OTHERS: &[u32] = &[
+    #[cfg(CONFIG_AIO)]
+    uapi::KEVENT_SOURCE_AIO,
+    #[cfg(any(CONFIG_POSIX_TIMERS, CONFIG_POSIX_MQUEUE))]
+    uapi::KEVENT_SOURCE_SIGEV,
 ];
 
 /// The classes that this kernel has, as in `kevent_create.sources`.
 pub(crate) const KNOWN: u64 = {
     let mut known = 1 << uapi::KEVENT_SOURCE_USER;
     let mut i = 0;
+    while i < OTHERS.len() {
+        known |= 1 << OTHERS[i];
+        i += 1;
+    }
+    i = 0;
     while i < CLASSES.len() {
         known |= 1 << CLASSES[i].number;
         i += 1;

@@ -9,6 +9,7 @@
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/hrtimer.h>
+#include <linux/kevent.h>
 #include <linux/ktime.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
@@ -65,6 +66,20 @@ static int kevent_get_deadline(struct kevent_deadline *deadline,
 	deadline->clockid = clockid;
 	deadline->slack = current->timer_slack_ns;
 	return 0;
+}
+
+/**
+ * kevent_sigev_user_data - what an event says of a sigevent
+ * @event: as the current task has passed it
+ *
+ * Return: kevent_event.user_data
+ */
+u64 kevent_sigev_user_data(const struct sigevent *event)
+{
+	/* Of a compat task that is all there is. */
+	if (in_compat_syscall())
+		return (u32)event->sigev_value.sival_int;
+	return (unsigned long)event->sigev_value.sival_ptr;
 }
 
 SYSCALL_DEFINE2(kevent_create, struct kevent_create __user *, uargs,

@@ -163,6 +163,7 @@ impl Table {
         watch.set_gone(cancels);
         watch.source().detach(queue);
         queue.forget_watch(watch);
+        watch.source().removed(watch, cancels);
         if cancels {
             cancel(watch);
         }

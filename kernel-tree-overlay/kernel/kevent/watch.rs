@@ -117,7 +117,6 @@ const NO_LEVEL: u32 = COUNTED
 
 /// What the events of a watch are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // The classes that tell the others follow.
 pub(crate) enum Tells {
     /// States, which merge.
     States,
@@ -274,11 +273,29 @@ impl<S: Source + ?Sized> Watch<S> {
         self.state.load(Relaxed) & (GONE | ONCE | LAST) != 0
     }
 
+    /// Whether the watch tells nothing new: it is switched off, or gone.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.state.load(Relaxed) & (SILENT | LAST) != 0
+    }
+
+    /// Whether it is switched off, by the program or by its last event.
+    pub(crate) fn is_off(&self) -> bool {
+        self.state.load(Relaxed) & (OFF | SPENT) != 0
+    }
+
+    /// Whether the watch tells what happens now. If an event switches it off, it does not while one
+    /// is under way.
+    pub(crate) fn is_open(&self) -> bool {
+        let once = Self::after(self.mode.load(Relaxed)) != 0;
+        let busy = if once { OWNED | WAITS | EVENTS } else { 0 };
+        self.state.load(Relaxed) & (SILENT | LAST | busy) == 0
+    }
+
     /// For people: what the watch is doing.
     pub(crate) fn describe(&self) -> &'static CStr {
         if self.is_gone() {
             c"gone"
-        } else if self.state.load(Relaxed) & (OFF | SPENT) != 0 {
+        } else if self.is_off() {
             c"off"
         } else {
             c"on"
@@ -342,7 +359,7 @@ impl<S: Source + ?Sized> Watch<S> {
             return false;
         }
         // In one step, so that the place is not given up in between.
-        let old = self.change(|state| (state & !(WAITS | FORGOTTEN | TELL)) | LISTED);
+        let old = self.change(|state| (state & !(WAITS | FORGOTTEN | LAST)) | LISTED);
         if old & LISTED == 0 {
             self.queue.list(self.place(), &self.next);
         }
@@ -387,13 +404,10 @@ impl<S: Source + ?Sized> Watch<S> {
     /// What a ONESHOT or DISPATCH watch becomes when it has told something.
     #[inline(always)]
     fn after(mode: u32) -> u32 {
-        if mode & uapi::KEVENT_WATCH_ONESHOT != 0 {
-            ONCE
-        } else if mode & uapi::KEVENT_WATCH_DISPATCH != 0 {
-            SPENT
-        } else {
-            0
-        }
+        const SHIFT: u32 = ONCE.trailing_zeros() - uapi::KEVENT_WATCH_ONESHOT.trailing_zeros();
+        const _: () = assert!(uapi::KEVENT_WATCH_ONESHOT << SHIFT == ONCE);
+        const _: () = assert!(uapi::KEVENT_WATCH_DISPATCH << SHIFT == SPENT);
+        (mode & (uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH)) << SHIFT
     }
 
     #[inline(always)]
@@ -443,15 +457,21 @@ impl<S: Source + ?Sized> Watch<S> {
         }
     }
 
-    /// Takes the next fact that is to be told with `events`, which the watch has to tell still if
-    /// there are more.
-    fn take_fact(&self, events: u32) -> Option<Words> {
-        let fact = self.source.fact()?;
+    /// Takes the next fact that is to be told with `events`, and what of those the event has. If
+    /// there is more, the watch has to tell it still, and the change `after` is undone.
+    fn take_fact(&self, events: u32, after: u32) -> Option<(u32, Words)> {
+        let last = events & LAST;
+        let Some(fact) = self.source.fact() else {
+            return Some((last, Words::default())).filter(|_| last != 0);
+        };
         self.source.fact_is_told();
-        if self.source.fact().is_some() {
+        if last != 0 {
+            // That comes after all facts.
+            self.change(|state| (state & !after) | events);
+        } else if self.source.fact().is_some() {
             self.change(|state| state | events);
         }
-        Some(fact)
+        Some((events & EVENTS, fact))
     }
 
     /// Whether the watch cannot tell again what it has told.
@@ -490,18 +510,22 @@ impl<S: Source + ?Sized> Watch<S> {
     /// the state of the watch.
     #[inline(never)]
     fn tell_facts(&self, mode: u32, events: u32, first: bool) -> Told {
+        let last = events & LAST;
         let mut told = Told::Nothing;
         while let Some(words) = self.source.fact() {
-            if told != Told::Nothing && Self::after(mode) != 0 {
+            if told != Told::Nothing && last == 0 && Self::after(mode) != 0 {
                 // The next ones are for when the watch is switched on.
                 self.change(|state| state | events);
                 break;
             }
-            told = self.publish(mode, events, words, first);
+            told = self.publish(mode, events & EVENTS, words, first);
             if told != Told::Anew {
-                break;
+                return told;
             }
-            self.source.fact_is_told();
+            self.source.fact_is_told_at(self.entry.load(Relaxed));
+        }
+        if last != 0 {
+            told = self.publish(mode, last, Words::default(), first);
         }
         told
     }
@@ -518,7 +542,12 @@ impl<S: Source + ?Sized> Watch<S> {
             Merge::Done(left) => {
                 // Neither of the two is more than was owed.
                 let beyond = owed.wrapping_sub(count.into());
-                self.give_back_owed(beyond.wrapping_add(left.into()));
+                let rest = beyond.wrapping_add(left.into());
+                if rest != 0 {
+                    // It may be the last time that something happens: look again.
+                    self.give_back_owed(rest);
+                    self.list();
+                }
                 return Told::Merged;
             }
             Merge::Gone => self.publish(mode, events, self.count_words(mode, owed), first),
@@ -585,6 +614,17 @@ impl<S: Source + ?Sized> Watch<S> {
     /// Lets go of the watch. Fails if there is more to tell.
     #[inline(always)]
     fn let_go(&self) -> bool {
+        let state = self.state.load(Relaxed);
+        // Mostly nothing has happened since.
+        let is_plain = state & (TELL | GONE | ONCE) == 0;
+        if is_plain && self.state.cmpxchg(state, state & !OWNED, Full).is_ok() {
+            return true;
+        }
+        self.let_go_slowly()
+    }
+
+    #[inline(never)]
+    fn let_go_slowly(&self) -> bool {
         let old = self.change(|state| {
             if Self::is_more(state) {
                 state
@@ -655,21 +695,30 @@ fn fire_busy(watch: ArcBorrow<'_, Watch>, old: u32) -> Told {
 ///
 /// May be called from any context that may take a spinlock.
 pub(crate) fn look(watch: ArcBorrow<'_, Watch>) -> Told {
+    // That it has vanished is told even if the watch is switched off.
+    let deaf = if watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0 {
+        GONE | ONCE
+    } else {
+        SILENT
+    };
     let old = watch.change(|state| {
-        if state & SILENT == 0 {
+        if state & deaf == 0 {
             state | LOOK | LISTED
         } else {
             state
         }
     });
-    if old & SILENT != 0 {
-        return Told::Off;
+    if old & deaf == 0 {
+        if old & LISTED == 0 {
+            watch.queue.list(watch.place(), &watch.next);
+        }
+        Queue::ask_for_visits(&watch.queue);
     }
-    if old & LISTED == 0 {
-        watch.queue.list(watch.place(), &watch.next);
+    if old & SILENT == 0 {
+        Told::Anew
+    } else {
+        Told::Off
     }
-    Queue::ask_for_visits(&watch.queue);
-    Told::Anew
 }
 
 /// Switches the watch on, and tells what happened while it was off, if its events are counts or
@@ -705,7 +754,7 @@ pub(crate) fn test(watch: ArcBorrow<'_, Watch>) {
     // ORDERING: Whoever makes the source ready, and then looks at the mode, sees the new one; or it
     // is seen here that the source is ready.
     smp_mb(Full);
-    if state & (SILENT | LAST) == 0 && mode & (COUNTED | FACTS) == 0 {
+    if state & (SILENT | LAST) == 0 && mode & COUNTED == 0 {
         if mode & NO_LEVEL == 0 {
             // It may not have been a level when it began to tell.
             watch.list();
@@ -794,8 +843,8 @@ pub(crate) fn move_into_ring(watch: ArcBorrow<'_, Watch>) -> bool {
     loop {
         let (events, after) = watch.take_events();
         if watch.state.load(Relaxed) & GONE & !after != 0 {
-            // It is being removed.
-            watch.change(|state| state & !OWNED);
+            // It is being removed. Its source may want to know what it did not tell.
+            watch.change(|state| (state & !OWNED) | (events & EVENTS));
             return true;
         }
         match watch.tell(watch.mode.load(Relaxed), events, true) {
@@ -822,15 +871,16 @@ pub(crate) fn move_into_ring(watch: ArcBorrow<'_, Watch>) -> bool {
 pub(crate) fn take_waiting(watch: ArcBorrow<'_, Watch>) -> (Option<Event>, bool) {
     let mode = watch.mode.load(Relaxed);
     let (events, after) = watch.take_events();
-    let words = if mode & FACTS != 0 {
-        watch.take_fact(events)
+    let told = if mode & FACTS != 0 {
+        watch.take_fact(events, after)
     } else if mode & COUNTED != 0 {
         let owed = watch.take_owed(mode);
-        Some(watch.count_words(mode, owed)).filter(|_| owed != 0 || events & LAST != 0)
+        let words = watch.count_words(mode, owed);
+        Some((events, words)).filter(|_| owed != 0 || events & LAST != 0)
     } else {
-        Some(watch.words(mode))
+        Some((events, watch.words(mode)))
     };
-    let event = words.map(|words| watch.event(mode, events, words));
+    let event = told.map(|(events, words)| watch.event(mode, events, words));
     if event.is_none() {
         watch.change(|state| state & !after);
     }
@@ -862,14 +912,11 @@ pub(crate) fn untake(watch: &Watch, event: &Event) -> bool {
     old & (OWNED | WAITS) == 0
 }
 
-/// Cancels what a watch that is gone has left in the ring. Its source must have been detached.
-pub(crate) fn cancel(watch: &Watch) {
+/// Cancels the last entry that a watch which is gone has left in the ring, and tells whether it was
+/// untaken. Its source must have been detached.
+pub(crate) fn cancel(watch: &Watch) -> bool {
     let entry = watch.entry.load(Relaxed);
-    if let Some(ring) = watch.queue.ring().filter(|_| entry != NO_ENTRY) {
-        while ring.cancel(entry) == Merge::Later {
-            core::hint::spin_loop();
-        }
-    }
+    entry != NO_ENTRY && watch.queue.cancel(entry)
 }
 
 /// Who visits a watch.
@@ -948,7 +995,11 @@ pub(crate) fn visit(watch: ArcBorrow<'_, Watch>, visitor: Visitor) -> Visit {
         return Visit::Stays;
     }
     if old & LOOK == 0 {
-        if !is_level || old & WAITS != 0 {
+        if !is_level {
+            watch.source.revisit(watch);
+            return Visit::Stays;
+        }
+        if old & WAITS != 0 {
             return Visit::Stays;
         }
         if watch.is_untaken() {

@@ -230,15 +230,16 @@ struct kevent_watch {
  * KEVENT_SOURCE_SOCKET
  *
  * @ident is the file descriptor of a socket, @arg is
- *	[0] receive low-water mark: IN not below so many bytes; 0 for SO_RCVLOWAT
- *	[1] send low-water mark: OUT not below so many free bytes; 0 for the
- *	    protocol's own
+ *	[0] receive low-water mark: IN not below so many bytes, nor below
+ *	    SO_RCVLOWAT
+ *	[1] send low-water mark: OUT not below so many free bytes, nor before
+ *	    the protocol calls the socket writable
  *	[2] and [3] 0
  *
- * ERROR and CLOSED come whether they are asked for or not.  The event's @data
- * is how many bytes can be read (of a datagram socket: the size of the next
- * datagram), or how many connections can be accepted; @extra see
- * KEVENT_SOCKET_SPACE() and KEVENT_SOCKET_ERRNO().
+ * ERROR and CLOSED come whether they are asked for or not, EOF to those who ask
+ * for IN.  The event's @data is how many bytes can be read (of a datagram
+ * socket: the size of the next datagram), or how many connections can be
+ * accepted; @extra see KEVENT_SOCKET_SPACE() and KEVENT_SOCKET_ERRNO().
  */
 #define KEVENT_SOCKET_IN	(1U << 0)	/* data can be read */
 #define KEVENT_SOCKET_OUT	(1U << 1)	/* data can be written */
@@ -272,12 +273,16 @@ struct kevent_watch {
  * Without TAKE, the event's @data counts how often it was sent, ignored or not
  * (KEVENT_INFO_COUNTED).  With TAKE the event is the delivery of what was sent
  * to the process as a whole: a real-time signal is an event each, others merge;
- * @data is the value (si_value), the status (SIGCHLD) or the address (faults);
- * @extra see the macros.
+ * @data is the value (si_value), the status (SIGCHLD), the descriptor (if that
+ * is what it is of: SIGIO, F_SETSIG) or the address (faults); @extra see the
+ * macros.
  */
 #define KEVENT_SIGNAL_SENT	(1U << 0)
 
-/* who sent it, and si_code, in @extra */
+/*
+ * Who sent it, and si_code, at least -512, in @extra.  If it is of a descriptor
+ * UID is si_band instead.
+ */
 #define KEVENT_SIGNAL_PID(extra)	((__u32)(extra) & 0x3fffffU)
 #define KEVENT_SIGNAL_CODE(extra)	((__s32)(extra) >> 22)
 #define KEVENT_SIGNAL_UID(extra)	((__u32)((extra) >> 32))
@@ -287,7 +292,8 @@ struct kevent_watch {
  *
  * @ident is a pidfd, @arg is 0.  With EXIT and REAPED the event's @data is the
  * status as wait(2) has it, and @extra the CPU time that the process has used,
- * in nanoseconds.
+ * in nanoseconds; 0 if that is not known any more, or not for the program to
+ * know.
  */
 #define KEVENT_PROCESS_EXIT	(1U << 0)	/* it can be waited for */
 #define KEVENT_PROCESS_REAPED	(1U << 1)	/* it was waited for */
@@ -299,11 +305,12 @@ struct kevent_watch {
  * @ident is the descriptor of a file or directory that is open for reading,
  * @arg is 0.  The event's @data is the size of the file, and @extra with
  * CHILD_MOVED_OUT and CHILD_MOVED_IN a number that the two halves of one
- * rename have in common, of the last one if several merged.
+ * rename have in common, of the last one if several merged; without those bits
+ * it means nothing.
  */
 #define KEVENT_INODE_MODIFY		(1U << 0)
 #define KEVENT_INODE_EXTEND		(1U << 1)	/* with MODIFY */
-#define KEVENT_INODE_ATTRIB		(1U << 2)
+#define KEVENT_INODE_ATTRIB		(1U << 2)	/* what stat(2) tells */
 #define KEVENT_INODE_LINK		(1U << 3)	/* number of links */
 #define KEVENT_INODE_RENAME		(1U << 4)
 #define KEVENT_INODE_DELETE		(1U << 5)	/* the last link */
@@ -314,18 +321,18 @@ struct kevent_watch {
 #define KEVENT_INODE_CHILD_DELETED	(1U << 10)
 #define KEVENT_INODE_CHILD_MOVED_OUT	(1U << 11)
 #define KEVENT_INODE_CHILD_MOVED_IN	(1U << 12)
-#define KEVENT_INODE_UNMOUNT		(1U << 13)
 
 /*
  * KEVENT_SOURCE_FUTEX
  *
  * @ident is the address of the word, @arg is
- *	[0] FUTEX2_* flags
+ *	[0] FUTEX2_SIZE_U32, and FUTEX2_PRIVATE or not
  *	[1] bitset as in futex_wake(2), 0 for any
  *	[2] 0
  *	[3] with KEVENT_WATCH_EXPECT: what the program has last seen there
  *
- * The event's @data is the value that the word was last seen to have.
+ * WOKEN must be asked for.  The event's @data is the value that the word was
+ * last seen to have; @extra is EFAULT if it could not be looked at since.
  */
 #define KEVENT_FUTEX_WOKEN	(1U << 0)	/* by a futex wake */
 #define KEVENT_FUTEX_CHANGED	(1U << 1)	/* it is not what was expected */
@@ -335,8 +342,9 @@ struct kevent_watch {
  *
  * No watch: SIGEV_KEVENT in sigev_notify and the queue's descriptor in
  * sigev_notify_kevent_fd, for timer_create(2) and mq_notify(3).  The event's
- * @user_data is sigev_value.  Of a timer, @data is the number of overruns
- * (KEVENT_INFO_COUNTED) and @extra its number.
+ * @user_data is sigev_value (sival_ptr).  Of a timer, @data is the number of
+ * expirations (KEVENT_INFO_COUNTED), which is one more than what POSIX calls the
+ * overrun count, and @extra is the timer's id.
  */
 #define KEVENT_SIGEV_TIMER	(1U << 0)	/* the timer has expired */
 #define KEVENT_SIGEV_MESSAGE	(1U << 1)	/* a message has arrived */

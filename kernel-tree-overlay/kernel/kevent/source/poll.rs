@@ -124,7 +124,8 @@ impl<const N: usize> Class for Poll<N> {
     }
 }
 
-fn check_modes(flags: u32) -> Result {
+/// Checks the flags of a watch that has an entry on a wait queue.
+pub(crate) fn check_modes(flags: u32) -> Result {
     let known = MODES
         | uapi::KEVENT_WATCH_DISABLED
         | uapi::KEVENT_WATCH_EXCLUSIVE

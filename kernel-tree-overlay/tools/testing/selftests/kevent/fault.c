@@ -614,7 +614,8 @@ TEST_F(failing, post_deferred)
 {
 	int nr = 0;
 
-	while (seq_post(self->q.fd, 0, 1, 0) == 1)
+	/* Without a ring all posts are deferred, as many as there may be. */
+	while (!COPY && seq_post(self->q.fd, 0, 1, 0) == 1)
 		nr++;
 	FOR_EACH_FAILURE(seq_post(self->q.fd, 1, 1, KEVENT_POST_DEFER)) {
 		if (self->ret == 1) {

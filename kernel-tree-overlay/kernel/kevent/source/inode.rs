@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! INODE: what happens to a file or a directory.
+//!
+//! Changes are told by fsnotify, see `inode.c`, in the context of the task that makes them. They
+//! are no state that could be tested later, so nothing is told again in level mode. What happens
+//! while the watch is switched off is kept, and told when it is switched on, or with its last
+//! event: a program that has read a directory and then switches its watch on misses nothing.
+//!
+//! A watch is that of a descriptor, see `files.c`. The inode stays as long as that is open, so the
+//! removal of its last link is the end of it as far as others are concerned, and is told as such.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::{
+                Full,
+                Relaxed, //
+            },
+            Atomic, //
+        },
+        Arc,
+        ArcBorrow, //
+    },
+    uapi, //
+};
+
+use crate::{
+    event::Words,
+    hooks::{
+        fget,
+        inode::{
+            self,
+            Mark, //
+        },
+        FileLink, //
+    },
+    queue::Queue,
+    source::{
+        check_flags,
+        Class,
+        Room,
+        Source,
+        MODES, //
+    },
+    watch::{
+        fire,
+        look,
+        Tells,
+        Told,
+        Visitor,
+        Watch, //
+    },
+};
+
+/// What a program may ask for.
+const INTEREST: u32 = uapi::KEVENT_INODE_MODIFY
+    | uapi::KEVENT_INODE_EXTEND
+    | uapi::KEVENT_INODE_ATTRIB
+    | uapi::KEVENT_INODE_LINK
+    | uapi::KEVENT_INODE_RENAME
+    | uapi::KEVENT_INODE_DELETE
+    | uapi::KEVENT_INODE_OPEN
+    | uapi::KEVENT_INODE_CLOSE_WRITE
+    | uapi::KEVENT_INODE_CLOSE_NOWRITE
+    | uapi::KEVENT_INODE_CHILD_CREATED
+    | uapi::KEVENT_INODE_CHILD_DELETED
+    | MOVED;
+
+/// What has a cookie.
+const MOVED: u32 = uapi::KEVENT_INODE_CHILD_MOVED_OUT | uapi::KEVENT_INODE_CHILD_MOVED_IN;
+
+const FLAGS: u32 = MODES | uapi::KEVENT_WATCH_DISABLED | uapi::KEVENT_WATCH_VANISHED;
+
+/// The source of an INODE watch.
+///
+/// Only one at a time fires it: whoever holds the lock of the mark.
+#[pin_data]
+pub(crate) struct Inode {
+    pub(crate) link: FileLink,
+    mark: Mark,
+    /// The size of the file.
+    size: Atomic<i64>,
+    /// What the last two halves of a rename have in common.
+    cookie: Atomic<u32>,
+    /// What happened while the watch was switched off.
+    kept: Atomic<u32>,
+    /// There is no link to it any more.
+    is_gone: Atomic<bool>,
+}
+
+impl Inode {
+    /// `events` have happened. To be called with the lock of the mark held.
+    pub(crate) fn changed(watch: ArcBorrow<'_, Watch<Self>>, events: u32, size: i64, cookie: u32) {
+        let inode = watch.into_ref().source();
+        inode.size.store(size, Relaxed);
+        if events & MOVED != 0 {
+            inode.cookie.store(cookie, Relaxed);
+        }
+        if events & (uapi::KEVENT_INODE_LINK | uapi::KEVENT_INODE_DELETE) != 0 {
+            let gone = events & uapi::KEVENT_INODE_DELETE != 0;
+            inode.is_gone.store(gone, Relaxed);
+        }
+        let vanishes = events & uapi::KEVENT_INODE_DELETE != 0
+            && watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0;
+        let events = events & watch.interest();
+        let watch: ArcBorrow<'_, Watch> = watch;
+        if vanishes {
+            // The last event tells it. If the flag is taken away before, it is told then.
+            inode.keep(events & uapi::KEVENT_INODE_DELETE);
+            inode.tell(watch, events & !uapi::KEVENT_INODE_DELETE);
+            look(watch);
+        } else {
+            inode.tell(watch, events);
+        }
+    }
+
+    /// Tells `events`, or keeps them if the watch is switched off.
+    fn tell(&self, watch: ArcBorrow<'_, Watch>, mut events: u32) {
+        while events != 0 && fire(watch, events) == Told::Off {
+            // ORDERING: Whoever switches the watch on, and then takes what was kept, finds this; or
+            // it is seen here that the watch is on.
+            self.keep(events);
+            if watch.is_off() || watch.is_gone() {
+                break;
+            }
+            events = self.take(events);
+        }
+    }
+
+    /// Keeps `events` for when the watch is switched on.
+    fn keep(&self, events: u32) {
+        let mut old = self.kept.load(Relaxed);
+        while let Err(now) = self.kept.cmpxchg(old, old | events, Full) {
+            old = now;
+        }
+    }
+
+    /// Takes those of `events` that were kept.
+    fn take(&self, events: u32) -> u32 {
+        let mut old = self.kept.load(Relaxed);
+        while let Err(now) = self.kept.cmpxchg(old, old & !events, Full) {
+            old = now;
+        }
+        old & events
+    }
+}
+
+impl Class for Inode {
+    const NUMBER: u32 = uapi::KEVENT_SOURCE_INODE;
+
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+        check_flags(record.flags, FLAGS)?;
+        if record.arg != [0; 4] || record.events & !INTEREST != 0 {
+            return Err(EINVAL);
+        }
+        let inode = try_pin_init!(Inode {
+            link: FileLink::new::<Inode>(),
+            mark: Mark::new(),
+            size: Atomic::new(0),
+            cookie: Atomic::new(0),
+            kept: Atomic::new(0),
+            is_gone: Atomic::new(false),
+        }? Error);
+        let watch: Arc<Watch<Inode>> = Watch::new(queue.clone(), record, Tells::Amounts, inode)?;
+        Ok(watch)
+    }
+}
+
+impl Source for Inode {
+    fn words(&self) -> Words {
+        Words {
+            data: self.size.load(Relaxed),
+            extra: self.cookie.load(Relaxed).into(),
+        }
+    }
+
+    fn attach(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+        let fd = u32::try_from(record.ident).map_err(|_| EBADF)?;
+        let file = fget(fd)?;
+        inode::check(&file, record.events)?;
+        self.link.link(&file, fd);
+        self.mark.attach(&file, record.events, self)?;
+        if self.link.is_open() {
+            Ok(())
+        } else {
+            Err(EBADF)
+        }
+    }
+
+    fn check(&self, _watch: &Watch, flags: u32, interest: u32) -> Result {
+        check_flags(flags, FLAGS)?;
+        if interest & !INTEREST != 0 {
+            return Err(EINVAL);
+        }
+        let file = self.link.file().ok_or(EBADF)?;
+        inode::check(&file, interest)?;
+        // It is told less, if so, when the change is made.
+        self.mark.set(interest, true);
+        Ok(())
+    }
+
+    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+        if record.arg == [0; 4] {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    fn detach(&self, _queue: &Queue) {
+        // In this order, see `files.c`.
+        self.mark.detach();
+        self.link.unlink();
+    }
+
+    fn test(&self, watch: ArcBorrow<'_, Watch>, _visitor: Visitor) -> u32 {
+        self.mark.set(watch.interest(), false);
+        let vanishes = watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0;
+        let events = if vanishes && self.is_gone.load(Relaxed) {
+            look(watch);
+            self.take(!uapi::KEVENT_INODE_DELETE)
+        } else {
+            self.take(u32::MAX)
+        };
+        events & watch.interest()
+    }
+
+    fn vanished(&self) -> Option<u32> {
+        let events = self.kept.load(Relaxed) | uapi::KEVENT_INODE_DELETE;
+        Some(events).filter(|_| self.is_gone.load(Relaxed))
+    }
+
+    fn closed(&self) -> u32 {
+        self.vanished().unwrap_or_else(|| self.kept.load(Relaxed))
+    }
+
+    fn ident(&self) -> u64 {
+        self.link.fd().into()
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! SIGEV: POSIX timers that tell a queue instead of sending a signal.
+//!
+//! Such a timer has a watch in the queue, which `timer_create()` makes and nobody can change. When
+//! to tell, and what has expired, the timer knows: `kernel/time/posix-timers.c`. How the two hold
+//! on to each other is in `hooks/sigev.rs`.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        Arc,
+        ArcBorrow, //
+    },
+    uapi, //
+};
+
+use crate::{
+    event::Words,
+    hooks::sigev::TimerLink,
+    queue::Queue,
+    register,
+    source::{
+        Class,
+        Room,
+        Source, //
+    },
+    watch::{
+        fire,
+        Tells,
+        Told,
+        Watch, //
+    },
+};
+
+/// The source of the watch of a POSIX timer.
+pub(crate) struct Sigev {
+    pub(crate) link: TimerLink,
+    id: u32,
+    owed: Atomic<u64>,
+}
+
+impl Class for Sigev {
+    const NUMBER: u32 = uapi::KEVENT_SOURCE_SIGEV;
+
+    fn watch(_: &Arc<Queue>, _: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+        // It takes a timer.
+        Err(ENOSYS)
+    }
+}
+
+impl Source for Sigev {
+    fn words(&self) -> Words {
+        Words {
+            extra: self.id.into(),
+            ..Words::default()
+        }
+    }
+
+    fn owed(&self) -> Option<&Atomic<u64>> {
+        Some(&self.owed)
+    }
+
+    fn attach(&self, _watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
+        self.link.begin();
+        Ok(())
+    }
+
+    fn check(&self, _watch: &Watch, _flags: u32, _interest: u32) -> Result {
+        Err(EINVAL)
+    }
+
+    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
+        Err(EINVAL)
+    }
+
+    fn detach(&self, _queue: &Queue) {
+        self.link.end();
+    }
+
+    fn revisit(&self, watch: ArcBorrow<'_, Watch>) {
+        if watch.is_untaken() {
+            watch.list();
+            return;
+        }
+        if self.owed.load(Relaxed) != 0 {
+            // The rest of what did not fit into the last event.
+            fire(watch, uapi::KEVENT_SIGEV_TIMER);
+        }
+        self.link.revisit();
+    }
+
+    fn ident(&self) -> u64 {
+        self.id.into()
+    }
+}
+
+impl Sigev {
+    /// The timer has expired `count` times since it told so last. Tells whether that made an event.
+    pub(crate) fn expired(watch: ArcBorrow<'_, Watch<Self>>, count: u64) -> bool {
+        watch.source().owed.fetch_add(count, Relaxed);
+        let watch: ArcBorrow<'_, Watch> = watch;
+        let told = fire(watch, uapi::KEVENT_SIGEV_TIMER);
+        if matches!(told, Told::Anew | Told::Nothing) {
+            return true;
+        }
+        // The timer has to know when the event was taken.
+        watch.list();
+        false
+    }
+}
+
+/// Makes the watch of the timer `id`.
+pub(crate) fn add(queue: &Arc<Queue>, link: TimerLink, id: u32, user_data: u64) -> Result {
+    if !queue.allows(Sigev::NUMBER) {
+        return Err(EPERM);
+    }
+    let record = uapi::kevent_watch {
+        source: Sigev::NUMBER,
+        ident: id.into(),
+        events: uapi::KEVENT_SIGEV_TIMER,
+        user_data,
+        ..Default::default()
+    };
+    let source = Sigev {
+        link,
+        id,
+        owed: Atomic::new(0),
+    };
+    register::add_internal(queue, &record, || {
+        let watch: Arc<Watch<Sigev>> =
+            Watch::new(queue.clone(), &record, Tells::Counts, Ok(source))?;
+        Ok(watch)
+    })?;
+    Ok(())
+}

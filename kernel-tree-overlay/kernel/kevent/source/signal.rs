@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! SIGNAL: what is sent to the process that registered the watch.
+//!
+//! A watch observes, then it counts how often the signal was sent, or it takes, then the event is
+//! the delivery. The side of the process is in `signal.c`: which lock protects what, and how long
+//! there is a process.
+//!
+//! All that fires a watch which takes holds the siglock of the process: whoever sends a signal, and
+//! whoever takes what is pending. So a signal is taken by a watch that is on, and told, without that
+//! being switched off in between. It may be removed in between: then the signal is one of those that
+//! were not told.
+//!
+//! A signal that was taken is not lost. The watch keeps it until the program has taken the event,
+//! as far as is known, and what is left when the watch is removed is sent for good. Of a real-time
+//! signal, whose events are facts, these are records in two lists. Of the others it is the last
+//! one, if its event is untaken.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        Arc,
+        ArcBorrow, //
+    },
+    uapi, //
+};
+
+use crate::{
+    event::Words,
+    hooks::signal::{
+        SignalLink,
+        Which, //
+    },
+    queue::Queue,
+    ring::Index,
+    source::{
+        check_flags,
+        Class,
+        Room,
+        Source,
+        MODES, //
+    },
+    watch::{
+        cancel,
+        fire,
+        Tells,
+        Visitor,
+        Watch, //
+    },
+};
+
+const FLAGS: u32 =
+    MODES | uapi::KEVENT_WATCH_DISABLED | uapi::KEVENT_WATCH_TAKE | uapi::KEVENT_WATCH_VANISHED;
+
+const MAX: u32 = kernel::bindings::_NSIG;
+const KILL: u32 = kernel::bindings::SIGKILL;
+const STOP: u32 = kernel::bindings::SIGSTOP;
+
+/// The first of the signals that are queued, each one by itself.
+const REAL_TIME: u32 = kernel::bindings::SIGRTMIN;
+
+/// The source of a SIGNAL watch.
+#[pin_data]
+pub(crate) struct Signal {
+    #[pin]
+    pub(crate) link: SignalLink,
+    owed: Atomic<u64>,
+}
+
+impl Class for Signal {
+    const NUMBER: u32 = uapi::KEVENT_SOURCE_SIGNAL;
+
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+        check(record.flags, record.events)?;
+        let sig = u32::try_from(record.ident).map_err(|_| EINVAL)?;
+        let takes = record.flags & uapi::KEVENT_WATCH_TAKE != 0;
+        if record.arg != [0; 4] || sig == 0 || sig > MAX {
+            return Err(EINVAL);
+        }
+        if takes && (sig == KILL || sig == STOP) {
+            return Err(EINVAL);
+        }
+        let tells = if !takes {
+            Tells::Counts
+        } else if sig < REAL_TIME {
+            Tells::Amounts
+        } else {
+            Tells::Facts
+        };
+        let signal = try_pin_init!(Signal {
+            link <- SignalLink::new(sig, takes),
+            owed: Atomic::new(0),
+        }? Error);
+        let watch: Arc<Watch<Signal>> = Watch::new(queue.clone(), record, tells, signal)?;
+        Ok(watch)
+    }
+}
+
+fn check(flags: u32, interest: u32) -> Result {
+    check_flags(flags, FLAGS)?;
+    if interest == uapi::KEVENT_SIGNAL_SENT {
+        Ok(())
+    } else {
+        Err(EINVAL)
+    }
+}
+
+impl Source for Signal {
+    fn words(&self) -> Words {
+        self.link.next().unwrap_or_default()
+    }
+
+    fn fact(&self) -> Option<Words> {
+        self.link.next()
+    }
+
+    fn fact_is_told(&self) {
+        self.link.drop_next();
+    }
+
+    fn fact_is_told_at(&self, entry: Index) {
+        self.link.told(entry);
+    }
+
+    fn owed(&self) -> Option<&Atomic<u64>> {
+        Some(&self.owed)
+    }
+
+    fn attach(&self, _watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
+        self.link.link();
+        Ok(())
+    }
+
+    fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result {
+        check(flags, interest)?;
+        if (flags ^ watch.flags()) & uapi::KEVENT_WATCH_TAKE != 0 {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+        if record.arg == [0; 4] {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    fn disable(&self, watch: &Watch) {
+        let _lock = self.link.lock();
+        watch.disable();
+    }
+
+    fn detach(&self, _queue: &Queue) {
+        self.link.unlink();
+    }
+
+    fn removed(&self, watch: &Watch, cancels: bool) {
+        if !self.link.takes() {
+            return;
+        }
+        if watch.tells_once() {
+            // From the latest one on, so that they come out in order.
+            while let Some(entry) = self.link.entry(Which::Latest) {
+                let taken = !cancels || !watch.queue().cancel(entry);
+                self.link.settle(Which::Latest, entry, taken);
+            }
+        } else if !(cancels && cancel(watch)) && watch.untold() == 0 {
+            self.link.drop_next();
+        }
+        self.link.send_for_good();
+    }
+
+    fn test(&self, _watch: ArcBorrow<'_, Watch>, _visitor: Visitor) -> u32 {
+        if self.link.takes() {
+            self.link.pull();
+        }
+        // What there is has been told.
+        0
+    }
+
+    fn revisit(&self, watch: ArcBorrow<'_, Watch>) {
+        self.sweep(watch.queue());
+        let owes = self.owed.load(Relaxed) != 0;
+        if self.link.entry(Which::Oldest).is_some() || (owes && watch.is_untaken()) {
+            watch.list();
+        } else if owes {
+            fire(watch, uapi::KEVENT_SIGNAL_SENT);
+        }
+    }
+
+    fn ident(&self) -> u64 {
+        self.link.sig().into()
+    }
+}
+
+impl Signal {
+    /// The signal was sent, and the watch counts that.
+    pub(crate) fn count(watch: ArcBorrow<'_, Watch<Self>>) {
+        watch.source().owed.fetch_add(1, Relaxed);
+        fire(watch, uapi::KEVENT_SIGNAL_SENT);
+    }
+
+    /// The watch has taken a signal.
+    pub(crate) fn taken(watch: ArcBorrow<'_, Watch<Self>>) {
+        let watch: ArcBorrow<'_, Watch> = watch;
+        fire(watch, uapi::KEVENT_SIGNAL_SENT);
+        if watch.tells_once() {
+            // To settle it when the program has taken it.
+            watch.list();
+        }
+    }
+
+    /// Settles the signals that the program has taken.
+    pub(crate) fn sweep(&self, queue: &Queue) {
+        while let Some(entry) = self.link.entry(Which::Oldest) {
+            if queue.ring().is_some_and(|ring| ring.is_untaken(entry)) {
+                break;
+            }
+            self.link.settle(Which::Oldest, entry, true);
+        }
+    }
+}
