@@ -16,8 +16,9 @@ help_run() {
 	cat <<-END
 	Usage: ./build.sh run [--kernel VARIANT] [--tree DIR]
 
-	The whole way: setup, tree, kernel, boot, and there the demonstration (tools/demo): one program
-	waiting in one place for what the kernel can tell it.  20 minutes from nothing, then a minute.
+	The whole way: setup, tree, kernel, boot, and there the demonstration: events as they come out of
+	a ring (tools/demo), and a server that waits in one place for everything the kernel can tell it,
+	beside the same with epoll (samples/kevent in the tree).  20 minutes from nothing, then a minute.
 	END
 }
 
@@ -37,8 +38,22 @@ verb_run() {
 	logged demo in_workspace build --release -p kevent-demo ||
 		die "tools/demo does not build: $(grep -m1 -E '^error' "$LOG/demo.log") (log: $LOG/demo.log)"
 	program=$CACHE/target/release/kevent-demo
+	logged samples build_samples ||
+		die "samples/kevent does not build: $(grep -m1 -E 'error' "$LOG/samples.log") (log: $LOG/samples.log)"
 	say "booting kernel '$VARIANT'"
-	boot_kernel "$VARIANT" "$program"
+	# shellcheck disable=SC2016  # the shell in the guest expands it
+	boot_kernel "$VARIANT" sh -c '"$0" && echo && "$1/kevent-server" && "$1/epoll-server"' \
+		"$program" "$CACHE/target/samples"
+}
+
+# Builds the samples of the tree, with the headers of the built kernel.
+build_samples() {
+	local name to=$CACHE/target/samples out=$BUILD/$VARIANT
+	mkdir -p "$to"
+	make -C "$TREE" O="$out" headers || return
+	for name in kevent-server epoll-server; do
+		cc -O2 -Wall -pthread -I"$out/usr/include" -o "$to/$name" "$TREE/samples/kevent/$name.c" || return
+	done
 }
 
 # boot_kernel VARIANT [COMMAND...]: with what BOOT_OPTIONS says to vng on top.
