@@ -85,7 +85,7 @@ struct kevent_socket {
 };
 
 /* None of KEVENT_SOCKET_*: they cannot be known now. */
-#define KEVENT_SOCKET_UNKNOWN	(1U << 31)
+#define KEVENT_SOCKET_UNKNOWN	0x80000000U
 
 /**
  * struct kevent_signal - that a watch is of a signal, see source/signal.c

@@ -3,7 +3,9 @@
  * The server of kevent-server.c without kevent: with epoll, and a descriptor for
  * everything that is none, which has to be read to learn what has happened.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
@@ -123,7 +125,7 @@ static void signals(int fd)
 
 static void directory(int fd)
 {
-	char buf[BLOCK] __attribute__((aligned(8)));
+	_Alignas(8) char buf[BLOCK];
 	ssize_t len = LEARN(read(fd, buf, sizeof(buf)));
 	ssize_t at = 0;
 

@@ -8,7 +8,9 @@
  * Documentation/userspace-api/kevent.rst, and epoll-server.c for how the same is
  * done without kevent.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <sys/mman.h>
 
 #include <linux/kevent.h>

@@ -31,8 +31,8 @@ use super::HasFileLink;
 ///
 /// * `sock` is null, or a socket that is released only after the watch has ended.
 /// * It is accessed with the mutex of the watch's queue held, or by a wake function while the watch
-///   is on the socket's wait queue, except for the marks, the amount, the space and the error, which
-///   are accessed atomically.
+///   is on the socket's wait queue. But the marks, the amount, the space and the error are accessed
+///   atomically.
 #[repr(transparent)]
 pub(crate) struct SocketState(Opaque<bindings::kevent_socket>);
 

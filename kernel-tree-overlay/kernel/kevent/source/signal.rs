@@ -7,9 +7,9 @@
 //! there is a process.
 //!
 //! All that fires a watch which takes holds the siglock of the process: whoever sends a signal, and
-//! whoever takes what is pending. So a signal is taken by a watch that is on, and told, without that
-//! being switched off in between. It may be removed in between: then the signal is one of those that
-//! were not told.
+//! whoever takes what is pending. So a signal is taken by a watch that is on, and told, and the
+//! watch is not switched off in between. It may be removed in between: then the signal is one of
+//! those that were not told.
 //!
 //! A signal that was taken is not lost. The watch keeps it until the program has taken the event,
 //! as far as is known, and what is left when the watch is removed is sent for good. Of a real-time

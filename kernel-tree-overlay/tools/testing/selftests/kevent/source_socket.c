@@ -2102,16 +2102,18 @@ FIXTURE_TEARDOWN(race)
 	close(self->peer);
 }
 
+#define RACE	FIXTURE_DATA(race)
+
 static void send_some(void *arg)
 {
-	FIXTURE_DATA(race) *self = arg;
+	RACE *self = arg;
 
 	put_all(self->peer, self->len);
 }
 
 static void send_split(void *arg)
 {
-	FIXTURE_DATA(race) *self = arg;
+	RACE *self = arg;
 
 	put_all(self->peer, 1);
 	put_all(self->peer, 3);
@@ -2281,7 +2283,7 @@ TEST_F_TIMEOUT(race, release_while_it_is_sent, 120)
 
 static void get_some(void *arg)
 {
-	FIXTURE_DATA(race) *self = arg;
+	RACE *self = arg;
 
 	get_all(self->peer, self->len);
 }
