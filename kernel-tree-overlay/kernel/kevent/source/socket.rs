@@ -4,7 +4,7 @@
 //!
 //! As a POLL watch does, the watch has an entry on the wait queue of the socket, where every
 //! protocol announces what happens. What that is, and how much can be read and written, is found
-//! out in the context of the waker: `source/socket.c`. It does not have to be polled for that, nor does a
+//! out in the context of the waker: `socket.c`. It does not have to be polled for that, nor does a
 //! program have to wait. So a low-water mark that is not reached costs neither an event nor a
 //! wake-up of anybody.
 //!
