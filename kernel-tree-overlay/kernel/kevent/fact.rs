@@ -2,8 +2,8 @@
 
 //! Facts that are yet to come: what the kernel was asked to do, and will tell when it is done.
 //!
-//! Such a request is not a watch: it happens once, to nobody's order but its own. From the day it is
-//! made, it owns the memory and the place in the backlog that its event needs.
+//! Such a request is not a watch: it happens once, to nobody's order but its own. From the day it
+//! is made, it owns the memory and the place in the backlog that its event needs.
 
 use kernel::{
     prelude::*,

@@ -125,12 +125,12 @@ static void signals(int fd)
 
 static void directory(int fd)
 {
-	_Alignas(8) char buf[BLOCK];
+	__u64 buf[BLOCK / sizeof(__u64)]; /* aligned as the events are */
 	ssize_t len = LEARN(read(fd, buf, sizeof(buf)));
 	ssize_t at = 0;
 
 	while (at < len) {
-		struct inotify_event *ev = (void *)(buf + at);
+		struct inotify_event *ev = (void *)((char *)buf + at);
 
 		told(DIRECTORY, 1);
 		at += sizeof(*ev) + ev->len;
