@@ -55,6 +55,7 @@ const QUEUE_METHODS: &[&str] = &[
     "while_nobody_moves",
     "compact",
     "defer_watch",
+    "cancel",
     "publish",
     "wake",
     "wake_slowly",
@@ -81,7 +82,7 @@ use kernel::sync::Arc;
 use super::event::Event;
 use super::fifo::{Buffer, Fifo};
 use super::queue::{workqueue, Deadline, Mutex, Queue, Woken};
-use super::ring::{Index, Ring};
+use super::ring::{Index, Merge, Ring};
 use super::table::Table;
 use super::trace;
 use super::visits::Visits;
@@ -244,8 +245,8 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "owned_not_looked_at",
         &[(
             "watch",
-            "if !is_level || old & WAITS != 0 {",
-            "if !is_level || old & (OWNED | WAITS) != 0 {",
+            "if old & WAITS != 0 {\n            return Visit::Stays;",
+            "if old & (OWNED | WAITS) != 0 {\n            return Visit::Stays;",
         )],
     ),
     (
@@ -299,7 +300,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "last_one_after_gone",
         &[
             ("watch", "(state | GONE) & !told", "state | GONE"),
-            ("watch", "!(WAITS | FORGOTTEN | TELL)", "!(WAITS | FORGOTTEN)"),
+            ("watch", "!(WAITS | FORGOTTEN | LAST)", "!(WAITS | FORGOTTEN)"),
         ],
     ),
     (
@@ -314,8 +315,8 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "comes_out_in_two_steps",
         &[(
             "watch",
-            "let old = self.change(|state| (state & !(WAITS | FORGOTTEN | TELL)) | LISTED);",
-            "self.change(|state| state & !(WAITS | FORGOTTEN | TELL));\n        let old = self.change(|state| state | LISTED);",
+            "let old = self.change(|state| (state & !(WAITS | FORGOTTEN | LAST)) | LISTED);",
+            "self.change(|state| state & !(WAITS | FORGOTTEN | LAST));\n        let old = self.change(|state| state | LISTED);",
         )],
     ),
     (
@@ -370,7 +371,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "cancelled_before_it_is_forgotten",
         &[(
             "table",
-            "        queue.forget_watch(watch);\n        if cancels {\n            cancel(watch);\n        }\n",
+            "        queue.forget_watch(watch);\n        watch.source().removed(watch, cancels);\n        if cancels {\n            cancel(watch);\n        }\n",
             "        if cancels {\n            cancel(watch);\n        }\n        queue.forget_watch(watch);\n",
         )],
     ),
