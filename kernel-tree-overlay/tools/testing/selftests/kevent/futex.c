@@ -959,28 +959,43 @@ TEST_F(futex, all_goes)
 }
 
 /* The child has the same memory: it is as good as its parent. */
+struct sharing {
+	int fd;
+	struct kevent_event ev;
+};
+
+static int sharing_child(void *arg)
+{
+	struct kevent_event other;
+	struct sharing *s = arg;
+
+	if (kevent_get_events(s->fd, 1, 1, NULL, &s->ev, 0) != 1)
+		return 1;
+	return kevent_get_events(s->fd, 0, 1, NULL, &other, 0) ? 2 : 0;
+}
+
 TEST_F(futex, memory_is_shared_with_a_child)
 {
-	struct kevent_event ev, other;
+	struct sharing s = { .fd = self->q.fd };
+	const size_t size = 1 << 16;
 	struct kevent_watch w;
+	char *stack;
 	pid_t pid;
 
 	ASSERT_EQ(1, add(Q, &w, KIND, WORD, EDGE | VANISHED, 1));
 	EXPECT_WAKES(1, 1);
-	pid = vfork();
+	stack = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, stack);
+	pid = clone(sharing_child, stack + size, CLONE_VM | CLONE_VFORK |
+		    SIGCHLD, &s);
 	ASSERT_LE(0, pid);
-	if (!pid) {
-		if (kevent_get_events(self->q.fd, 1, 1, NULL, &ev, 0) != 1)
-			_exit(1);
-		if (kevent_get_events(self->q.fd, 0, 1, NULL, &other, 0))
-			_exit(2);
-		_exit(0);
-	}
 	EXPECT_EQ(0, child_status(pid));
-	EXPECT_EQ(WOKEN, ev.events);
+	EXPECT_EQ(WOKEN, s.ev.events);
 	/* It waits again, and does not mind that the child is gone. */
 	EXPECT_WAKES(1, 1);
 	EXPECT_TOLD(1, WOKEN, 0);
+	munmap(stack, size);
 }
 
 /*
