@@ -224,7 +224,11 @@ impl Tested {
         Ok(expected)
     }
 
-    fn is_next(&self, event: Option<&Event>, expected: &Option<Entry>) -> Result<(), TestCaseError> {
+    fn is_next(
+        &self,
+        event: Option<&Event>,
+        expected: &Option<Entry>,
+    ) -> Result<(), TestCaseError> {
         match (event, expected) {
             (Some(event), Some(entry)) => entry.is(event)?,
             (event, entry) => prop_assert!(

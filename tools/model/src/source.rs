@@ -3,8 +3,8 @@
 //! The kernel's `Source` and `Class`, and a class for the tests.
 
 use super::event::Words;
-use super::ring::Index;
 use super::queue::{Mutex, Queue};
+use super::ring::Index;
 use super::watch::{fire, look, Visitor, Watch};
 use crate::atomic::ordering::{Acquire, Full, Relaxed, Release};
 use crate::atomic::Atomic;
