@@ -21,6 +21,8 @@ help_test() {
 verb_test() {
 	local only=
 	for word; do [[ $word != --kernel* ]] || only=1; done
+	[[ " $* " != *" --kernel nokevent "* ]] ||
+		die "kernel 'nokevent' is tested for what it lacks, beside 'default': ./build.sh test kernel-off"
 	if [ "${1:-}" = --list ]; then
 		shift
 		parse_options "$@"
