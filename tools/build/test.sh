@@ -22,7 +22,7 @@ verb_test() {
 	local only=
 	for word; do [[ $word != --kernel* ]] || only=1; done
 	[[ " $* " != *" --kernel nokevent "* ]] ||
-		die "kernel 'nokevent' is tested for what it lacks, beside 'default': ./build.sh test kernel-off"
+		die "kernel 'nokevent' is tested for what it lacks, beside 'default': ./build.sh test off: kernel-off"
 	if [ "${1:-}" = --list ]; then
 		shift
 		parse_options "$@"
