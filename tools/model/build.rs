@@ -20,7 +20,12 @@ const SOURCE: &str = "kernel/kevent/source.rs";
 const TESTS: &str = "#[cfg(CONFIG_KEVENT_KUNIT_TEST)]";
 
 /// What is needed of `source.rs`.
-const SOURCE_ITEMS: &[&str] = &["trait Source", "trait Class", "enum Room"];
+const SOURCE_ITEMS: &[&str] = &[
+    "trait Source",
+    "fn check_no_arg",
+    "trait Class",
+    "enum Room",
+];
 
 /// What is needed of `queue.rs`, beside methods of `Queue`: those that have nothing to do with
 /// files, memory limits and posts. What they use of the kernel is in `src/queue.rs`.
@@ -306,6 +311,10 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     (
         "vanishes_under_a_mover",
         &[("watch", "watch.queue.while_nobody_moves(|| {", "Some(()).map_or(0, |()| {")],
+    ),
+    (
+        "last_one_taken_for_told",
+        &[("watch", "return old & LAST != 0;", "return false;")],
     ),
     (
         "not_forgotten",

@@ -427,11 +427,12 @@ pub(crate) unsafe extern "C" fn kevent_init_locks() {
     unsafe { nest::NEST.init() };
 }
 
-/// The file that a descriptor of the current task stands for.
-pub(crate) fn fget(fd: u32) -> Result<ARef<File>> {
+/// The descriptor of the current task that a record's `ident` is, and the file it stands for.
+pub(crate) fn fget(ident: u64) -> Result<(u32, ARef<File>)> {
+    let fd = u32::try_from(ident).map_err(|_| EBADF)?;
     let file = LocalFile::fget(fd)?;
     // SAFETY: The system calls that get here do not use `fdget_pos`.
-    Ok(unsafe { LocalFile::assume_no_fdget_pos(file) })
+    Ok((fd, unsafe { LocalFile::assume_no_fdget_pos(file) }))
 }
 
 /// Whether a file is an epoll instance.

@@ -78,7 +78,11 @@ pub(crate) trait Source: Send + Sync {
     fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result;
 
     /// Does from now on what `arg` of the record says. If that fails, it goes on as it did.
-    fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result;
+    ///
+    /// Most classes have no arguments.
+    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+        check_no_arg(record)
+    }
 
     /// Switches the watch off. A class to which it matters whether the watch is on when it fires it
     /// can hold that off meanwhile.
@@ -211,6 +215,15 @@ pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
         return Err(EINVAL);
     }
     Ok(())
+}
+
+/// Checks that a record of a class without arguments has none.
+pub(crate) fn check_no_arg(record: &uapi::kevent_watch) -> Result {
+    if record.arg == [0; 4] {
+        Ok(())
+    } else {
+        Err(EINVAL)
+    }
 }
 
 /// The flags that say how events are told.

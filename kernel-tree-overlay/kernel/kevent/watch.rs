@@ -278,11 +278,6 @@ impl<S: Source + ?Sized> Watch<S> {
         self.state.load(Relaxed) & (SILENT | LAST) != 0
     }
 
-    /// Whether it is switched off, by the program or by its last event.
-    pub(crate) fn is_off(&self) -> bool {
-        self.state.load(Relaxed) & (OFF | SPENT) != 0
-    }
-
     /// Whether the watch tells what happens now. If an event switches it off, it does not while one
     /// is under way.
     pub(crate) fn is_open(&self) -> bool {
@@ -295,7 +290,7 @@ impl<S: Source + ?Sized> Watch<S> {
     pub(crate) fn describe(&self) -> &'static CStr {
         if self.is_gone() {
             c"gone"
-        } else if self.is_off() {
+        } else if self.is_silent() {
             c"off"
         } else {
             c"on"
@@ -767,7 +762,7 @@ pub(crate) fn test(watch: ArcBorrow<'_, Watch>) {
 }
 
 /// What the watch is of has vanished, and its source is detached: tells so with `events`, and
-/// nothing after that. Fails if the watch has told its last event already.
+/// nothing after that. Fails if the watch has told its last event already, or was removed.
 pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
     let end = GONE | ONCE | LAST;
     // Whoever is moving it into the ring may yet find no place for its last event.
@@ -784,7 +779,8 @@ pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
         })
     });
     if old & end != 0 {
-        return false;
+        // It is yet to tell it, or not to tell anything any more.
+        return old & LAST != 0;
     }
     if old & (OWNED | WAITS) == 0 {
         let mode = watch.mode.load(Relaxed);

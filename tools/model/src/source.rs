@@ -9,7 +9,7 @@ use super::watch::{fire, look, Visitor, Watch};
 use crate::atomic::ordering::{Acquire, Full, Relaxed, Release};
 use crate::atomic::Atomic;
 use crate::memory;
-use crate::prelude::{ArcMethods, Result, ENOENT};
+use crate::prelude::{ArcMethods, Result, EINVAL, ENOENT};
 use crate::sync::{Arc, ArcBorrow};
 use crate::uapi;
 

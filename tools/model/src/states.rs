@@ -701,6 +701,22 @@ pub(crate) fn vanish_while_it_waits(setting: Setting) {
     world.ends();
 }
 
+/// Somebody comes to tell that what is watched has vanished, while the watch waits to tell that.
+pub(crate) fn vanish_twice(setting: Setting) {
+    let world = World::new(setting.full());
+    world.vanishes();
+    let mover = world.spawn(|w| {
+        w.queue.refill();
+        w.kernel_takes()
+    });
+    world.vanishes();
+    let mut out: Vec<_> = mover.join().unwrap().into_iter().collect();
+    out.extend(world.drain());
+    world.has_vanished(&out, false);
+    world.is_settled();
+    world.ends();
+}
+
 /// What is watched has vanished, and nobody takes that: the queue can be closed.
 pub(crate) fn vanish_and_close(setting: Setting) {
     let world = World::new(setting);

@@ -124,6 +124,10 @@ hold! {
         vanish(watch(ONESHOT | VANISHED).full(), Kernel);
     vanishes_or_tells_once_out_of_the_backlog: 3,
         vanish_while_it_waits(watch(ONESHOT | VANISHED));
+    vanishes_twice: 2,
+        vanish_twice(watch(EDGE | VANISHED)),
+        vanish_twice(watch(LEVEL | VANISHED)),
+        vanish_twice(watch(ONESHOT | VANISHED));
     vanishes_and_is_closed: 2,
         vanish_and_close(watch(EDGE | VANISHED).full()),
         vanish_and_close(watch(LEVEL | VANISHED).without_ring());

@@ -39,6 +39,7 @@ use crate::{
     queue::Queue,
     source::{
         check_flags,
+        check_no_arg,
         Class,
         Room,
         Source,
@@ -122,7 +123,7 @@ impl Inode {
             // ORDERING: Whoever switches the watch on, and then takes what was kept, finds this; or
             // it is seen here that the watch is on.
             self.keep(events);
-            if watch.is_off() || watch.is_gone() {
+            if watch.is_silent() {
                 break;
             }
             events = self.take(events);
@@ -151,8 +152,9 @@ impl Class for Inode {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_INODE;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+        check_no_arg(record)?;
         check_flags(record.flags, FLAGS)?;
-        if record.arg != [0; 4] || record.events & !INTEREST != 0 {
+        if record.events & !INTEREST != 0 {
             return Err(EINVAL);
         }
         let inode = try_pin_init!(Inode {
@@ -177,8 +179,7 @@ impl Source for Inode {
     }
 
     fn attach(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
-        let fd = u32::try_from(record.ident).map_err(|_| EBADF)?;
-        let file = fget(fd)?;
+        let (fd, file) = fget(record.ident)?;
         inode::check(&file, record.events)?;
         self.link.link(&file, fd);
         self.mark.attach(&file, record.events, self)?;
@@ -199,14 +200,6 @@ impl Source for Inode {
         // It is told less, if so, when the change is made.
         self.mark.set(interest, true);
         Ok(())
-    }
-
-    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
-        if record.arg == [0; 4] {
-            Ok(())
-        } else {
-            Err(EINVAL)
-        }
     }
 
     fn detach(&self, _queue: &Queue) {

@@ -36,6 +36,7 @@ use crate::{
     queue::Queue,
     source::{
         check_flags,
+        check_no_arg,
         Class,
         Room,
         Source,
@@ -69,6 +70,11 @@ const INTEREST: u32 = uapi::KEVENT_POLL_IN
 
 /// What it gets in any case.
 const ALWAYS: u32 = uapi::KEVENT_POLL_ERR | uapi::KEVENT_POLL_HUP;
+
+const FLAGS: u32 = MODES
+    | uapi::KEVENT_WATCH_DISABLED
+    | uapi::KEVENT_WATCH_EXCLUSIVE
+    | uapi::KEVENT_WATCH_VANISHED;
 
 /// The source of a POLL watch, with room for `N` wait queues.
 #[pin_data]
@@ -113,10 +119,8 @@ impl<const N: usize> Class for Poll<N> {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_POLL;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<Arc<Watch>> {
-        if record.arg != [0; 4] || record.events & !INTEREST != 0 {
-            return Err(EINVAL);
-        }
-        check_modes(record.flags)?;
+        check_no_arg(record)?;
+        check_record(record.flags, record.events, INTEREST)?;
         Ok(match room {
             Room::Little => Watch::new(queue.clone(), record, Tells::States, Poll::<1>::new())?,
             Room::Plenty => Watch::new(queue.clone(), record, Tells::States, Poll::<MANY>::new())?,
@@ -124,15 +128,27 @@ impl<const N: usize> Class for Poll<N> {
     }
 }
 
-/// Checks the flags of a watch that has an entry on a wait queue.
-pub(crate) fn check_modes(flags: u32) -> Result {
-    let known = MODES
-        | uapi::KEVENT_WATCH_DISABLED
-        | uapi::KEVENT_WATCH_EXCLUSIVE
-        | uapi::KEVENT_WATCH_VANISHED;
-    check_flags(flags, known)?;
+/// Checks the flags and the interest of a watch that has an entry on a wait queue, of a class that
+/// knows the events `known`.
+pub(crate) fn check_record(flags: u32, interest: u32, known: u32) -> Result {
+    check_flags(flags, FLAGS)?;
     let once = uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
-    if flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0 && flags & once != 0 {
+    // An event that one watch alone hears of must not be lost with it.
+    let loses = flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0 && flags & once != 0;
+    if loses || interest & !known != 0 {
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
+/// As [`check_record`], for a watch that is to have them from now on.
+pub(crate) fn check_change(watch: &Watch, flags: u32, interest: u32, known: u32) -> Result {
+    check_record(flags, interest, known)?;
+    // Where the entry is among those of others says whether it is exclusive, and the key that it
+    // was made with for which events.
+    let exclusive = uapi::KEVENT_WATCH_EXCLUSIVE;
+    let moves = (flags ^ watch.flags()) & exclusive != 0;
+    if moves || (flags & exclusive != 0 && interest != watch.interest()) {
         return Err(EINVAL);
     }
     Ok(())
@@ -150,8 +166,7 @@ fn key(flags: u32, interest: u32) -> u32 {
 
 impl<const N: usize> Source for Poll<N> {
     fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
-        let fd = u32::try_from(record.ident).map_err(|_| EBADF)?;
-        let file = fget(fd)?;
+        let (fd, file) = fget(record.ident)?;
         if is_epoll(&file) {
             return Err(ELOOP);
         }
@@ -179,26 +194,7 @@ impl<const N: usize> Source for Poll<N> {
     }
 
     fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result {
-        check_modes(flags)?;
-        if interest & !INTEREST != 0 {
-            return Err(EINVAL);
-        }
-        let exclusive = uapi::KEVENT_WATCH_EXCLUSIVE;
-        if (flags ^ watch.flags()) & exclusive != 0 {
-            return Err(EINVAL);
-        }
-        if flags & exclusive != 0 && interest != watch.interest() {
-            return Err(EINVAL);
-        }
-        Ok(())
-    }
-
-    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
-        if record.arg == [0; 4] {
-            Ok(())
-        } else {
-            Err(EINVAL)
-        }
+        check_change(watch, flags, interest, INTEREST)
     }
 
     fn detach(&self, queue: &Queue) {

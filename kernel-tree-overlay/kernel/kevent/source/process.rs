@@ -32,6 +32,7 @@ use crate::{
     queue::Queue,
     source::{
         check_flags,
+        check_no_arg,
         Class,
         Room,
         Source,
@@ -104,9 +105,7 @@ impl Class for Process {
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
         check(record.flags, record.events)?;
-        if record.arg != [0; 4] {
-            return Err(EINVAL);
-        }
+        check_no_arg(record)?;
         let process = try_pin_init!(Process {
             link: FileLink::new::<Process>(),
             entries <- pin_init::pin_init_array_from_fn(|_| WaitEntry::new()),
@@ -132,8 +131,7 @@ impl Source for Process {
     }
 
     fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
-        let fd = u32::try_from(record.ident).map_err(|_| EBADF)?;
-        let file = fget(fd)?;
+        let (fd, file) = fget(record.ident)?;
         self.state.open(&file)?;
         self.may_tell(record.events)?;
         self.link.link(&file, fd);
@@ -148,14 +146,6 @@ impl Source for Process {
     fn check(&self, _watch: &Watch, flags: u32, interest: u32) -> Result {
         check(flags, interest)?;
         self.may_tell(interest)
-    }
-
-    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
-        if record.arg == [0; 4] {
-            Ok(())
-        } else {
-            Err(EINVAL)
-        }
     }
 
     fn detach(&self, _queue: &Queue) {

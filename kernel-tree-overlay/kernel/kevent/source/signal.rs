@@ -39,6 +39,7 @@ use crate::{
     ring::Index,
     source::{
         check_flags,
+        check_no_arg,
         Class,
         Room,
         Source,
@@ -78,7 +79,8 @@ impl Class for Signal {
         check(record.flags, record.events)?;
         let sig = u32::try_from(record.ident).map_err(|_| EINVAL)?;
         let takes = record.flags & uapi::KEVENT_WATCH_TAKE != 0;
-        if record.arg != [0; 4] || sig == 0 || sig > MAX {
+        check_no_arg(record)?;
+        if sig == 0 || sig > MAX {
             return Err(EINVAL);
         }
         if takes && (sig == KILL || sig == STOP) {
@@ -141,14 +143,6 @@ impl Source for Signal {
             return Err(EINVAL);
         }
         Ok(())
-    }
-
-    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
-        if record.arg == [0; 4] {
-            Ok(())
-        } else {
-            Err(EINVAL)
-        }
     }
 
     fn disable(&self, watch: &Watch) {

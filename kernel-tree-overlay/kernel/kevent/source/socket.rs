@@ -37,7 +37,10 @@ use crate::{
     },
     queue::Queue,
     source::{
-        poll::check_modes,
+        poll::{
+            check_change,
+            check_record, //
+        },
         Class,
         Room,
         Source, //
@@ -151,11 +154,8 @@ impl Class for Socket {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_SOCKET;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
-        check_modes(record.flags)?;
+        check_record(record.flags, record.events, INTEREST)?;
         check_arg(record)?;
-        if record.events & !INTEREST != 0 {
-            return Err(EINVAL);
-        }
         Ok(Watch::new(
             queue.clone(),
             record,
@@ -171,8 +171,7 @@ impl Source for Socket {
     }
 
     fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
-        let fd = u32::try_from(record.ident).map_err(|_| EBADF)?;
-        let file = fget(fd)?;
+        let (fd, file) = fget(record.ident)?;
         self.begin(&file)?;
         self.link.link(&file, fd);
         let exclusive = record.flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0;
@@ -194,18 +193,7 @@ impl Source for Socket {
     }
 
     fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result {
-        check_modes(flags)?;
-        if interest & !INTEREST != 0 {
-            return Err(EINVAL);
-        }
-        let exclusive = uapi::KEVENT_WATCH_EXCLUSIVE;
-        if (flags ^ watch.flags()) & exclusive != 0 {
-            return Err(EINVAL);
-        }
-        if flags & exclusive != 0 && interest != watch.interest() {
-            return Err(EINVAL);
-        }
-        Ok(())
+        check_change(watch, flags, interest, INTEREST)
     }
 
     fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
