@@ -25,8 +25,10 @@
 #include <linux/jump_label_ratelimit.h>
 #include <linux/kevent.h>
 #include <linux/list.h>
+#include <linux/net.h>
 #include <linux/rcupdate.h>
 #include <linux/spinlock.h>
+#include <net/sock.h>
 
 #include "kevent.h"
 
@@ -209,3 +211,24 @@ static int __init kevent_init(void)
 	return 0;
 }
 core_initcall(kevent_init);
+
+/**
+ * kevent_is_unsure - whether what the wakers of a file say has to be made sure of
+ * @file: it
+ *
+ * A unix datagram socket says that there is space when its own buffer has some,
+ * though that of the peer may be full still.  A send that fails for that gives
+ * its buffer back, and says so each time.
+ *
+ * Return: whether a wake-up for space is only a reason to poll the file.
+ */
+bool kevent_is_unsure(struct file *file)
+{
+	const struct socket *sock;
+
+	if (!IS_ENABLED(CONFIG_UNIX))
+		return false;
+	sock = sock_from_file(file);
+	return sock && sock->sk && sk_is_unix(sock->sk) &&
+	       sock->sk->sk_type == SOCK_DGRAM;
+}

@@ -272,7 +272,7 @@ const _: () = assert!(size_of::<Watch<Poll<1>>>() + 8 <= 128);
 /// # Invariants
 ///
 /// It is accessed with the mutex of the watch's queue held, or by `files.c` with the lock of the
-/// bucket it is in held.
+/// bucket it is in held. But `kind` is written only before it is linked.
 #[repr(transparent)]
 pub(crate) struct FileLink(Opaque<bindings::kevent_file_link>);
 
@@ -283,6 +283,9 @@ unsafe impl Sync for FileLink {}
 
 /// In `kevent_file_link.kind`: the file is a queue.
 const NESTED: u32 = 1 << 31;
+
+/// There as well: a wake-up for space may be for nothing.
+const UNSURE: u32 = 1 << 30;
 
 /// A source that is of a file, so that its watch goes when that is closed.
 ///
@@ -355,9 +358,25 @@ impl FileLink {
         unsafe { (*self.0.get()).fd as u32 }
     }
 
+    /// The file is a queue. To be called before it is linked.
     pub(crate) fn set_nested(&self) {
+        self.set_kind(NESTED);
+    }
+
+    /// The wakers of the file may say that there is space though there is none. To be called before
+    /// it is linked.
+    pub(crate) fn set_unsure(&self) {
+        self.set_kind(UNSURE);
+    }
+
+    fn set_kind(&self, bit: u32) {
         // SAFETY: By the type invariants nobody else accesses it.
-        unsafe { (*self.0.get()).kind |= NESTED };
+        unsafe { (*self.0.get()).kind |= bit };
+    }
+
+    pub(crate) fn is_unsure(&self) -> bool {
+        // SAFETY: By the type invariants nobody writes it.
+        unsafe { (*self.0.get()).kind & UNSURE != 0 }
     }
 
     pub(crate) fn is_nested(&self) -> bool {
@@ -373,7 +392,7 @@ impl FileLink {
 /// `link` must be that of the source of a watch in an `Arc`.
 unsafe fn watch_of(link: *const bindings::kevent_file_link) -> *const Watch {
     // SAFETY: By the safety requirements the link is valid.
-    let kind = unsafe { (*link).kind } & !NESTED;
+    let kind = unsafe { (*link).kind } & !(NESTED | UNSURE);
     match kind {
         Poll::<MANY>::KIND => watch_with::<Poll<MANY>>(link),
         Process::KIND => watch_with::<Process>(link),
@@ -433,6 +452,12 @@ pub(crate) fn fget(ident: u64) -> Result<(u32, ARef<File>)> {
     let file = LocalFile::fget(fd)?;
     // SAFETY: The system calls that get here do not use `fdget_pos`.
     Ok((fd, unsafe { LocalFile::assume_no_fdget_pos(file) }))
+}
+
+/// Whether what the wakers of a file say of space has to be made sure of.
+pub(crate) fn is_unsure(file: &File) -> bool {
+    // SAFETY: The file is live.
+    unsafe { bindings::kevent_is_unsure(file.as_ptr()) }
 }
 
 /// Whether a file is an epoll instance.

@@ -164,6 +164,7 @@ void kevent_queue_gone(void);
 void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd);
 void kevent_unlink_file(struct kevent_file_link *link);
 struct file *kevent_linked_file(const struct kevent_file_link *link);
+bool kevent_is_unsure(struct file *file);
 bool kevent_link_is_open(const struct kevent_file_link *link);
 
 /* source/futex.c */

@@ -761,8 +761,10 @@ pub(crate) fn test(watch: ArcBorrow<'_, Watch>) {
     }
 }
 
-/// What the watch is of has vanished, and its source is detached: tells so with `events`, and
-/// nothing after that. Fails if the watch has told its last event already, or was removed.
+/// What the watch is of has vanished: tells so with `events`, and nothing after that. Fails if the
+/// watch has told its last event already, or was removed.
+///
+/// To be called with the mutex of the queue's watches held, under which the source is detached too.
 pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
     let end = GONE | ONCE | LAST;
     // Whoever is moving it into the ring may yet find no place for its last event.
@@ -972,8 +974,9 @@ pub(crate) fn visit(watch: ArcBorrow<'_, Watch>, visitor: Visitor) -> Visit {
     };
     if let Some(events) = vanished {
         if watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0 {
-            watch.source.detach(&watch.queue);
+            // In this order: a close() that finds the watch detached has nothing to wait for.
             vanish(watch, events);
+            watch.source.detach(&watch.queue);
         }
         return Visit::Stays;
     }

@@ -71,14 +71,15 @@ struct kevent_event {
 #define KEVENT_WORD_FREE		0x00000000U	/* all bits zero */
 #define KEVENT_WORD_READY		0x40000000U	/* published, not taken */
 #define KEVENT_WORD_TAKEN		0x80000000U	/* a consumer reads it */
-#define KEVENT_WORD_CANCELLED		0xc0000000U	/* its watch is gone: skip */
+#define KEVENT_WORD_CANCELLED		0xc0000000U	/* no event: skip */
 
 /**
  * struct kevent_ring - header of the mapping
  * @entries: number of slots, a power of two
  * @entries_offset: where the slots begin, in bytes from here
  * @flags: KEVENT_RING_* flags
- * @posted: entries ever published, as of the last system call on the queue
+ * @posted: entries ever published, those without an event too; as of the last
+ *          system call on the queue
  * @merged: occurrences that found their entry untaken
  * @deferred: events that had to wait in the backlog
  * @woken: wake-ups of a waiting thread

@@ -28,6 +28,7 @@ use crate::{
     hooks::{
         fget,
         is_epoll,
+        is_unsure,
         poll_and_add,
         queue_of,
         FileLink, //
@@ -71,6 +72,9 @@ const INTEREST: u32 = uapi::KEVENT_POLL_IN
 /// What it gets in any case.
 const ALWAYS: u32 = uapi::KEVENT_POLL_ERR | uapi::KEVENT_POLL_HUP;
 
+/// Sockets that send messages have this in the key of a wake-up for space.
+const SPACE: u32 = uapi::KEVENT_POLL_WRBAND;
+
 const FLAGS: u32 = MODES
     | uapi::KEVENT_WATCH_DISABLED
     | uapi::KEVENT_WATCH_EXCLUSIVE
@@ -103,6 +107,9 @@ impl<const N: usize> Poll<N> {
     #[inline(always)]
     pub(crate) fn woken(watch: ArcBorrow<'_, Watch<Self>>, key: u32) -> bool {
         let events = key & (watch.interest() | ALWAYS);
+        if key & SPACE != 0 && watch.source().link.is_unsure() {
+            return events != 0 && look(watch) != Told::Off;
+        }
         let watch: ArcBorrow<'_, Watch> = watch;
         if events != 0 {
             watch.queue().note_waker(key);
@@ -173,11 +180,14 @@ impl<const N: usize> Source for Poll<N> {
         if !can_poll(&file) {
             return Err(EPERM);
         }
-        self.link.link(&file, fd);
+        if is_unsure(&file) {
+            self.link.set_unsure();
+        }
         if let Some(inner) = queue_of(&file) {
             nest::link(watch.queue(), &inner.into(), self.name())?;
             self.link.set_nested();
         }
+        self.link.link(&file, fd);
         let exclusive = record.flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0;
         let polled = poll_and_add(self, &file, key(record.flags, record.events), exclusive);
         if polled.queues > N {

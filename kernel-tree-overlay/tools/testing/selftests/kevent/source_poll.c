@@ -1718,6 +1718,35 @@ TEST_F(file, unix_out_of_band)
 	REMOVE();
 }
 
+/* A send that fails gives its buffer back. There is no space for that. */
+TEST_F(file, unix_dgram_peer_stays_full)
+{
+	const __u32 modes[] = { LEVEL, EDGE };
+	char byte = 0;
+	int i, n;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		file_init(&self->f);
+		ASSERT_EQ(0, open_dgram_full(&self->f));
+		/* So many messages, but small ones: it has space itself. */
+		drain(self->f.peer);
+		while (send(self->f.fd, &byte, 1, 0) == 1)
+			;
+		WATCH(OUT, modes[i], i);
+		for (n = 0; n < 10; n++) {
+			EXPECT_EQ(-1, send(self->f.fd, &byte, 1, 0));
+			EXPECT_EQ(EAGAIN, errno);
+			EXPECT_LE(0, queue_refill(&self->q));
+			NOTHING();
+		}
+		EXPECT_EQ(1, recv(self->f.peer, &byte, 1, 0));
+		TOLD(i, OUT);
+		REMOVE();
+		close(self->f.fd);
+		close(self->f.peer);
+	}
+}
+
 TEST_F(file, unix_dgram_peer_is_gone)
 {
 	ASSERT_EQ(0, open_dgram_full(&self->f));
