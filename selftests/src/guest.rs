@@ -24,6 +24,7 @@ use crate::record::{
 
 /// How long to wait for a killed program, and for the rest of its output.
 const GRACE: Duration = Duration::from_secs(5);
+const PATIENCE: &str = "KEVENT_PATIENCE";
 const KMEMLEAK: &str = "/sys/kernel/debug/kmemleak";
 
 /// Does everything the plan in `dir` says.
@@ -60,6 +61,8 @@ fn work(dir: &Path, plan: &Plan, writer: &mut Writer) -> Result<()> {
     if Path::new(KMEMLEAK).exists() {
         forget_leaks();
     }
+    // The tests multiply their own limits: see kevent_test.h.
+    std::env::set_var(PATIENCE, plan.patience.to_string());
     if !plan.programs.is_empty() {
         let tests = local_copy(&dir.join(KSELFTEST))?;
         for program in &plan.programs {

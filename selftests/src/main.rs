@@ -84,6 +84,10 @@ struct RunArgs {
     /// its settings file, else 45]
     #[arg(long, value_name = "SECS")]
     test_timeout: Option<u64>,
+    /// The kernel is slow: everything may take so many times as long
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    patience: u32,
     /// Virtual processors
     #[arg(long, value_name = "N", default_value_t = 2)]
     cpus: u32,
@@ -115,12 +119,13 @@ impl RunArgs {
                 Some(dir) => dir.clone(),
                 None => cache_dir()?,
             },
-            timeout: Duration::from_secs(self.timeout),
-            boot_timeout: Duration::from_secs(self.boot_timeout),
+            timeout: Duration::from_secs(self.timeout).saturating_mul(self.patience),
+            boot_timeout: Duration::from_secs(self.boot_timeout).saturating_mul(self.patience),
             targets: self.kselftest.clone(),
             kvm: self.kvm,
             one_thread: self.one_thread,
             test_timeout: self.test_timeout,
+            patience: self.patience,
             cpus: self.cpus,
             memory: self.memory.clone(),
             picker: Picker::new(&self.filter)?,

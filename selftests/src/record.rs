@@ -54,6 +54,8 @@ pub struct Plan {
     pub probe_32: bool,
     /// Programs to run.
     pub programs: Vec<Program>,
+    /// How many times as long each of their tests may take.
+    pub patience: u32,
 }
 
 /// How a program ended.

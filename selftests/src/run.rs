@@ -53,6 +53,8 @@ pub struct Options {
     pub one_thread: bool,
     /// Seconds each program may take, instead of what its settings say.
     pub test_timeout: Option<u64>,
+    /// How many times as long each test and program may take.
+    pub patience: u32,
     /// Virtual processors.
     pub cpus: u32,
     /// Memory of the guest.
@@ -298,10 +300,9 @@ fn build_kselftests<W: Write>(
             return Vec::new();
         }
     };
-    if let Some(limit) = options.test_timeout {
-        for program in &mut programs {
-            program.timeout = limit;
-        }
+    for program in &mut programs {
+        let limit = options.test_timeout.unwrap_or(program.timeout);
+        program.timeout = limit.saturating_mul(options.patience.into());
     }
     pick_programs(options, programs)
 }
@@ -370,6 +371,7 @@ impl Boot<'_> {
             native: calls(&checked.x86_64),
             probe_32: probe.is_ok(),
             programs: programs.to_vec(),
+            patience: options.patience,
         };
         record::write_plan(&share, &plan)?;
 
@@ -656,6 +658,7 @@ mod tests {
                 boot_timeout: Duration::from_secs(20),
                 targets: vec![kselftest::TARGET.into()],
                 kvm: false,
+                patience: 1,
                 one_thread: false,
                 test_timeout: None,
                 cpus: 2,

@@ -13,7 +13,8 @@ help_test() {
 
 	  FILTER...         only tests in the kernel whose name contains this (or fits it, with * and ?);
 	                    the names: ./build.sh test --list
-	  --kernel VARIANT  boot this kernel instead of 'default', only it, and run only what runs in it
+	  --kernel VARIANT  boot this kernel instead of 'default', only it, and run only what runs in it;
+	                    'debug' takes an hour
 	  --kernel uml      KUnit and the Rust doctests as an ordinary program: an 11 minute build of its own
 	END
 }
@@ -89,6 +90,7 @@ test_kernels() {
 	if [ ! -s "$LOG/tests.list" ] || [[ " $*" == *" kunit"* ]] || grep -qv -e '^tables:' -e ':kernel-off$' -e '^off:' "$LOG/tests.list"; then
 		build_kernel "$VARIANT"
 		options+=(--kernel "$BUILD/$VARIANT")
+		[ "$VARIANT" != debug ] || options+=(--patience 8 --memory 2G)
 	fi
 	if [ -z "$only" ] && grep -q -e ':kernel-off$' -e '^off:' "$LOG/tests.list"; then
 		build_kernel nokevent

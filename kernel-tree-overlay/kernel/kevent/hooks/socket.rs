@@ -30,9 +30,9 @@ use super::HasFileLink;
 /// # Invariants
 ///
 /// * `sock` is null, or a socket that is released only after the watch has ended.
-/// * It is accessed with the mutex of the watch's queue held, or by a wake function while the watch
-///   is on the socket's wait queue. But the marks, the amount, the space and the error are accessed
-///   atomically.
+/// * The marks, the amount, the space and the error are accessed atomically. `flow` is accessed
+///   with the lock of the socket's wait queue held. The rest is written with the mutex of the
+///   watch's queue held, `sock` not while the watch is on the wait queue.
 #[repr(transparent)]
 pub(crate) struct SocketState(Opaque<bindings::kevent_socket>);
 

@@ -37,15 +37,7 @@
 
 static void __attribute__((constructor)) need_futex(void)
 {
-	struct kevent_create args = {};
-	int fd = kevent_create(&args, sizeof(args));
-
-	if (fd >= 0 &&
-	    !(args.features & KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_FUTEX))) {
-		ksft_print_header();
-		ksft_exit_skip("this kernel does not watch futexes\n");
-	}
-	close(fd);
+	need_source(KEVENT_SOURCE_FUTEX, "futexes");
 }
 
 /* Of which kind the word is. */

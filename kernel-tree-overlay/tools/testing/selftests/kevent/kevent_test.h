@@ -130,6 +130,42 @@ static void __attribute__((constructor)) need_kevent(void)
 	}
 }
 
+/* Skips all tests of a program if the kernel does not have a class. */
+static inline void need_source(unsigned int source, const char *what)
+{
+	struct kevent_create args = {};
+	int fd = kevent_create(&args, sizeof(args));
+
+	if (fd >= 0 && !(args.features & KEVENT_FEATURE_SOURCE(source))) {
+		ksft_print_header();
+		ksft_exit_skip("this kernel does not watch %s\n", what);
+	}
+	close(fd);
+}
+
+/* Each test may take so many times as long. Called before main(). */
+static inline void multiply_timeouts(unsigned int factor)
+{
+	struct __fixture_metadata *f;
+	struct __test_metadata *t;
+
+	for (f = __fixture_list; f; f = f->next)
+		for (t = f->tests; t; t = t->next)
+			t->timeout *= factor;
+}
+
+/*
+ * KEVENT_PATIENCE in the environment says how much slower a kernel is. The
+ * tests have been registered: that has a priority.
+ */
+static void __attribute__((constructor)) be_patient(void)
+{
+	const char *patience = getenv("KEVENT_PATIENCE");
+
+	if (patience && atoi(patience) > 1)
+		multiply_timeouts(atoi(patience));
+}
+
 /*
  * A queue and its mapping.
  */

@@ -43,15 +43,7 @@
 
 static void __attribute__((constructor)) need_poll(void)
 {
-	struct kevent_create args = {};
-	int fd = kevent_create(&args, sizeof(args));
-
-	if (fd >= 0 &&
-	    !(args.features & KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_POLL))) {
-		ksft_print_header();
-		ksft_exit_skip("this kernel does not watch files\n");
-	}
-	close(fd);
+	need_source(KEVENT_SOURCE_POLL, "files");
 }
 
 /* The queue has nothing to tell. */

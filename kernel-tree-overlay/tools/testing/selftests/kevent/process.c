@@ -28,15 +28,7 @@
 
 static void __attribute__((constructor)) need_process(void)
 {
-	struct kevent_create args = {};
-	int fd = kevent_create(&args, sizeof(args));
-
-	if (fd >= 0 &&
-	    !(args.features & KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_PROCESS))) {
-		ksft_print_header();
-		ksft_exit_skip("this kernel does not watch processes\n");
-	}
-	close(fd);
+	need_source(KEVENT_SOURCE_PROCESS, "processes");
 }
 
 static int pidfd_of(pid_t pid, unsigned int flags)

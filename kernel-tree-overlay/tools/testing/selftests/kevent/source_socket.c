@@ -45,15 +45,7 @@
 
 static void __attribute__((constructor)) need_sockets(void)
 {
-	struct kevent_create args = {};
-	int fd = kevent_create(&args, sizeof(args));
-
-	if (fd >= 0 &&
-	    !(args.features & KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_SOCKET))) {
-		ksft_print_header();
-		ksft_exit_skip("this kernel does not watch sockets\n");
-	}
-	close(fd);
+	need_source(KEVENT_SOURCE_SOCKET, "sockets");
 }
 
 /*

@@ -12,17 +12,9 @@ static int factor(void)
 	return getenv("KEVENT_LONG") ? 100 : 1;
 }
 
-/* After the tests have been registered. */
 static void __attribute__((constructor)) set_timeouts(void)
 {
-	struct __fixture_metadata *f;
-	struct __test_metadata *t;
-
-	if (factor() == 1)
-		return;
-	for (f = __fixture_list; f; f = f->next)
-		for (t = f->tests; t; t = t->next)
-			t->timeout *= factor();
+	multiply_timeouts(factor());
 }
 
 /*
