@@ -778,6 +778,60 @@ TEST_F(signal, stop_and_continue)
 	EXPECT_EQ(0, nr_watches(Q->fd));
 }
 
+/* In the background of the terminal @name; the status to exit with. */
+static int in_background(struct queue *q, const char *name)
+{
+	struct kevent_event ev;
+	struct kevent_watch w;
+	char byte;
+	int fd;
+
+	fd = open(name, O_RDWR);
+	if (fd < 0 || setpgid(0, 0))
+		return 1;
+	if (add_signal(q, &w, SIGTTIN, KEVENT_WATCH_TAKE, 1) != 1 ||
+	    add_signal(q, &w, SIGTTOU, KEVENT_WATCH_TAKE, 2) != 1)
+		return 2;
+	/* Somebody sends it: nobody is stopped. */
+	if (kill(0, SIGTTIN) || take_now(q, true, &ev) != 1 ||
+	    ev.user_data != 1)
+		return 3;
+	if (block(SIGTTIN) || block(SIGTTOU))
+		return 4;
+	if (read(fd, &byte, 1) != -1 || errno != EIO)
+		return 5;
+	if (tcsetpgrp(fd, getpgrp()))
+		return 6;
+	return take_now(q, true, &ev) ? 7 : 0;
+}
+
+/* A terminal, of a program that has blocked what it takes. */
+TEST_F(signal, terminal)
+{
+	char name[64];
+	int pty, ret;
+	pid_t pid;
+
+	pty = posix_openpt(O_RDWR | O_NOCTTY);
+	if (pty < 0 || grantpt(pty) || unlockpt(pty) ||
+	    ptsname_r(pty, name, sizeof(name)))
+		SKIP(return, "no terminals: %s", strerror(errno));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		/* The first one it opens is that of its session. */
+		if (setsid() < 0 || open(name, O_RDWR) < 0)
+			_exit(20);
+		pid = fork();
+		if (!pid)
+			_exit(in_background(Q, name));
+		ret = child_status(pid);
+		_exit(ret < 0 ? 100 - ret : ret);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	close(pty);
+}
+
 /* setitimer() waits for its signal to be dequeued. */
 TEST_F(signal, interval_timer_goes_on)
 {
