@@ -1860,9 +1860,8 @@ TEST_F(other, end)
 
 TEST_F(other, vanishes)
 {
-	self->w = sock_watch(self->fd, IN, VANISHED, 1);
+	self->w = sock_watch(self->fd, DRAINED | OUT, EDGE | VANISHED, 1);
 	self->w.arg[1] = 1000;
-	self->w.events = DRAINED | OUT;
 	ASSERT_EQ(1, add_one(&self->q, &self->w));
 	queue_drain(&self->q);
 	close(self->fd);
