@@ -371,10 +371,10 @@ TEST_F(sigev, program_comes_back)
 	__u64 passed;
 	int i;
 
-	for (i = 0; i < 20; i++) {
-		ASSERT_EQ(0, tally_start(&t, self->q.fd, MSEC, 20 * MSEC));
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(0, tally_start(&t, self->q.fd, MSEC, 50 * MSEC));
 		/* The next interrupt is as far away as this takes. */
-		usleep(700000);
+		usleep(3000000);
 		ASSERT_EQ(1, take_next(Q, COPY, &ev));
 		EXPECT_TRUE(tally_add(&t, &ev));
 		passed = tally_most(&t, now_ns(CLOCK_MONOTONIC));
@@ -382,10 +382,10 @@ TEST_F(sigev, program_comes_back)
 		EXPECT_TRUE(tally_add(&t, &ev));
 		EXPECT_EQ(0, destroy(t.id));
 		/* It may be late, but not each time. */
-		if (t.sum <= passed + 3)
+		if (t.sum <= passed + 20)
 			break;
 	}
-	EXPECT_GT(20, i);
+	EXPECT_GT(5, i);
 }
 
 /* A program that takes events, but makes no calls. */
