@@ -13,7 +13,8 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::ops::Range;
 
-use crate::ends::Ends;
+use self::kevent::How;
+use crate::ends::{Ends, Source};
 
 /// How many events a program takes at once.
 pub const AT_ONCE: usize = 64;
@@ -48,6 +49,8 @@ pub enum Kind {
     KeventLevel,
     KeventLevelBusy,
     KeventGetEvents,
+    /// Edge watches of the class SOCKET.
+    KeventSocket,
     EpollEdge,
     EpollLevel,
     UringMultishot,
@@ -57,11 +60,12 @@ pub enum Kind {
 
 impl Kind {
     /// All but the bare loop.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::KeventEdge,
         Kind::KeventLevel,
         Kind::KeventLevelBusy,
         Kind::KeventGetEvents,
+        Kind::KeventSocket,
         Kind::EpollEdge,
         Kind::EpollLevel,
         Kind::UringMultishot,
@@ -70,8 +74,9 @@ impl Kind {
     ];
 
     /// Those whose registration is measured, and how many watches go into one call.
-    pub const REGISTERING: [(Kind, usize); 3] = [
+    pub const REGISTERING: [(Kind, usize); 4] = [
         (Kind::KeventEdge, AT_ONCE),
+        (Kind::KeventSocket, AT_ONCE),
         (Kind::EpollEdge, 1),
         (Kind::UringMultishot, AT_ONCE),
     ];
@@ -83,12 +88,18 @@ impl Kind {
             Kind::KeventLevel => "kevent-level",
             Kind::KeventLevelBusy => "kevent-level-busy",
             Kind::KeventGetEvents => "kevent-get-events",
+            Kind::KeventSocket => "kevent-socket",
             Kind::EpollEdge => "epoll-edge",
             Kind::EpollLevel => "epoll-level",
             Kind::UringMultishot => "io_uring-multishot",
             Kind::UringDefer => "io_uring-defer",
             Kind::Poll => "poll",
         }
+    }
+
+    /// Whether it can watch files of that kind.
+    pub fn fits(self, source: Source) -> bool {
+        self != Kind::KeventSocket || source != Source::Eventfd
     }
 
     /// Whether it needs a kernel with kevent.
@@ -100,10 +111,11 @@ impl Kind {
     pub fn open(self, events: usize) -> Result<Box<dyn Api>> {
         Ok(match self {
             Kind::Bare => Box::new(bare::Bare),
-            Kind::KeventEdge => Box::new(kevent::Busy::new(true, events)?),
+            Kind::KeventEdge => Box::new(kevent::Busy::new(How::Edge, events)?),
             Kind::KeventLevel => Box::new(kevent::Idle::new(events)?),
-            Kind::KeventLevelBusy => Box::new(kevent::Busy::new(false, events)?),
+            Kind::KeventLevelBusy => Box::new(kevent::Busy::new(How::Level, events)?),
             Kind::KeventGetEvents => Box::new(kevent::Copied::new(events)?),
+            Kind::KeventSocket => Box::new(kevent::Busy::new(How::Socket, events)?),
             Kind::EpollEdge => Box::new(epoll::Epoll::new(true)?),
             Kind::EpollLevel => Box::new(epoll::Epoll::new(false)?),
             Kind::UringMultishot => Box::new(io_uring::Uring::new(false, events)?),
@@ -127,13 +139,14 @@ impl Serialize for Kind {
 
 /// Whether the running kernel has what is needed for [`Kind::is_kevent()`].
 pub fn has_kevent() -> bool {
-    ::kevent::Queue::probe().is_ok_and(|sources| sources.contains(::kevent::Sources::POLL))
+    let needed = ::kevent::Sources::POLL | ::kevent::Sources::SOCKET;
+
+    ::kevent::Queue::probe().is_ok_and(|sources| sources.contains(needed))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ends::Source;
 
     /// Every interface of this kernel tells of what is written, and of nothing else.
     #[test]
@@ -167,6 +180,6 @@ mod tests {
         for kind in Kind::ALL {
             assert!(json.contains(&format!("\"{kind}\"")));
         }
-        assert_eq!(Kind::ALL.iter().filter(|kind| kind.is_kevent()).count(), 4);
+        assert_eq!(Kind::ALL.iter().filter(|kind| kind.is_kevent()).count(), 5);
     }
 }

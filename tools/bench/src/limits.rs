@@ -49,7 +49,7 @@ fn broken(row: &Row) -> Vec<String> {
                 bytes_per_watch,
                 ..
             },
-            _,
+            Kind::KeventEdge,
         ) => &[
             (insn_per_watch, "instructions per watch", REGISTER),
             (bytes_per_watch, "bytes per watch", BYTES),

@@ -219,8 +219,77 @@ pub const KEVENT_POLL_MSG: u32 = 0x0400;
 /// POLL: the other side writes no more.
 pub const KEVENT_POLL_RDHUP: u32 = 0x2000;
 
+/// SOCKET: data can be read.
+pub const KEVENT_SOCKET_IN: u32 = 1 << 0;
+/// SOCKET: data can be written.
+pub const KEVENT_SOCKET_OUT: u32 = 1 << 1;
+/// SOCKET: a connection can be accepted.
+pub const KEVENT_SOCKET_ACCEPT: u32 = 1 << 2;
+/// SOCKET: it is connected.
+pub const KEVENT_SOCKET_CONNECT: u32 = 1 << 3;
+/// SOCKET: the peer has closed its half; told to whoever asks for IN.
+pub const KEVENT_SOCKET_EOF: u32 = 1 << 4;
+/// SOCKET: both halves are closed; told whether asked for or not.
+pub const KEVENT_SOCKET_CLOSED: u32 = 1 << 5;
+/// SOCKET: there is an error; told whether asked for or not.
+pub const KEVENT_SOCKET_ERROR: u32 = 1 << 6;
+/// SOCKET: out-of-band data can be read.
+pub const KEVENT_SOCKET_OOB: u32 = 1 << 7;
+/// SOCKET: all that was sent has arrived.
+pub const KEVENT_SOCKET_DRAINED: u32 = 1 << 8;
+
+/// AIO: the request has completed.
+pub const KEVENT_AIO_DONE: u32 = 1 << 0;
+
+/// SIGNAL: the signal was sent.
+pub const KEVENT_SIGNAL_SENT: u32 = 1 << 0;
+
 /// TIMER: the timer has expired.
 pub const KEVENT_TIMER_EXPIRED: u32 = 1 << 0;
+
+/// PROCESS: it can be waited for.
+pub const KEVENT_PROCESS_EXIT: u32 = 1 << 0;
+/// PROCESS: it was waited for.
+pub const KEVENT_PROCESS_REAPED: u32 = 1 << 1;
+/// PROCESS: it runs another program.
+pub const KEVENT_PROCESS_EXEC: u32 = 1 << 2;
+
+/// INODE: data was written, or the size changed.
+pub const KEVENT_INODE_MODIFY: u32 = 1 << 0;
+/// INODE: the file has grown; comes with MODIFY.
+pub const KEVENT_INODE_EXTEND: u32 = 1 << 1;
+/// INODE: what `stat(2)` tells has changed.
+pub const KEVENT_INODE_ATTRIB: u32 = 1 << 2;
+/// INODE: the number of links has changed.
+pub const KEVENT_INODE_LINK: u32 = 1 << 3;
+/// INODE: it was renamed or moved.
+pub const KEVENT_INODE_RENAME: u32 = 1 << 4;
+/// INODE: the last link was removed.
+pub const KEVENT_INODE_DELETE: u32 = 1 << 5;
+/// INODE: it was opened.
+pub const KEVENT_INODE_OPEN: u32 = 1 << 6;
+/// INODE: a descriptor that was open for writing was closed.
+pub const KEVENT_INODE_CLOSE_WRITE: u32 = 1 << 7;
+/// INODE: a descriptor that was not was closed.
+pub const KEVENT_INODE_CLOSE_NOWRITE: u32 = 1 << 8;
+/// INODE: something was created in the directory.
+pub const KEVENT_INODE_CHILD_CREATED: u32 = 1 << 9;
+/// INODE: something was removed from the directory.
+pub const KEVENT_INODE_CHILD_DELETED: u32 = 1 << 10;
+/// INODE: something was moved out of the directory.
+pub const KEVENT_INODE_CHILD_MOVED_OUT: u32 = 1 << 11;
+/// INODE: something was moved into the directory.
+pub const KEVENT_INODE_CHILD_MOVED_IN: u32 = 1 << 12;
+
+/// FUTEX: by a futex wake.
+pub const KEVENT_FUTEX_WOKEN: u32 = 1 << 0;
+/// FUTEX: the word is not what was expected.
+pub const KEVENT_FUTEX_CHANGED: u32 = 1 << 1;
+
+/// SIGEV: the timer has expired.
+pub const KEVENT_SIGEV_TIMER: u32 = 1 << 0;
+/// SIGEV: a message has arrived.
+pub const KEVENT_SIGEV_MESSAGE: u32 = 1 << 1;
 
 /// `kevent_modify(2)` changes `events`.
 pub const KEVENT_MODIFY_EVENTS: u32 = 1 << 0;
@@ -484,3 +553,60 @@ const _: () = {
 
     assert!(size_of::<__kernel_timespec>() == 16);
 };
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    /// A number as C and Rust write it, or one shifted.
+    fn value(text: &str) -> Option<u64> {
+        let text = text.trim().trim_matches(['(', ')']).replace('_', "");
+        if let Some((number, shift)) = text.split_once("<<") {
+            return Some(value(number)? << value(shift)?);
+        }
+        let digits = text.trim().trim_end_matches('U');
+        match digits.strip_prefix("0x") {
+            Some(hex) => u64::from_str_radix(hex, 16).ok(),
+            None => digits.parse().ok(),
+        }
+    }
+
+    /// The constants that `text` defines, by what comes before, between and after name and value.
+    fn constants<'a>(
+        text: &'a str,
+        begin: &str,
+        split: impl Fn(&'a str) -> Option<(&'a str, &'a str)>,
+        end: &str,
+    ) -> BTreeMap<&'a str, u64> {
+        text.lines()
+            .filter_map(|line| split(line.strip_prefix(begin)?))
+            .filter(|(name, _)| name.starts_with("KEVENT_") && !name.contains('('))
+            .filter_map(|(name, rest)| Some((name, value(rest.split(end).next()?)?)))
+            .collect()
+    }
+
+    #[test]
+    fn constants_are_those_of_the_header() {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../kernel-tree-overlay");
+        let header = fs::read_to_string(format!("{root}/include/uapi/linux/kevent.h")).unwrap();
+        let c = constants(
+            &header,
+            "#define ",
+            |line| line.split_once([' ', '\t']),
+            "/*",
+        );
+        let rust = constants(
+            include_str!("sys.rs"),
+            "pub const ",
+            |line| {
+                let (name, rest) = line.split_once(": ")?;
+                Some((name, rest.split_once(" = ")?.1))
+            },
+            ";",
+        );
+
+        assert!(c.len() > 90, "{c:?}");
+        assert_eq!(c, rust);
+    }
+}

@@ -1,23 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 use anyhow::{Context, Result};
-use kevent::{Event, Queue, Readiness, Ring, Wait, Watch};
+use kevent::{Event, Queue, Readiness, Ring, Wait, Watch, sys};
 use std::ops::Range;
 
 use super::{AT_ONCE, Api};
 use crate::ends::Ends;
 
+/// Which watches.
+#[derive(Clone, Copy)]
+pub enum How {
+    /// Of the class POLL.
+    Edge,
+    Level,
+    /// Edge watches of the class SOCKET.
+    Socket,
+}
+
 /// A queue and how it watches.
 struct Watching {
     queue: Queue,
-    edge: bool,
+    how: How,
 }
 
 impl Watching {
-    fn new(edge: bool, events: usize) -> Result<Watching> {
+    fn new(how: How, events: usize) -> Result<Watching> {
         let queue = Queue::builder().entries(events as u32).build()?;
 
-        Ok(Watching { queue, edge })
+        Ok(Watching { queue, how })
     }
 
     fn ring(&self) -> Result<&Ring> {
@@ -29,9 +39,17 @@ impl Watching {
         let watches = &mut watches[..which.len()];
 
         for (watch, index) in watches.iter_mut().zip(which) {
-            let plain = Watch::poll(ends.watched(index), Readiness::IN).user_data(index as u64);
+            let fd = ends.watched(index);
+            let plain = match self.how {
+                How::Edge | How::Level => Watch::poll(fd, Readiness::IN),
+                How::Socket => Watch::socket(fd, sys::KEVENT_SOCKET_IN as u16),
+            };
+            let plain = plain.user_data(index as u64);
 
-            *watch = if self.edge { plain.edge() } else { plain };
+            *watch = match self.how {
+                How::Level => plain,
+                How::Edge | How::Socket => plain.edge(),
+            };
         }
         self.queue.add(watches)?;
         for watch in watches {
@@ -49,8 +67,8 @@ impl Watching {
 pub struct Busy(Watching);
 
 impl Busy {
-    pub fn new(edge: bool, events: usize) -> Result<Busy> {
-        Ok(Busy(Watching::new(edge, events)?))
+    pub fn new(how: How, events: usize) -> Result<Busy> {
+        Ok(Busy(Watching::new(how, events)?))
     }
 }
 
@@ -85,7 +103,7 @@ pub struct Idle(Watching);
 
 impl Idle {
     pub fn new(events: usize) -> Result<Idle> {
-        Ok(Idle(Watching::new(false, events)?))
+        Ok(Idle(Watching::new(How::Level, events)?))
     }
 }
 
@@ -122,7 +140,7 @@ pub struct Copied {
 impl Copied {
     pub fn new(events: usize) -> Result<Copied> {
         Ok(Copied {
-            watching: Watching::new(true, events)?,
+            watching: Watching::new(How::Edge, events)?,
             events: [Event::default(); AT_ONCE],
         })
     }
