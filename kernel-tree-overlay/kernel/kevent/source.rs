@@ -219,7 +219,8 @@ pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
 
 /// Checks that a record of a class without arguments has none.
 pub(crate) fn check_no_arg(record: &uapi::kevent_watch) -> Result {
-    if record.arg == [0; 4] {
+    // Without a call, which comparing arrays would be.
+    if record.arg.iter().all(|arg| *arg == 0) {
         Ok(())
     } else {
         Err(EINVAL)
