@@ -689,22 +689,18 @@ pub(crate) fn vanish(setting: Setting, by: Consumer) {
 pub(crate) fn vanish_while_it_waits(setting: Setting) {
     let world = World::new(setting.full());
     world.happens(0, A);
-    let mover = world.spawn(|w| {
-        w.queue.refill();
-        w.kernel_takes()
-    });
-    world.vanishes();
-    let mut out: Vec<_> = mover.join().unwrap().into_iter().collect();
-    out.extend(world.drain());
-    world.has_vanished(&out, true);
-    world.is_settled();
-    world.ends();
+    vanish_while_moved(world, true);
 }
 
 /// Somebody comes to tell that what is watched has vanished, while the watch waits to tell that.
 pub(crate) fn vanish_twice(setting: Setting) {
     let world = World::new(setting.full());
     world.vanishes();
+    vanish_while_moved(world, false);
+}
+
+/// The watch waits, and has something to tell beside that, or not.
+fn vanish_while_moved(world: Arc<World>, was_there: bool) {
     let mover = world.spawn(|w| {
         w.queue.refill();
         w.kernel_takes()
@@ -712,7 +708,7 @@ pub(crate) fn vanish_twice(setting: Setting) {
     world.vanishes();
     let mut out: Vec<_> = mover.join().unwrap().into_iter().collect();
     out.extend(world.drain());
-    world.has_vanished(&out, false);
+    world.has_vanished(&out, was_there);
     world.is_settled();
     world.ends();
 }
