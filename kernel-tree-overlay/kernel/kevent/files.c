@@ -201,17 +201,6 @@ void __kevent_file_released(struct file *file)
 	kevent_remove_links(file, NULL);
 }
 
-static int __init kevent_init(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(kevent_files); i++)
-		spin_lock_init(&kevent_files[i].lock);
-	kevent_init_locks();
-	return 0;
-}
-core_initcall(kevent_init);
-
 /**
  * kevent_is_unsure - whether what the wakers of a file say has to be made sure of
  * @file: it
@@ -232,3 +221,14 @@ bool kevent_is_unsure(struct file *file)
 	return sock && sock->sk && sk_is_unix(sock->sk) &&
 	       sock->sk->sk_type == SOCK_DGRAM;
 }
+
+static int __init kevent_init(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(kevent_files); i++)
+		spin_lock_init(&kevent_files[i].lock);
+	kevent_init_locks();
+	return 0;
+}
+core_initcall(kevent_init);
