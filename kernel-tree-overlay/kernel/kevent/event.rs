@@ -7,6 +7,8 @@ use kernel::uapi;
 /// What an event says beside its bits, see the class in `include/uapi/linux/kevent.h`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Words {
+    /// `KEVENT_INFO_*`, those that the class sets.
+    pub(crate) info: u32,
     pub(crate) data: i64,
     pub(crate) extra: u64,
 }

@@ -49,13 +49,13 @@ impl Fact {
         Ok(KBox::new(fact, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// It has happened: `events` with `words`, and `info` flags beside the class.
+    /// It has happened: `events` with `words`.
     ///
     /// May be called from any context that may take a spinlock.
-    pub(crate) fn happens(mut self: KBox<Self>, events: u32, info: u32, words: Words) {
+    pub(crate) fn happens(mut self: KBox<Self>, events: u32, words: Words) {
         if let (Some(queue), Some(mut event)) = (self.queue.take(), self.event.take()) {
             event.0.events = events & uapi::KEVENT_EVENTS_MASK;
-            event.0.info |= info;
+            event.0.info |= words.info;
             event.0.data = words.data;
             event.0.extra = words.extra;
             queue.post_reserved(event);

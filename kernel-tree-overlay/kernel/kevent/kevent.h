@@ -69,6 +69,7 @@ struct kevent_process {
  * @amount: bytes to read or connections to accept, as last seen
  * @space: free space in the send buffer, as last seen
  * @error: the pending error, as last seen
+ * @info: KEVENT_INFO_*, as last seen
  * @flow: of TCP, what decides about space: what was written, sent and
  *	acknowledged, how much there may be, and how much unsent, as last seen
  * @watches_space: it is counted in socket_wq.space_watches
@@ -80,6 +81,7 @@ struct kevent_socket {
 	u32 amount;
 	u32 space;
 	u32 error;
+	u32 info;
 	u32 flow[5];
 	bool watches_space;
 };
@@ -204,7 +206,8 @@ void kevent_signal_pull(struct kevent_signal *ks);
 struct task_struct *kevent_signal_lock(const struct kevent_signal *ks,
 				       unsigned long *flags);
 void kevent_signal_unlock(struct task_struct *t, unsigned long flags);
-bool kevent_signal_next(struct kevent_signal *ks, s64 *data, u64 *extra);
+bool kevent_signal_next(struct kevent_signal *ks, u32 *info, s64 *data,
+			u64 *extra);
 void kevent_signal_drop(struct kevent_signal *ks);
 void kevent_signal_told(struct kevent_signal *ks, u64 entry);
 bool kevent_signal_entry(struct kevent_signal *ks, bool oldest, u64 *entry);

@@ -197,7 +197,7 @@ fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result
     if flags & uapi::KEVENT_MODIFY_EVENTS == 0 {
         new.events = watch.interest();
     }
-    watch.source().check(watch, new.flags, new.events)?;
+    source::check(watch, new.flags, new.events)?;
     if flags & uapi::KEVENT_MODIFY_ARG != 0 {
         watch.source().set_arg(watch.as_arc_borrow(), &new)?;
     }

@@ -467,6 +467,7 @@ impl Ring {
                 // SAFETY: The slot is within the pages. While the mark is set nobody else's event
                 // is put there; a consumer sees each word as it was or as it is.
                 unsafe {
+                    (&raw mut (*entry).info).write_volatile(words.info);
                     (&raw mut (*entry).data).write_volatile(words.data);
                     (&raw mut (*entry).extra).write_volatile(words.extra);
                 }
@@ -637,7 +638,11 @@ mod tests {
         take(ring).map(|e| e.user_data)
     }
 
-    const NINE: Words = Words { data: 9, extra: 9 };
+    const NINE: Words = Words {
+        info: 9,
+        data: 9,
+        extra: 9,
+    };
 
     #[test]
     fn sizes() {
@@ -693,7 +698,7 @@ mod tests {
         assert_eq!(ring.merge(index, 4, 1, Some(NINE)), Merge::Done(0));
         assert_eq!(ring.merge(index, 8, 1, None), Merge::Done(0));
         let e = take(&ring).ok_or(ENOENT)?;
-        assert_eq!((e.events, e.info >> 16, e.data), (13, 2, 9));
+        assert_eq!((e.events, e.info, e.data), (13, 9 | 2 << 16, 9));
         assert_eq!(ring.merge(index, 4, 1, None), Merge::Gone);
         assert!(!ring.is_untaken(index));
         Ok(())

@@ -74,8 +74,11 @@ pub(crate) trait Source: Send + Sync {
     /// Begins to fire `watch`, as the record says. If that fails, [`Source::detach`] is called.
     fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result;
 
-    /// Checks that the watch can have these flags and this interest from now on.
-    fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result;
+    /// Checks that the watch can have these flags and this interest from now on, of what the class
+    /// knows.
+    fn check(&self, _watch: &Watch, _flags: u32, _interest: u32) -> Result {
+        Ok(())
+    }
 
     /// Does from now on what `arg` of the record says. If that fails, it goes on as it did.
     ///
@@ -126,7 +129,17 @@ pub(crate) trait Class: Source + Sized {
     /// `KEVENT_SOURCE_*`.
     const NUMBER: u32;
 
-    /// Makes a watch from a record, without attaching it.
+    /// The `KEVENT_WATCH_*` flags that it knows, beside [`MODES`].
+    const FLAGS: u32;
+
+    /// The events that a program may ask for.
+    const EVENTS: u32;
+
+    /// Those for which it has to ask.
+    const NEEDED: u32 = 0;
+
+    /// Makes a watch from a record, without attaching it. What of the record is said above has been
+    /// checked.
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<Arc<Watch>>;
 }
 
@@ -141,6 +154,9 @@ pub(crate) enum Room {
 /// An entry in the list of classes.
 struct Entry {
     number: u32,
+    flags: u32,
+    events: u32,
+    needed: u32,
     watch: fn(&Arc<Queue>, &uapi::kevent_watch, Room) -> Result<Arc<Watch>>,
 }
 
@@ -148,8 +164,28 @@ impl Entry {
     const fn of<C: Class>() -> Self {
         Self {
             number: C::NUMBER,
+            flags: C::FLAGS,
+            events: C::EVENTS,
+            needed: C::NEEDED,
             watch: C::watch,
         }
+    }
+
+    fn find(number: u32) -> Option<&'static Self> {
+        CLASSES.iter().find(|class| class.number == number)
+    }
+
+    /// Checks flags and events of interest.
+    fn check(&self, flags: u32, interest: u32) -> Result {
+        const ONCE: u32 = uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
+        let once = flags & ONCE;
+        // An event that one watch alone hears of must not be lost with it.
+        let loses = flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0 && once != 0;
+        let asks = interest & !self.events == 0 && interest & self.needed == self.needed;
+        if flags & !(MODES | self.flags) != 0 || once == ONCE || loses || !asks {
+            return Err(EINVAL);
+        }
+        Ok(())
     }
 }
 
@@ -197,24 +233,21 @@ pub(crate) fn watch(
     record: &uapi::kevent_watch,
     room: Room,
 ) -> Result<Arc<Watch>> {
-    let class = CLASSES.iter().find(|c| c.number == record.source);
-    let class = class.ok_or(ENOSYS)?;
+    let class = Entry::find(record.source).ok_or(ENOSYS)?;
     if !queue.allows(class.number) {
         return Err(EPERM);
     }
-    if record.events & !uapi::KEVENT_EVENTS_MASK != 0 {
-        return Err(EINVAL);
-    }
+    class.check(record.flags, record.events)?;
     (class.watch)(queue, record, room)
 }
 
-/// Checks flags, of which the class knows `known`.
-pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
-    let once = uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
-    if flags & !known != 0 || flags & once == once {
-        return Err(EINVAL);
-    }
-    Ok(())
+/// Checks that a watch can have these flags and this interest from now on. A watch that no program
+/// made stays as it is.
+pub(crate) fn check(watch: &Watch, flags: u32, interest: u32) -> Result {
+    Entry::find(watch.class())
+        .ok_or(EINVAL)?
+        .check(flags, interest)?;
+    watch.source().check(watch, flags, interest)
 }
 
 /// Checks that a record of a class without arguments has none.
@@ -227,6 +260,8 @@ pub(crate) fn check_no_arg(record: &uapi::kevent_watch) -> Result {
     }
 }
 
-/// The flags that say how events are told.
-pub(crate) const MODES: u32 =
-    uapi::KEVENT_WATCH_EDGE | uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
+/// The flags that each class knows: they say how events are told.
+const MODES: u32 = uapi::KEVENT_WATCH_EDGE
+    | uapi::KEVENT_WATCH_ONESHOT
+    | uapi::KEVENT_WATCH_DISPATCH
+    | uapi::KEVENT_WATCH_DISABLED;

@@ -405,8 +405,9 @@ impl<S: Source + ?Sized> Watch<S> {
         (mode & (uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH)) << SHIFT
     }
 
+    /// What an event has as `info`.
     #[inline(always)]
-    fn event(&self, mode: u32, events: u32, words: Words) -> Event {
+    fn info(mode: u32, events: u32, words: Words) -> u32 {
         let counted = if mode & COUNTED != 0 {
             uapi::KEVENT_INFO_COUNTED
         } else {
@@ -417,10 +418,15 @@ impl<S: Source + ?Sized> Watch<S> {
         } else {
             0
         };
+        ((mode & CLASS_MASK) >> CLASS_SHIFT) | counted | vanished | words.info
+    }
+
+    #[inline(always)]
+    fn event(&self, mode: u32, events: u32, words: Words) -> Event {
         Event(uapi::kevent_event {
             user_data: self.user_data.load(Relaxed),
             events: events & EVENTS,
-            info: ((mode & CLASS_MASK) >> CLASS_SHIFT) | counted | vanished,
+            info: Self::info(mode, events, words),
             data: words.data,
             extra: words.extra,
         })
@@ -494,7 +500,11 @@ impl<S: Source + ?Sized> Watch<S> {
             };
         }
         let words = self.words(mode);
-        match self.merge(events, 1, Some(words).filter(|_| mode & WORDS != 0)) {
+        let anew = Words {
+            info: Self::info(mode, events, words),
+            ..words
+        };
+        match self.merge(events, 1, Some(anew).filter(|_| mode & WORDS != 0)) {
             Merge::Done(_) => Told::Merged,
             Merge::Gone => self.publish(mode, events, words, first),
             Merge::Later => Told::Later,

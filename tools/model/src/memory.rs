@@ -68,6 +68,9 @@ impl Place {
 }
 
 /// A field of an entry that is not accessed by atomic operations.
+///
+/// That it was written shows in that it is not what it was before, or what the last one who has
+/// read it found.
 struct Field {
     place: Place,
     /// What is there, as far as loom has been told.
@@ -188,11 +191,9 @@ pub(crate) fn add_ring(base: *mut u8, entries_offset: usize, entries: u32) {
             let entry = base + entries_offset + n * size_of::<kevent_event>();
             let word = entry + offset_of!(kevent_event, events);
             model.word(narrow(word));
-            let places = [
-                wide(entry + offset_of!(kevent_event, user_data)),
-                narrow(entry + offset_of!(kevent_event, info)),
-            ];
+            let places = [wide(entry + offset_of!(kevent_event, user_data))];
             let words = [
+                narrow(entry + offset_of!(kevent_event, info)),
                 wide(entry + offset_of!(kevent_event, data)),
                 wide(entry + offset_of!(kevent_event, extra)),
             ];

@@ -50,6 +50,7 @@ macro_rules! implement {
         const _: () = {
             use crate::event::{Event, Words};
             use crate::protocol::{Change, Protocol};
+            use crate::uapi;
             use $ring as ring;
 
             impl From<ring::Merge> for Change {
@@ -74,7 +75,11 @@ macro_rules! implement {
                     self.publish(event)
                 }
                 fn merge(&self, index: u64, events: u32, n: u32, data: Option<i64>) -> Change {
-                    let words = data.map(|data| Words { data, extra: !0 });
+                    let words = data.map(|data| Words {
+                        info: uapi::KEVENT_SOURCE_USER | uapi::KEVENT_INFO_EOF,
+                        data,
+                        extra: !0,
+                    });
                     self.merge(index, events, n, words).into()
                 }
                 fn cancel(&self, index: u64) -> Change {

@@ -58,6 +58,8 @@ struct Entry {
     user_data: u64,
     events: u32,
     counted: bool,
+    /// `KEVENT_INFO_*`
+    info: u32,
     merged: u32,
     data: i64,
     extra: u64,
@@ -70,7 +72,7 @@ impl Entry {
         let count = if self.counted { self.merged } else { 0 };
         prop_assert_eq!(e.user_data, self.user_data);
         prop_assert_eq!(e.events, self.events);
-        prop_assert_eq!(uapi::KEVENT_SOURCE_USER, e.info & 0xff);
+        prop_assert_eq!(uapi::KEVENT_SOURCE_USER | self.info, e.info & 0xffff);
         prop_assert_eq!(e.info >> 16, self.merged);
         prop_assert_eq!(e.data, self.data + i64::from(count));
         prop_assert_eq!(e.extra, self.extra);
@@ -120,11 +122,17 @@ impl Tested {
         match op {
             Op::Publish { events, counted } => {
                 let user_data = self.posted * 3;
+                let info = if counted {
+                    uapi::KEVENT_INFO_COUNTED
+                } else {
+                    0
+                };
                 let entry = Entry {
                     index: self.posted,
                     user_data,
                     events,
                     counted,
+                    info,
                     merged: 0,
                     data: -5,
                     extra: !user_data,
@@ -134,12 +142,7 @@ impl Tested {
                     user_data,
                     // What is not an event bit must not get into the word.
                     events: events | 0xabcd_0000,
-                    info: uapi::KEVENT_SOURCE_USER
-                        | if counted {
-                            uapi::KEVENT_INFO_COUNTED
-                        } else {
-                            0
-                        },
+                    info: uapi::KEVENT_SOURCE_USER | info,
                     data: -5,
                     extra: !user_data,
                 });
@@ -157,6 +160,8 @@ impl Tested {
                 data,
             } => {
                 let index = self.posted.wrapping_sub(back);
+                // What counts has no amounts.
+                let data = data.filter(|_| self.entry(index).is_some_and(|e| !e.counted));
                 let expected = match self.entry(index) {
                     None => Change::Gone,
                     Some(e) => {
@@ -164,7 +169,7 @@ impl Tested {
                         e.merged = sum.min(uapi::KEVENT_WORD_MERGED_MAX);
                         e.events |= events;
                         if let Some(data) = data {
-                            (e.data, e.extra) = (data, !0);
+                            (e.info, e.data, e.extra) = (uapi::KEVENT_INFO_EOF, data, !0);
                         }
                         match sum - e.merged {
                             0 => Change::Done,

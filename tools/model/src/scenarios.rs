@@ -110,7 +110,8 @@ fn event(n: u64) -> Event {
     Event(uapi::kevent_event {
         user_data: n,
         events: n as u32,
-        info: uapi::KEVENT_SOURCE_USER | ((n as u32 & 1) * uapi::KEVENT_INFO_MORE),
+        // Not the same for two that follow in one slot, see `memory::Field`.
+        info: uapi::KEVENT_SOURCE_USER | ((n as u32 & 7) << 13),
         data: -(n as i64),
         extra: !n,
     })
@@ -233,6 +234,13 @@ pub(crate) fn merge_with_an_amount<R: Protocol>(by: Consumer) {
     let out: Vec<_> = taken.into_iter().chain(world.drain()).collect();
     let (first, rest) = out.split_first().unwrap();
     assert_eq!(merged(first), u32::from(change == Change::Done));
+    // What comes with the amount.
+    if change == Change::Done {
+        assert_eq!(
+            first.0.info & 0xffff,
+            uapi::KEVENT_SOURCE_USER | uapi::KEVENT_INFO_EOF
+        );
+    }
     match first.0.data {
         AMOUNT => {}
         // A merge that came too late may have written it all the same.

@@ -90,6 +90,8 @@ pub(crate) struct Tested<const COUNTS: bool>(pub(crate) Arc<Object>);
 
 impl<const COUNTS: bool> Class for Tested<COUNTS> {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_POLL;
+    const FLAGS: u32 = 0;
+    const EVENTS: u32 = 0;
 
     fn watch(_: &Arc<Queue>, _: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
         Err(ENOENT)
@@ -102,10 +104,6 @@ impl<const COUNTS: bool> Source for Tested<COUNTS> {
     }
 
     fn attach(&self, _: ArcBorrow<'_, Watch>, _: &uapi::kevent_watch) -> Result {
-        Ok(())
-    }
-
-    fn check(&self, _: &Watch, _: u32, _: u32) -> Result {
         Ok(())
     }
 

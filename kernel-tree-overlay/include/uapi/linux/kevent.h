@@ -240,7 +240,8 @@ struct kevent_watch {
  * ERROR and CLOSED come whether they are asked for or not, EOF to those who ask
  * for IN.  The event's @data is how many bytes can be read (of a datagram
  * socket: the size of the next datagram), or how many connections can be
- * accepted; @extra see KEVENT_SOCKET_SPACE() and KEVENT_SOCKET_ERRNO().
+ * accepted; @extra see KEVENT_SOCKET_SPACE() and KEVENT_SOCKET_ERRNO().  With
+ * KEVENT_INFO_EOF no more will come, with KEVENT_INFO_ERROR there is an errno.
  */
 #define KEVENT_SOCKET_IN	(1U << 0)	/* data can be read */
 #define KEVENT_SOCKET_OUT	(1U << 1)	/* data can be written */
@@ -276,7 +277,7 @@ struct kevent_watch {
  * to the process as a whole: a real-time signal is an event each, others merge;
  * @data is the value (si_value), the status (SIGCHLD), the descriptor (if that
  * is what it is of: SIGIO, F_SETSIG) or the address (faults); @extra see the
- * macros.
+ * macros; KEVENT_INFO_MORE if another one has been taken.
  */
 #define KEVENT_SIGNAL_SENT	(1U << 0)
 
@@ -333,7 +334,8 @@ struct kevent_watch {
  *	[3] with KEVENT_WATCH_EXPECT: what the program has last seen there
  *
  * WOKEN must be asked for.  The event's @data is the value that the word was
- * last seen to have; @extra is EFAULT if it could not be looked at since.
+ * last seen to have; @extra is EFAULT if it could not be looked at since
+ * (KEVENT_INFO_ERROR).
  */
 #define KEVENT_FUTEX_WOKEN	(1U << 0)	/* by a futex wake */
 #define KEVENT_FUTEX_CHANGED	(1U << 1)	/* it is not what was expected */

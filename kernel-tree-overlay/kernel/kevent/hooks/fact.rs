@@ -48,7 +48,7 @@ pub(crate) unsafe extern "C" fn kevent_fact_happens(
 ) {
     // SAFETY: By the safety requirements it came out of `KBox::into_raw` and is owned.
     let fact = unsafe { KBox::<Fact>::from_raw(fact.cast()) };
-    fact.happens(events, info, Words { data, extra });
+    fact.happens(events, Words { info, data, extra });
 }
 
 /// The fact will not happen any more.

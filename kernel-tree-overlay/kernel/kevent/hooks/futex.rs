@@ -8,7 +8,8 @@ use kernel::{
     bindings,
     error::from_err_ptr,
     prelude::*,
-    sync::ArcBorrow, //
+    sync::ArcBorrow,
+    uapi, //
 };
 
 use crate::{
@@ -133,6 +134,7 @@ impl Word {
         Words {
             data: value.into(),
             extra: if unread { bindings::EFAULT.into() } else { 0 },
+            info: if unread { uapi::KEVENT_INFO_ERROR } else { 0 },
         }
     }
 

@@ -87,6 +87,7 @@ impl ProcessState {
         let words = Words {
             data: status.into(),
             extra: cputime,
+            ..Words::default()
         };
         (seen, words)
     }

@@ -109,9 +109,9 @@ impl SignalLink {
     /// What the next event says.
     pub(crate) fn next(&self) -> Option<Words> {
         let mut words = Words::default();
-        let (data, extra) = (&mut words.data, &mut words.extra);
+        let (info, data, extra) = (&mut words.info, &mut words.data, &mut words.extra);
         // SAFETY: By the type invariants it was made; the other pointers are to a local variable.
-        let any = unsafe { bindings::kevent_signal_next(self.inner.get(), data, extra) };
+        let any = unsafe { bindings::kevent_signal_next(self.inner.get(), info, data, extra) };
         any.then_some(words)
     }
 

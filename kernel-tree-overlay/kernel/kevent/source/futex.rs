@@ -27,11 +27,9 @@ use crate::{
     },
     queue::Queue,
     source::{
-        check_flags,
         Class,
         Room,
-        Source,
-        MODES, //
+        Source, //
     },
     watch::{
         fire,
@@ -44,9 +42,6 @@ use crate::{
 
 const WOKEN: u32 = uapi::KEVENT_FUTEX_WOKEN;
 const CHANGED: u32 = uapi::KEVENT_FUTEX_CHANGED;
-
-const FLAGS: u32 =
-    MODES | uapi::KEVENT_WATCH_DISABLED | uapi::KEVENT_WATCH_VANISHED | uapi::KEVENT_WATCH_EXPECT;
 
 /// What `kevent_watch.arg` says.
 struct Arg {
@@ -135,9 +130,12 @@ impl Futex {
 
 impl Class for Futex {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_FUTEX;
+    const FLAGS: u32 = uapi::KEVENT_WATCH_EXPECT | uapi::KEVENT_WATCH_VANISHED;
+    const EVENTS: u32 = WOKEN | CHANGED;
+    // Without a wake-up nothing is noticed.
+    const NEEDED: u32 = WOKEN;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
-        check(record.flags, record.events)?;
         let arg = Arg::parse(record)?;
         let word = Word::new(record.ident, arg.flags, arg.bitset)?;
         if arg.expect.is_some() {
@@ -149,15 +147,6 @@ impl Class for Futex {
     }
 }
 
-fn check(flags: u32, interest: u32) -> Result {
-    check_flags(flags, FLAGS)?;
-    // Without a wake-up nothing is noticed.
-    if interest & !(WOKEN | CHANGED) != 0 || interest & WOKEN == 0 {
-        return Err(EINVAL);
-    }
-    Ok(())
-}
-
 impl Source for Futex {
     fn words(&self) -> Words {
         self.word.words()
@@ -167,10 +156,6 @@ impl Source for Futex {
         self.word.attach(watch);
         self.arm_and_tell(watch);
         Ok(())
-    }
-
-    fn check(&self, _watch: &Watch, flags: u32, interest: u32) -> Result {
-        check(flags, interest)
     }
 
     fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {

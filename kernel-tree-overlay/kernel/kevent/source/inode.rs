@@ -38,12 +38,10 @@ use crate::{
     },
     queue::Queue,
     source::{
-        check_flags,
         check_no_arg,
         Class,
         Room,
-        Source,
-        MODES, //
+        Source, //
     },
     watch::{
         fire,
@@ -56,7 +54,7 @@ use crate::{
 };
 
 /// What a program may ask for.
-const INTEREST: u32 = uapi::KEVENT_INODE_MODIFY
+const EVENTS: u32 = uapi::KEVENT_INODE_MODIFY
     | uapi::KEVENT_INODE_EXTEND
     | uapi::KEVENT_INODE_ATTRIB
     | uapi::KEVENT_INODE_LINK
@@ -71,8 +69,6 @@ const INTEREST: u32 = uapi::KEVENT_INODE_MODIFY
 
 /// What has a cookie.
 const MOVED: u32 = uapi::KEVENT_INODE_CHILD_MOVED_OUT | uapi::KEVENT_INODE_CHILD_MOVED_IN;
-
-const FLAGS: u32 = MODES | uapi::KEVENT_WATCH_DISABLED | uapi::KEVENT_WATCH_VANISHED;
 
 /// The source of an INODE watch.
 ///
@@ -150,13 +146,11 @@ impl Inode {
 
 impl Class for Inode {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_INODE;
+    const FLAGS: u32 = uapi::KEVENT_WATCH_VANISHED;
+    const EVENTS: u32 = EVENTS;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
         check_no_arg(record)?;
-        check_flags(record.flags, FLAGS)?;
-        if record.events & !INTEREST != 0 {
-            return Err(EINVAL);
-        }
         let inode = try_pin_init!(Inode {
             link: FileLink::new::<Inode>(),
             mark: Mark::new(),
@@ -175,6 +169,7 @@ impl Source for Inode {
         Words {
             data: self.size.load(Relaxed),
             extra: self.cookie.load(Relaxed).into(),
+            ..Words::default()
         }
     }
 
@@ -190,11 +185,7 @@ impl Source for Inode {
         }
     }
 
-    fn check(&self, _watch: &Watch, flags: u32, interest: u32) -> Result {
-        check_flags(flags, FLAGS)?;
-        if interest & !INTEREST != 0 {
-            return Err(EINVAL);
-        }
+    fn check(&self, _watch: &Watch, _flags: u32, interest: u32) -> Result {
         let file = self.link.file().ok_or(EBADF)?;
         inode::check(&file, interest)?;
         // It is told less, if so, when the change is made.

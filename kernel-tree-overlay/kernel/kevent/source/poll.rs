@@ -36,12 +36,10 @@ use crate::{
     nest,
     queue::Queue,
     source::{
-        check_flags,
         check_no_arg,
         Class,
         Room,
-        Source,
-        MODES, //
+        Source, //
     },
     watch::{
         fire,
@@ -58,7 +56,7 @@ use crate::{
 pub(crate) const MANY: usize = 8;
 
 /// What a program may ask for.
-const INTEREST: u32 = uapi::KEVENT_POLL_IN
+const EVENTS: u32 = uapi::KEVENT_POLL_IN
     | uapi::KEVENT_POLL_PRI
     | uapi::KEVENT_POLL_OUT
     | uapi::KEVENT_POLL_RDNORM
@@ -74,11 +72,6 @@ const ALWAYS: u32 = uapi::KEVENT_POLL_ERR | uapi::KEVENT_POLL_HUP;
 
 /// Sockets that send messages have this in the key of a wake-up for space.
 const SPACE: u32 = uapi::KEVENT_POLL_WRBAND;
-
-const FLAGS: u32 = MODES
-    | uapi::KEVENT_WATCH_DISABLED
-    | uapi::KEVENT_WATCH_EXCLUSIVE
-    | uapi::KEVENT_WATCH_VANISHED;
 
 /// The source of a POLL watch, with room for `N` wait queues.
 #[pin_data]
@@ -124,10 +117,11 @@ impl<const N: usize> Poll<N> {
 
 impl<const N: usize> Class for Poll<N> {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_POLL;
+    const FLAGS: u32 = uapi::KEVENT_WATCH_EXCLUSIVE | uapi::KEVENT_WATCH_VANISHED;
+    const EVENTS: u32 = EVENTS;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<Arc<Watch>> {
         check_no_arg(record)?;
-        check_record(record.flags, record.events, INTEREST)?;
         Ok(match room {
             Room::Little => Watch::new(queue.clone(), record, Tells::States, Poll::<1>::new())?,
             Room::Plenty => Watch::new(queue.clone(), record, Tells::States, Poll::<MANY>::new())?,
@@ -135,22 +129,9 @@ impl<const N: usize> Class for Poll<N> {
     }
 }
 
-/// Checks the flags and the interest of a watch that has an entry on a wait queue, of a class that
-/// knows the events `known`.
-pub(crate) fn check_record(flags: u32, interest: u32, known: u32) -> Result {
-    check_flags(flags, FLAGS)?;
-    let once = uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
-    // An event that one watch alone hears of must not be lost with it.
-    let loses = flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0 && flags & once != 0;
-    if loses || interest & !known != 0 {
-        return Err(EINVAL);
-    }
-    Ok(())
-}
-
-/// As [`check_record`], for a watch that is to have them from now on.
-pub(crate) fn check_change(watch: &Watch, flags: u32, interest: u32, known: u32) -> Result {
-    check_record(flags, interest, known)?;
+/// Checks that a watch that has an entry on a wait queue can have these flags and this interest
+/// from now on.
+pub(crate) fn check_entry(watch: &Watch, flags: u32, interest: u32) -> Result {
     // Where the entry is among those of others says whether it is exclusive, and the key that it
     // was made with for which events.
     let exclusive = uapi::KEVENT_WATCH_EXCLUSIVE;
@@ -204,7 +185,7 @@ impl<const N: usize> Source for Poll<N> {
     }
 
     fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result {
-        check_change(watch, flags, interest, INTEREST)
+        check_entry(watch, flags, interest)
     }
 
     fn detach(&self, queue: &Queue) {

@@ -31,12 +31,10 @@ use crate::{
     },
     queue::Queue,
     source::{
-        check_flags,
         check_no_arg,
         Class,
         Room,
-        Source,
-        MODES, //
+        Source, //
     },
     watch::{
         fire,
@@ -50,8 +48,6 @@ use crate::{
 const EXIT: u32 = uapi::KEVENT_PROCESS_EXIT;
 const REAPED: u32 = uapi::KEVENT_PROCESS_REAPED;
 const EXEC: u32 = uapi::KEVENT_PROCESS_EXEC;
-
-const FLAGS: u32 = MODES | uapi::KEVENT_WATCH_DISABLED | uapi::KEVENT_WATCH_VANISHED;
 
 /// The source of a PROCESS watch.
 #[pin_data]
@@ -102,9 +98,10 @@ impl Process {
 
 impl Class for Process {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_PROCESS;
+    const FLAGS: u32 = uapi::KEVENT_WATCH_VANISHED;
+    const EVENTS: u32 = EXIT | REAPED | EXEC;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
-        check(record.flags, record.events)?;
         check_no_arg(record)?;
         let process = try_pin_init!(Process {
             link: FileLink::new::<Process>(),
@@ -115,14 +112,6 @@ impl Class for Process {
             Watch::new(queue.clone(), record, Tells::Amounts, process)?;
         Ok(watch)
     }
-}
-
-fn check(flags: u32, interest: u32) -> Result {
-    check_flags(flags, FLAGS)?;
-    if interest & !(EXIT | REAPED | EXEC) != 0 {
-        return Err(EINVAL);
-    }
-    Ok(())
 }
 
 impl Source for Process {
@@ -143,8 +132,7 @@ impl Source for Process {
         Ok(())
     }
 
-    fn check(&self, _watch: &Watch, flags: u32, interest: u32) -> Result {
-        check(flags, interest)?;
+    fn check(&self, _watch: &Watch, _flags: u32, interest: u32) -> Result {
         self.may_tell(interest)
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Sigev {
 
 impl Class for Sigev {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_SIGEV;
+    const FLAGS: u32 = 0;
+    const EVENTS: u32 = uapi::KEVENT_SIGEV_TIMER;
 
     fn watch(_: &Arc<Queue>, _: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
         // It takes a timer.
@@ -68,14 +70,6 @@ impl Source for Sigev {
     fn attach(&self, _watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
         self.link.begin();
         Ok(())
-    }
-
-    fn check(&self, _watch: &Watch, _flags: u32, _interest: u32) -> Result {
-        Err(EINVAL)
-    }
-
-    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
-        Err(EINVAL)
     }
 
     fn detach(&self, _queue: &Queue) {

@@ -403,12 +403,14 @@ static void kevent_siginfo_words(const kernel_siginfo_t *info, s64 *data,
 /**
  * kevent_signal_next - what the next event says
  * @ks: the watch's
+ * @info: out: KEVENT_INFO_MORE if another one was taken already
  * @data: out: the event's data
  * @extra: out: the event's extra
  *
  * Return: whether there is something to tell.
  */
-bool kevent_signal_next(struct kevent_signal *ks, s64 *data, u64 *extra)
+bool kevent_signal_next(struct kevent_signal *ks, u32 *info, s64 *data,
+			u64 *extra)
 {
 	struct sigqueue *q;
 
@@ -416,6 +418,7 @@ bool kevent_signal_next(struct kevent_signal *ks, s64 *data, u64 *extra)
 	q = list_first_entry_or_null(&ks->untold, struct sigqueue, list);
 	if (!q)
 		return false;
+	*info = list_is_singular(&ks->untold) ? 0 : KEVENT_INFO_MORE;
 	kevent_siginfo_words(&q->info, data, extra);
 	return true;
 }

@@ -38,12 +38,10 @@ use crate::{
     queue::Queue,
     ring::Index,
     source::{
-        check_flags,
         check_no_arg,
         Class,
         Room,
-        Source,
-        MODES, //
+        Source, //
     },
     watch::{
         cancel,
@@ -53,9 +51,6 @@ use crate::{
         Watch, //
     },
 };
-
-const FLAGS: u32 =
-    MODES | uapi::KEVENT_WATCH_DISABLED | uapi::KEVENT_WATCH_TAKE | uapi::KEVENT_WATCH_VANISHED;
 
 const MAX: u32 = kernel::bindings::_NSIG;
 const KILL: u32 = kernel::bindings::SIGKILL;
@@ -74,9 +69,11 @@ pub(crate) struct Signal {
 
 impl Class for Signal {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_SIGNAL;
+    const FLAGS: u32 = uapi::KEVENT_WATCH_TAKE | uapi::KEVENT_WATCH_VANISHED;
+    const EVENTS: u32 = uapi::KEVENT_SIGNAL_SENT;
+    const NEEDED: u32 = Self::EVENTS;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
-        check(record.flags, record.events)?;
         let sig = u32::try_from(record.ident).map_err(|_| EINVAL)?;
         let takes = record.flags & uapi::KEVENT_WATCH_TAKE != 0;
         check_no_arg(record)?;
@@ -99,15 +96,6 @@ impl Class for Signal {
         }? Error);
         let watch: Arc<Watch<Signal>> = Watch::new(queue.clone(), record, tells, signal)?;
         Ok(watch)
-    }
-}
-
-fn check(flags: u32, interest: u32) -> Result {
-    check_flags(flags, FLAGS)?;
-    if interest == uapi::KEVENT_SIGNAL_SENT {
-        Ok(())
-    } else {
-        Err(EINVAL)
     }
 }
 
@@ -137,8 +125,7 @@ impl Source for Signal {
         Ok(())
     }
 
-    fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result {
-        check(flags, interest)?;
+    fn check(&self, watch: &Watch, flags: u32, _interest: u32) -> Result {
         if (flags ^ watch.flags()) & uapi::KEVENT_WATCH_TAKE != 0 {
             return Err(EINVAL);
         }

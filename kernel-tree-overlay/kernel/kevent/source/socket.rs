@@ -37,10 +37,7 @@ use crate::{
     },
     queue::Queue,
     source::{
-        poll::{
-            check_change,
-            check_record, //
-        },
+        poll::check_entry,
         Class,
         Room,
         Source, //
@@ -57,7 +54,7 @@ use crate::{
 };
 
 /// What a program may ask for.
-const INTEREST: u32 = uapi::KEVENT_SOCKET_IN
+const EVENTS: u32 = uapi::KEVENT_SOCKET_IN
     | uapi::KEVENT_SOCKET_OUT
     | uapi::KEVENT_SOCKET_ACCEPT
     | uapi::KEVENT_SOCKET_CONNECT
@@ -152,9 +149,10 @@ fn check_arg(record: &uapi::kevent_watch) -> Result {
 
 impl Class for Socket {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_SOCKET;
+    const FLAGS: u32 = uapi::KEVENT_WATCH_EXCLUSIVE | uapi::KEVENT_WATCH_VANISHED;
+    const EVENTS: u32 = EVENTS;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
-        check_record(record.flags, record.events, INTEREST)?;
         check_arg(record)?;
         Ok(Watch::new(
             queue.clone(),
@@ -193,7 +191,7 @@ impl Source for Socket {
     }
 
     fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result {
-        check_change(watch, flags, interest, INTEREST)
+        check_entry(watch, flags, interest)
     }
 
     fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {

@@ -30,11 +30,9 @@ use crate::{
     hooks::to_host_time,
     queue::Queue,
     source::{
-        check_flags,
         Class,
         Room,
-        Source,
-        MODES, //
+        Source, //
     },
     watch::{
         fire,
@@ -119,14 +117,14 @@ pub(crate) struct Timer {
     owed: Atomic<u64>,
 }
 
-const FLAGS: u32 = MODES | uapi::KEVENT_WATCH_DISABLED | uapi::KEVENT_WATCH_ABSTIME;
-
 impl Class for Timer {
     const NUMBER: u32 = uapi::KEVENT_SOURCE_TIMER;
+    const FLAGS: u32 = uapi::KEVENT_WATCH_ABSTIME;
+    const EVENTS: u32 = uapi::KEVENT_TIMER_EXPIRED;
+    const NEEDED: u32 = Self::EVENTS;
 
     fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
-        check_flags(record.flags, FLAGS)?;
-        if record.ident != 0 || record.events != uapi::KEVENT_TIMER_EXPIRED {
+        if record.ident != 0 {
             return Err(EINVAL);
         }
         let mut schedule = Schedule::parse(record)?;
@@ -149,15 +147,6 @@ impl Source for Timer {
 
     fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
         self.set_arg(watch, record)
-    }
-
-    fn check(&self, _watch: &Watch, flags: u32, interest: u32) -> Result {
-        check_flags(flags, FLAGS)?;
-        if interest == uapi::KEVENT_TIMER_EXPIRED {
-            Ok(())
-        } else {
-            Err(EINVAL)
-        }
     }
 
     fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {

@@ -721,7 +721,7 @@ TEST_F(futex, page_is_not_there)
 	EXPECT_TOLD(1, WOKEN, 0);
 	ASSERT_EQ(0, madvise(WORD, size, MADV_DONTNEED));
 	/* The program has to look for itself. */
-	EXPECT_TOLD_EXTRA(1, CHANGED, 0, 0, EFAULT);
+	EXPECT_TOLD_EXTRA(1, CHANGED, KEVENT_INFO_ERROR, 0, EFAULT);
 	ASSERT_EQ(0, madvise(WORD, size, MADV_DONTNEED));
 	EXPECT_SILENCE();
 	store(WORD, 1);

@@ -164,7 +164,8 @@ do {									\
 	ASSERT_EQ(1, take_next((queue), (copy), &__got));		\
 	EXPECT_EQ((__u64)(value), __got.user_data);			\
 	EXPECT_EQ(KEVENT_SIGNAL_SENT, __got.events);			\
-	EXPECT_EQ(KEVENT_SOURCE_SIGNAL, __got.info & 0xffff);		\
+	EXPECT_EQ(KEVENT_SOURCE_SIGNAL,					\
+		  __got.info & 0xffff & ~KEVENT_INFO_MORE);		\
 	EXPECT_EQ((code), KEVENT_SIGNAL_CODE(__got.extra));		\
 	EXPECT_EQ(getpid(), KEVENT_SIGNAL_PID(__got.extra));		\
 	EXPECT_EQ(getuid(), KEVENT_SIGNAL_UID(__got.extra));		\
@@ -1003,6 +1004,44 @@ TEST_F(signal, what_was_pending)
 	ASSERT_EQ(0, tgkill_self(RT));
 	ASSERT_EQ(1, add_signal(Q, &w, RT, KEVENT_WATCH_TAKE, 2));
 	EXPECT_TRUE(is_pending(RT));
+	EXPECT_EMPTY(Q, COPY);
+}
+
+/* Of those that are told later than they are taken. */
+TEST_F(signal, says_that_more_follow)
+{
+	static const __u32 modes[] = { 0, KEVENT_WATCH_DISPATCH };
+	struct kevent_watch w;
+	struct kevent_event ev;
+	size_t m;
+	__u32 i;
+
+	ASSERT_EQ(0, block(RT));
+	ASSERT_EQ(0, block(SIGUSR1));
+	for (m = 0; m < sizeof(modes) / sizeof(*modes); m++) {
+		for (i = 0; i < 4; i++)
+			ASSERT_EQ(0, send_value(RT, i));
+		ASSERT_EQ(1, add_signal(Q, &w, RT, KEVENT_WATCH_TAKE | modes[m],
+					1));
+		for (i = 0; i < 4; i++) {
+			ASSERT_EQ(1, take_now(Q, COPY, &ev));
+			EXPECT_EQ(i, ev.data);
+			EXPECT_EQ(!modes[m] && i >= variant->entries && i < 3 ?
+				  KEVENT_INFO_MORE : 0,
+				  ev.info & KEVENT_INFO_MORE);
+			if (modes[m])
+				ASSERT_EQ(1, modify_one(Q, &w,
+							KEVENT_MODIFY_ENABLE));
+		}
+		EXPECT_EMPTY(Q, COPY);
+		ASSERT_EQ(1, remove_one(Q, w.handle));
+	}
+	/* Of one that merges none follows. */
+	ASSERT_EQ(1, add_signal(Q, &w, SIGUSR1, KEVENT_WATCH_TAKE, 1));
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, send_value(SIGUSR1, i));
+	ASSERT_EQ(1, take_now(Q, COPY, &ev));
+	EXPECT_EQ(0, ev.info & KEVENT_INFO_MORE);
 	EXPECT_EMPTY(Q, COPY);
 }
 

@@ -276,12 +276,27 @@ static bool ring_watch(struct queue *q, struct kevent_event *ev)
 	return true;
 }
 
+/*
+ * What info says beside the number of merges: as the rest of the event.  Of EOF
+ * it may know more than the program has asked for.
+ */
+static __u32 sock_info(const struct kevent_event *ev)
+{
+	__u32 info = KEVENT_SOURCE_SOCKET | (ev->info & KEVENT_INFO_EOF);
+
+	if (ev->events & END)
+		info |= KEVENT_INFO_EOF;
+	if (KEVENT_SOCKET_ERRNO(ev->extra))
+		info |= KEVENT_INFO_ERROR;
+	return info;
+}
+
 #define EXPECT_SOCKET(q, copy, value, bits, amount, ev)			\
 do {									\
 	ASSERT_EQ(1, take_next((q), (copy), (ev)));			\
 	EXPECT_EQ((__u64)(value), (ev)->user_data);			\
 	EXPECT_EQ((__u32)(bits), (ev)->events);				\
-	EXPECT_EQ(KEVENT_SOURCE_SOCKET, (ev)->info & 0xffff);		\
+	EXPECT_EQ(sock_info(ev), (ev)->info & 0xffff);			\
 	EXPECT_EQ((amount), (ev)->data);				\
 } while (0)
 
@@ -521,6 +536,28 @@ TEST_F(kind, eof)
 	ASSERT_EQ(1, take_next(Q, COPY, EV));
 	EXPECT_EQ(CLOSED, EV->events);
 	EXPECT_EQ(0, KEVENT_SOCKET_SPACE(EV->extra));
+}
+
+/* In info it is for those too who have not asked for it. */
+TEST_F(kind, eof_in_info)
+{
+	ADD(IN, EDGE, 1);
+	put_all(self->peer, 5);
+	ADD(OUT, EDGE, 2);
+	TOLD(1, IN, 5);
+	EXPECT_EQ(0, EV->info & KEVENT_INFO_EOF);
+	TOLD(2, OUT, 5);
+	EXPECT_EQ(0, EV->info & KEVENT_INFO_EOF);
+	NOTHING();
+	/* While the event is untaken it is brought up to date. */
+	put_all(self->peer, 5);
+	EXPECT_EQ(0, shutdown(self->fd, SHUT_RD));
+	TOLD(1, IN | END, STREAM ? 10 : 5);
+	EXPECT_EQ(KEVENT_INFO_EOF, EV->info & KEVENT_INFO_EOF);
+	queue_drain(Q);
+	ADD(OUT, EDGE, 3);
+	TOLD(3, OUT, STREAM ? 10 : 5);
+	EXPECT_EQ(KEVENT_INFO_EOF, EV->info & KEVENT_INFO_EOF);
 }
 
 TEST_F(kind, busy_program_is_told_of_eof)
@@ -1359,6 +1396,7 @@ TEST_F(connecting, refused)
 			EXPECT_EQ(ERROR | CLOSED, bits);
 			EXPECT_EQ(ECONNREFUSED,
 				  KEVENT_SOCKET_ERRNO(EV->extra));
+			EXPECT_EQ(sock_info(EV), EV->info & 0xffff);
 			/* It is pending still. */
 			EXPECT_EQ(ECONNREFUSED, so_error(fd));
 			EXPECT_EQ(0, so_error(fd));
@@ -1580,6 +1618,7 @@ TEST(udp_refused)
 	ASSERT_TRUE(ring_watch(&q, &ev));
 	EXPECT_EQ(ERROR, ev.events);
 	EXPECT_EQ(ECONNREFUSED, KEVENT_SOCKET_ERRNO(ev.extra));
+	EXPECT_EQ(KEVENT_SOURCE_SOCKET | KEVENT_INFO_ERROR, ev.info & 0xffff);
 	EXPECT_EQ(ECONNREFUSED, so_error(fd));
 	close(fd);
 	queue_close(&q);
