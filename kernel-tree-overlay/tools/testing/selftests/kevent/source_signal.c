@@ -716,6 +716,50 @@ TEST_F(signal, of_a_file)
 	close(fds[1]);
 }
 
+/* A message queue says so once, and by a signal as well. */
+TEST_F(signal, of_a_message_queue)
+{
+	struct sigevent told = {
+		.sigev_notify = SIGEV_SIGNAL,
+		.sigev_signo = RT,
+	};
+	struct kevent_watch w;
+	struct kevent_event ev;
+	char name[32];
+	int mq, i;
+
+	snprintf(name, sizeof(name), "kevent-signal-%d", getpid());
+	mq = syscall(__NR_mq_open, name, O_RDWR | O_CREAT | O_NONBLOCK, 0600,
+		     NULL);
+	if (mq < 0)
+		SKIP(return, "no message queues: %s", strerror(errno));
+	ASSERT_EQ(0, syscall(__NR_mq_unlink, name));
+	ASSERT_EQ(0, block(RT));
+	ASSERT_EQ(1, add_signal(Q, &w, RT, KEVENT_WATCH_TAKE, 1));
+	for (i = 0; i < 2; i++) {
+		char buf[8192];
+
+		told.sigev_value.sival_int = 70 + i;
+		ASSERT_EQ(0, syscall(__NR_mq_notify, mq, &told));
+		EXPECT_EMPTY(Q, COPY);
+		ASSERT_EQ(0, syscall(__NR_mq_timedsend, mq, "x", 1L, 0, NULL));
+		EXPECT_FALSE(is_pending(RT));
+		ASSERT_EQ(1, take_next(Q, COPY, &ev));
+		EXPECT_EQ(SI_MESGQ, KEVENT_SIGNAL_CODE(ev.extra));
+		EXPECT_EQ(getpid(), KEVENT_SIGNAL_PID(ev.extra));
+		EXPECT_EQ(getuid(), KEVENT_SIGNAL_UID(ev.extra));
+		EXPECT_EQ(70 + i, (int)ev.data);
+		ASSERT_EQ(1, syscall(__NR_mq_timedreceive, mq, buf,
+				     sizeof(buf), NULL, NULL));
+		/* Nobody has asked for the next one. */
+		ASSERT_EQ(0, syscall(__NR_mq_timedsend, mq, "x", 1L, 0, NULL));
+		EXPECT_EMPTY(Q, COPY);
+		ASSERT_EQ(1, syscall(__NR_mq_timedreceive, mq, buf,
+				     sizeof(buf), NULL, NULL));
+	}
+	close(mq);
+}
+
 TEST_F(signal, any_code_and_number_fits)
 {
 	static const int codes[] = { SI_QUEUE, SI_MESGQ, SI_ASYNCIO, -60, -512,
@@ -1212,6 +1256,66 @@ TEST_F(signal, child_is_not_watched)
 }
 
 /* A signal to a process group reaches all in it. */
+/*
+ * Processes that share their handlers, and so the lock of their lists, are two
+ * all the same.
+ */
+struct sharing {
+	struct queue *q;
+	struct kevent_watch w;
+	struct kevent_event ev[2];
+	long pending;
+	pid_t pid;
+	int ret[4];
+};
+
+static int share_handlers(void *arg)
+{
+	struct sharing *s = arg;
+
+	s->pid = getpid();
+	/* The parent's watch is not this one's. */
+	s->ret[0] = send_value(RT, 1);
+	s->pending = pending_value(RT);
+	s->ret[1] = queue_to(getppid(), RT, 2);
+	s->ret[2] = add_signal(s->q, &s->w, RT, KEVENT_WATCH_TAKE, 2);
+	s->ret[3] = send_value(RT, 3);
+	if (take_now(s->q, true, &s->ev[0]) == 1)
+		take_now(s->q, true, &s->ev[1]);
+	_exit(0);
+}
+
+TEST_F(signal, shared_handlers)
+{
+	/* For a stack that grows down, as it does where this is tested. */
+	static char stack[65536] __attribute__((aligned(16)));
+	struct sharing s = { .q = Q, .pending = -1 };
+	struct kevent_watch w;
+	int i;
+
+	ASSERT_EQ(0, block(RT));
+	ASSERT_EQ(1, add_signal(Q, &w, RT, KEVENT_WATCH_TAKE, 1));
+	s.pid = clone(share_handlers, stack + sizeof(stack),
+		      CLONE_VM | CLONE_SIGHAND | CLONE_VFORK | SIGCHLD, &s);
+	ASSERT_LT(0, s.pid);
+	ASSERT_EQ(0, child_status(s.pid));
+	EXPECT_EQ(0, s.ret[0]);
+	EXPECT_EQ(1, s.pending);
+	EXPECT_EQ(0, s.ret[1]);
+	EXPECT_EQ(1, s.ret[2]);
+	EXPECT_EQ(0, s.ret[3]);
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(1 + i, s.ev[i].user_data);
+		EXPECT_EQ(2 + i, s.ev[i].data);
+		EXPECT_EQ(s.pid, KEVENT_SIGNAL_PID(s.ev[i].extra));
+	}
+	/* The child's has gone with it. */
+	EXPECT_EQ(1, nr_watches(Q->fd));
+	ASSERT_EQ(0, send_value(RT, 4));
+	EXPECT_TAKEN(Q, COPY, 1, SI_QUEUE, 4);
+	EXPECT_EMPTY(Q, COPY);
+}
+
 TEST_F(signal, process_group)
 {
 	struct gate ready, sent;
