@@ -39,7 +39,7 @@ FIXTURE_VARIANT_ADD(edge, no_ring)
 FIXTURE_SETUP(edge)
 {
 	ASSERT_LE(0, queue_open(&self->q, variant->entries));
-	self->fd = efd_open();
+	self->fd = new_file();
 	ASSERT_LE(0, self->fd);
 	self->w = watch_poll(self->fd, IN, EDGE, 1);
 	ASSERT_EQ(1, add_one(&self->q, &self->w));
@@ -52,7 +52,7 @@ FIXTURE_TEARDOWN(edge)
 }
 
 #define TOLD(value, bits)	EXPECT_TOLD(&self->q, variant->copy, value, bits)
-#define NOTHING()		EXPECT_NOTHING(&self->q, variant->copy)
+#define NOTHING()		EXPECT_EMPTY(&self->q, variant->copy)
 
 TEST_F(edge, each_wake_up_is_told)
 {
@@ -419,7 +419,7 @@ TEST_F(edge, in_the_order_of_occurrence)
 	struct kevent_watch w;
 
 	for (i = 0; i < FILES; i++) {
-		fds[i] = efd_open();
+		fds[i] = new_file();
 		ASSERT_LE(0, fds[i]);
 		order[i] = i;
 		w = watch_poll(fds[i], IN, EDGE, i);
@@ -475,7 +475,7 @@ TEST_F(edge, ping_pong)
 	int fds[2], i;
 
 	for (i = 0; i < 2; i++)
-		fds[i] = efd_open();
+		fds[i] = new_file();
 	for (i = 0; i < 2; i++) {
 		ASSERT_LE(0, queue_open(&p[i].q, variant->entries));
 		p[i].copy = variant->copy;
@@ -536,11 +536,11 @@ TEST_F(edge, many_waiters_and_many_files)
 
 	ASSERT_LE(0, queue_open(&c.q, variant->entries));
 	for (i = 0; i < TARGETS; i++) {
-		c.fds[i] = efd_open();
+		c.fds[i] = new_file();
 		w = watch_poll(c.fds[i], IN, EDGE, i);
 		ASSERT_EQ(1, add_one(&c.q, &w));
 	}
-	c.stop = efd_open();
+	c.stop = new_file();
 	w = watch_poll(c.stop, IN, LEVEL, TARGETS);
 	ASSERT_EQ(1, add_one(&c.q, &w));
 	for (i = 0; i < WAITERS; i++)

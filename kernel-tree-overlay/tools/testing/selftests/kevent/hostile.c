@@ -52,8 +52,8 @@ FIXTURE_SETUP(hostile)
 	ASSERT_LE(0, queue_open(&self->other, 64));
 	ASSERT_LE(0, queue_open(&self->bare, 0));
 	for (i = 0; i < FILES; i++) {
-		self->fds[i] = efd_open();
-		self->quiet[i] = efd_open();
+		self->fds[i] = new_file();
+		self->quiet[i] = new_file();
 		ASSERT_LE(0, self->quiet[i]);
 		w = watch_poll(self->fds[i], IN | OUT, variant->mode, i);
 		ASSERT_EQ(1, add_one(&self->q, &w));
@@ -214,8 +214,8 @@ do {									\
 		EXPECT_TOLD(&self->other, __copy, __i % FILES, IN);	\
 		EXPECT_TOLD(&self->bare, true, __i % FILES, IN);	\
 	}								\
-	EXPECT_NOTHING(&self->other, __copy);				\
-	EXPECT_NOTHING(&self->bare, true);				\
+	EXPECT_EMPTY(&self->other, __copy);				\
+	EXPECT_EMPTY(&self->bare, true);				\
 } while (0)
 
 TEST_F(hostile, nonsense_while_files_fire)

@@ -39,7 +39,7 @@ FIXTURE_VARIANT_ADD(level, no_ring)
 FIXTURE_SETUP(level)
 {
 	ASSERT_LE(0, queue_open(&self->q, variant->entries));
-	self->fd = efd_open();
+	self->fd = new_file();
 	ASSERT_LE(0, self->fd);
 	self->w = watch_poll(self->fd, IN, LEVEL, 1);
 	ASSERT_EQ(1, add_one(&self->q, &self->w));
@@ -52,7 +52,7 @@ FIXTURE_TEARDOWN(level)
 }
 
 #define TOLD(value, bits)	EXPECT_TOLD(&self->q, variant->copy, value, bits)
-#define NOTHING()		EXPECT_NOTHING(&self->q, variant->copy)
+#define NOTHING()		EXPECT_EMPTY(&self->q, variant->copy)
 
 TEST_F(level, told_again_while_it_holds)
 {
@@ -476,7 +476,7 @@ TEST_F(level, nobody_starves)
 	int fds[FILES], ret;
 
 	for (i = 0; i < FILES; i++) {
-		fds[i] = efd_open();
+		fds[i] = new_file();
 		ASSERT_LE(0, fds[i]);
 		efd_fire(fds[i]);
 		w = watch_poll(fds[i], IN, LEVEL, i);
@@ -578,7 +578,7 @@ TEST_F(level, each_queue_for_itself)
 	EXPECT_TOLD(&other, variant->copy, 5, IN);
 	efd_quench(self->fd);
 	NOTHING();
-	EXPECT_NOTHING(&other, variant->copy);
+	EXPECT_EMPTY(&other, variant->copy);
 	queue_close(&other);
 }
 
@@ -614,7 +614,7 @@ TEST(more_states_than_slots)
 
 	ASSERT_LE(0, queue_open(&q, 2));
 	for (i = 0; i < FILES; i++) {
-		fds[i] = efd_open();
+		fds[i] = new_file();
 		ASSERT_LE(0, fds[i]);
 		w = watch_poll(fds[i], IN, LEVEL, i);
 		ASSERT_EQ(1, add_one(&q, &w));

@@ -45,7 +45,7 @@ FIXTURE_VARIANT_ADD(modes, no_ring_edge)
 FIXTURE_SETUP(modes)
 {
 	ASSERT_LE(0, queue_open(&self->q, variant->entries));
-	self->fd = efd_open();
+	self->fd = new_file();
 	ASSERT_LE(0, self->fd);
 }
 
@@ -56,7 +56,7 @@ FIXTURE_TEARDOWN(modes)
 }
 
 #define TOLD(value, bits)	EXPECT_TOLD(&self->q, variant->copy, value, bits)
-#define NOTHING()		EXPECT_NOTHING(&self->q, variant->copy)
+#define NOTHING()		EXPECT_EMPTY(&self->q, variant->copy)
 
 #define ADD(events, flags, value)					\
 do {									\
@@ -134,7 +134,7 @@ TEST_F(modes, oneshot_untaken)
 
 TEST_F(modes, oneshot_of_a_file_that_is_closed)
 {
-	int fd = efd_open();
+	int fd = new_file();
 	struct kevent_watch w = watch_poll(fd, IN, ONESHOT, 1);
 
 	efd_fire(fd);
@@ -851,7 +851,7 @@ TEST_F(modes, exclusive_queues_with_sleepers)
 		done += sleeper_done(&s[i]);
 	EXPECT_EQ(1, done);
 	/* The others are woken by something else. */
-	fd = efd_open();
+	fd = new_file();
 	efd_fire(fd);
 	for (i = 0, n = 0; i < QUEUES; i++) {
 		w = watch_poll(fd, IN, EDGE, 100);

@@ -97,7 +97,7 @@ FIXTURE_SETUP(overflow)
 		SKIP(return, "may not open %d files", FILES);
 	ASSERT_LE(0, queue_open(&self->q, variant->entries));
 	for (i = 0; i < FILES; i++) {
-		self->fds[i] = efd_open();
+		self->fds[i] = new_file();
 		ASSERT_LE(0, self->fds[i]);
 	}
 	shuffle(self->order, FILES);
@@ -141,7 +141,7 @@ do {									\
 } while (0)
 
 /* Entries that were cancelled may be there, for consumers to skip. */
-#define EXPECT_EMPTY()							\
+#define EXPECT_ALL_EMPTY()						\
 do {									\
 	EXPECT_EQ(0, queue_drain(&self->q));				\
 	EXPECT_EQ(0, queue_refill(&self->q));				\
@@ -171,7 +171,7 @@ TEST_F(overflow, all_come_in_order)
 				ASSERT_EQ(KEVENT_SOURCE_POLL, ev[i].info);
 			}
 		}
-		EXPECT_EMPTY();
+		EXPECT_ALL_EMPTY();
 	}
 }
 
@@ -192,7 +192,7 @@ TEST_F(overflow, all_that_are_ready_come_in_order)
 			ASSERT_EQ(IN, ev[i].events);
 		}
 	}
-	EXPECT_EMPTY();
+	EXPECT_ALL_EMPTY();
 }
 
 /* What waits does so in its watch, and merges there. */
@@ -219,7 +219,7 @@ TEST_F(overflow, what_waits_merges)
 		}
 	}
 	EXPECT_GE(3 * FILES, sum);
-	EXPECT_EMPTY();
+	EXPECT_ALL_EMPTY();
 }
 
 /* New ones come behind those that wait. */
@@ -240,7 +240,7 @@ TEST_F(overflow, nobody_overtakes)
 		got += n;
 	}
 	EXPECT_EQ(FILES, got);
-	EXPECT_EMPTY();
+	EXPECT_ALL_EMPTY();
 }
 
 TEST_F(overflow, flag_and_counters_are_true)
@@ -313,7 +313,7 @@ TEST_F(overflow, an_empty_ring_with_the_flag_is_refilled)
 		ASSERT_LT(0, queue_refill(&self->q));
 	} while (1);
 	EXPECT_EQ(FILES, got);
-	EXPECT_EMPTY();
+	EXPECT_ALL_EMPTY();
 }
 
 TEST_F(overflow, readable_as_long_as_something_waits)
@@ -328,7 +328,7 @@ TEST_F(overflow, readable_as_long_as_something_waits)
 		ASSERT_TRUE(queue_readable(&self->q));
 		ASSERT_EQ(1, take_some(&self->q, variant->how, i, &ev, 1));
 	}
-	EXPECT_EMPTY();
+	EXPECT_ALL_EMPTY();
 }
 
 /* Those that wait are removed: nothing of them comes. */
@@ -353,7 +353,7 @@ TEST_F(overflow, removed_while_waiting)
 		ASSERT_EQ(1, take_some(&self->q, variant->how, i / 2, &ev, 1));
 		ASSERT_EQ(i, ev.user_data);
 	}
-	EXPECT_EMPTY();
+	EXPECT_ALL_EMPTY();
 }
 
 /*
@@ -386,7 +386,7 @@ TEST_F(overflow, removed_or_told)
 		told++;
 	}
 	EXPECT_EQ(FILES, removed + told);
-	EXPECT_EMPTY();
+	EXPECT_ALL_EMPTY();
 }
 
 /* The queue goes with all that waits in it. */
@@ -416,7 +416,7 @@ TEST_F(overflow, files_are_closed_while_waiting)
 		efd_fire(self->fds[i]);
 	for (i = 0; i < FILES; i++)
 		close(self->fds[i]);
-	EXPECT_EMPTY();
+	EXPECT_ALL_EMPTY();
 }
 
 /* Posted events wait in the same line. */
@@ -444,7 +444,7 @@ TEST_F(overflow, among_posted_events)
 				    ev[i].events == IN);
 		}
 	}
-	EXPECT_EMPTY();
+	EXPECT_ALL_EMPTY();
 }
 
 /* Somebody fires and somebody takes, at the same time. */
@@ -488,7 +488,7 @@ TEST_F(overflow, fired_while_taken)
 				ASSERT_EQ(IN, ev[i].events);
 			}
 		}
-		EXPECT_EMPTY();
+		EXPECT_ALL_EMPTY();
 		__atomic_store_n(&b.taken, round + 1, __ATOMIC_RELEASE);
 	}
 	pthread_join(b.thread, NULL);
@@ -534,7 +534,7 @@ FIXTURE_SETUP(crowd)
 
 	self->nr = nr ? atoi(nr) : 100000;
 	ASSERT_LE(0, queue_open(&self->q, variant->entries));
-	self->fd = efd_open();
+	self->fd = new_file();
 	ASSERT_LE(0, self->fd);
 	self->seen = calloc(self->nr, 1);
 	ASSERT_NE(NULL, self->seen);
@@ -582,7 +582,7 @@ TEST_F_TIMEOUT(crowd, all_are_told, 100)
 		}
 	}
 	EXPECT_EQ(self->nr, got);
-	EXPECT_EMPTY();
+	EXPECT_ALL_EMPTY();
 }
 
 TEST_HARNESS_MAIN

@@ -9,11 +9,9 @@
 #ifndef POLL_TEST_H
 #define POLL_TEST_H
 
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 
-#include "kevent_test.h"
+#include "kevent_poll_test.h"
 
 #define IN	KEVENT_POLL_IN
 #define PRI	KEVENT_POLL_PRI
@@ -46,29 +44,9 @@ static void __attribute__((constructor)) need_poll(void)
 	need_source(KEVENT_SOURCE_POLL, "files");
 }
 
-/* The queue has nothing to tell. */
-#define EXPECT_NOTHING(q, copy)						\
-do {									\
-	struct kevent_event __got = {};					\
-									\
-	EXPECT_EQ(0, take_now((q), (copy), &__got)) {			\
-		TH_LOG("events %#x of %#llx", __got.events,		\
-		       __got.user_data);				\
-	}								\
-} while (0)
-
 /* The next event is the one of this watch, with these bits. */
 #define EXPECT_TOLD(q, copy, value, bits)				\
-do {									\
-	struct kevent_event __got = {};					\
-									\
-	ASSERT_EQ(1, take_next((q), (copy), &__got));			\
-	EXPECT_EQ((__u64)(value), __got.user_data);			\
-	EXPECT_EQ((__u32)(bits), __got.events);				\
-	EXPECT_EQ(KEVENT_SOURCE_POLL, KEVENT_INFO_SOURCE(__got.info));	\
-	EXPECT_EQ(0, __got.data);					\
-	EXPECT_EQ(0, __got.extra);					\
-} while (0)
+	EXPECT_EVENT(q, copy, value, bits, 0)
 
 /*
  * Takes events, sleeping for them, until these bits have been there; only bits
@@ -119,24 +97,15 @@ static inline void until_ready(int fd, __u32 events)
  * An eventfd is ready to be read between efd_fire() and efd_quench(), and all of
  * its wake-ups say for which bits they are.
  */
-static inline int efd_open(void)
-{
-	return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-}
-
 static inline void efd_fire(int fd)
 {
-	__u64 one = 1;
-
-	if (write(fd, &one, sizeof(one)) != sizeof(one))
+	if (fire(fd))
 		abort();
 }
 
 static inline void efd_quench(int fd)
 {
-	__u64 count;
-
-	if (read(fd, &count, sizeof(count)) != sizeof(count))
+	if (!quiet(fd))
 		abort();
 }
 

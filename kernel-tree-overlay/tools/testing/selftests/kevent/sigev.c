@@ -122,9 +122,22 @@ FIXTURE_VARIANT_ADD(sigev, no_ring)
 	.copy = true,
 };
 
+static bool has_timers(void)
+{
+	struct sigevent none = { .sigev_notify = SIGEV_NONE };
+	int id;
+
+	if (syscall(__NR_timer_create, CLOCK_MONOTONIC, &none, &id))
+		return errno != ENOSYS;
+	destroy(id);
+	return true;
+}
+
 FIXTURE_SETUP(sigev)
 {
 	ASSERT_LE(0, queue_open(&self->q, variant->entries));
+	if (!has_timers())
+		SKIP(return, "this kernel has no POSIX timers");
 }
 
 FIXTURE_TEARDOWN(sigev)
@@ -738,6 +751,8 @@ TEST(mapping_keeps_the_queue)
 	struct queue q;
 	int id;
 
+	if (!has_timers())
+		SKIP(return, "this kernel has no POSIX timers");
 	ASSERT_LE(0, queue_open(&q, ENTRIES));
 	id = create(q.fd, 1);
 	ASSERT_LE(0, id);

@@ -102,7 +102,7 @@ static void quench_fill(struct file *f)
 
 static int open_eventfd(struct file *f)
 {
-	f->fd = efd_open();
+	f->fd = new_file();
 	return f->fd < 0 ? -errno : 0;
 }
 
@@ -694,7 +694,7 @@ TEST_F(kind, a_sleeper_at_the_ring_is_woken)
 	struct waiter waiter;
 
 	ASSERT_EQ(1, add_one(&self->q, &w));
-	EXPECT_NOTHING(&self->q, false);
+	EXPECT_EMPTY(&self->q, false);
 	ASSERT_EQ(0, waiter_start(&waiter, self->q.fd, 0, 1));
 	ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
 	kind->fire(&self->f);
@@ -893,7 +893,7 @@ TEST_F(kind, what_is_ready_already_is_told_at_once)
 		EXPECT_EQ(polled(self->f.fd, INTEREST), ev.events);
 		EXPECT_EQ(modes[i / 2] == ONESHOT ? -ENOENT : 1,
 			  remove_one(q, w.handle));
-		EXPECT_NOTHING(q, true);
+		EXPECT_EMPTY(q, true);
 	}
 }
 
@@ -916,7 +916,7 @@ TEST_F(kind, told_again_and_again_while_it_is_ready)
 		return;
 	kind->quench(&self->f);
 	for (i = 0; i < 2; i++) {
-		EXPECT_NOTHING(queues[i], true);
+		EXPECT_EMPTY(queues[i], true);
 		EXPECT_FALSE(queue_readable(queues[i]));
 	}
 }
@@ -964,7 +964,7 @@ TEST_F(kind, a_bit_that_is_not_asked_for_is_not_told)
 			if (w.events & kind->events)
 				ASSERT_EQ(1, add_one(queues[i], &w));
 		}
-		EXPECT_NOTHING(queues[i], true);
+		EXPECT_EMPTY(queues[i], true);
 	}
 	kind->fire(&self->f);
 	until_ready(self->f.fd, kind->events);
@@ -1049,8 +1049,8 @@ TEST_F(kind, removed_with_its_event_untaken)
 		ASSERT_EQ(1, add_one(queues[i], &w));
 		EXPECT_EQ(1, queue_refill(queues[i]));
 		EXPECT_EQ(1, remove_one(queues[i], w.handle));
-		EXPECT_NOTHING(queues[i], false);
-		EXPECT_NOTHING(queues[i], true);
+		EXPECT_EMPTY(queues[i], false);
+		EXPECT_EMPTY(queues[i], true);
 		EXPECT_FALSE(queue_readable(queues[i]));
 	}
 }
@@ -1084,7 +1084,7 @@ TEST_F(kind, the_file_goes_first)
 	/* It is to be tested again, but there is nothing to be tested. */
 	close(self->f.fd);
 	self->f.fd = -1;
-	EXPECT_NOTHING(&self->q, true);
+	EXPECT_EMPTY(&self->q, true);
 	EXPECT_EQ(-ENOENT, remove_one(&self->q, w.handle));
 }
 
@@ -1109,7 +1109,7 @@ TEST_F(kind, a_dozen_descriptors_of_one_file)
 		seen |= 1U << ev.user_data;
 	}
 	EXPECT_EQ(0xfff, seen);
-	EXPECT_NOTHING(&self->bare, true);
+	EXPECT_EMPTY(&self->bare, true);
 	for (i = 0; i < 12; i++)
 		close(w[i].ident);
 }
@@ -1126,7 +1126,7 @@ FIXTURE(record)
 FIXTURE_SETUP(record)
 {
 	ASSERT_LE(0, queue_open(&self->q, 64));
-	self->fd = efd_open();
+	self->fd = new_file();
 	ASSERT_LE(0, self->fd);
 	efd_fire(self->fd);
 }
@@ -1185,7 +1185,7 @@ TEST_F(record, every_bit_of_interest)
 		if (w.events & (IN | OUT))
 			EXPECT_TOLD(&self->q, false, 0, w.events);
 		EXPECT_EQ(1, remove_one(&self->q, w.handle));
-		EXPECT_NOTHING(&self->q, true);
+		EXPECT_EMPTY(&self->q, true);
 	}
 	w.events = INTEREST;
 	EXPECT_EQ(1, add_one(&self->q, &w));
@@ -1201,8 +1201,8 @@ TEST_F(record, interest_in_nothing)
 	EXPECT_EQ(1, add_one(&self->q, &w));
 	efd_fire(self->fd);
 	efd_quench(self->fd);
-	EXPECT_NOTHING(&self->q, false);
-	EXPECT_NOTHING(&self->q, true);
+	EXPECT_EMPTY(&self->q, false);
+	EXPECT_EMPTY(&self->q, true);
 	EXPECT_EQ(1, remove_one(&self->q, w.handle));
 }
 
@@ -1218,7 +1218,7 @@ TEST_F(record, arguments_must_be_zero)
 		w.arg[i] = 1ULL << 63;
 		EXPECT_REFUSED(-EINVAL, w);
 	}
-	EXPECT_NOTHING(&self->q, true);
+	EXPECT_EMPTY(&self->q, true);
 }
 
 TEST_F(record, flags)
@@ -1251,7 +1251,7 @@ TEST_F(record, flags)
 			  take_now(&self->q, false, &ev));
 		EXPECT_EQ(w.flags & ONESHOT && !(w.flags & DISABLED) ?
 			  -ENOENT : 1, remove_one(&self->q, w.handle));
-		EXPECT_NOTHING(&self->q, true);
+		EXPECT_EMPTY(&self->q, true);
 	}
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		w.flags = bad[i];
@@ -1261,7 +1261,7 @@ TEST_F(record, flags)
 		w.flags = 1U << bit;
 		EXPECT_REFUSED(-EINVAL, w);
 	}
-	EXPECT_NOTHING(&self->q, true);
+	EXPECT_EMPTY(&self->q, true);
 }
 
 /* The whole 64 bits of it: none are cut off. */
@@ -1282,7 +1282,7 @@ TEST_F(record, what_is_no_descriptor)
 		w.ident = idents[i];
 		EXPECT_REFUSED(-EBADF, w);
 	}
-	EXPECT_NOTHING(&self->q, true);
+	EXPECT_EMPTY(&self->q, true);
 }
 
 TEST_F(record, descriptors_that_are_only_a_path)
@@ -1348,7 +1348,7 @@ TEST_F(record, files_that_are_always_ready)
 			EXPECT_EQ(1, remove_one(&self->q, w.handle));
 			accepted++;
 		}
-		EXPECT_NOTHING(&self->q, true);
+		EXPECT_EMPTY(&self->q, true);
 		close(fd);
 	}
 	EXPECT_LT(0, refused);
@@ -1378,7 +1378,7 @@ TEST_F(record, epoll_is_refused)
 	fd = dup(ep);
 	w.ident = fd;
 	EXPECT_REFUSED(-ELOOP, w);
-	EXPECT_NOTHING(&self->q, true);
+	EXPECT_EMPTY(&self->q, true);
 	close(fd);
 	close(ep);
 }
@@ -1391,7 +1391,7 @@ TEST_F(record, the_queue_itself_is_refused)
 	EXPECT_REFUSED(-ELOOP, w);
 	w.ident = fd;
 	EXPECT_REFUSED(-ELOOP, w);
-	EXPECT_NOTHING(&self->q, true);
+	EXPECT_EMPTY(&self->q, true);
 	close(fd);
 }
 
@@ -1419,7 +1419,7 @@ TEST_F(record, stops_at_the_first_error)
 	EXPECT_EQ(0x55, w[3].result);
 	EXPECT_TOLD(&self->q, false, 0, IN);
 	EXPECT_TOLD(&self->q, true, 1, IN);
-	EXPECT_NOTHING(&self->q, true);
+	EXPECT_EMPTY(&self->q, true);
 }
 
 TEST_F(record, a_sealed_queue)
@@ -1458,8 +1458,8 @@ TEST_F(record, an_unwritable_record_is_not_registered)
 	for (i = 0; i < 20; i++)
 		EXPECT_EQ(-EFAULT, add_one(&self->q, w));
 	efd_fire(self->fd);
-	EXPECT_NOTHING(&self->q, false);
-	EXPECT_NOTHING(&self->q, true);
+	EXPECT_EMPTY(&self->q, false);
+	EXPECT_EMPTY(&self->q, true);
 }
 
 /*
@@ -1500,7 +1500,7 @@ FIXTURE_TEARDOWN(file)
 }
 
 #define TOLD(value, bits)	EXPECT_TOLD(&self->q, variant->copy, value, bits)
-#define NOTHING()		EXPECT_NOTHING(&self->q, variant->copy)
+#define NOTHING()		EXPECT_EMPTY(&self->q, variant->copy)
 #define UNTIL(bits, allowed)						\
 	EXPECT_EQ(0, take_until(&self->q, variant->copy, bits, allowed))
 
@@ -2033,7 +2033,7 @@ TEST_F(file, the_wait_queue_goes_first)
 		_exit(add_one(&self->q, w) != 1);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(0, status);
-	EXPECT_NOTHING(&self->q, variant->copy);
+	EXPECT_EMPTY(&self->q, variant->copy);
 	/* This process has another one: nobody is told through that. */
 	kill(getpid(), SIGUSR1);
 	EXPECT_EQ(0, take_now(&self->q, variant->copy, &ev));

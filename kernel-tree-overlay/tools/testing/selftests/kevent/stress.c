@@ -288,7 +288,7 @@ FIXTURE_SETUP(stress)
 
 	ASSERT_LE(0, queue_open(&self->q, variant->entries));
 	for (i = 0; i < FILES; i++) {
-		self->fds[i] = efd_open();
+		self->fds[i] = new_file();
 		ASSERT_LE(0, self->fds[i]);
 	}
 }

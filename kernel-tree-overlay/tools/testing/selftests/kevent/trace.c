@@ -3,11 +3,10 @@
  * Tracepoints: each one fires when it should, with the right numbers, in the
  * right order.
  */
-#include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "kevent_test.h"
+#include "kevent_poll_test.h"
 
 #define TRACEFS	"/sys/kernel/tracing"
 
@@ -43,26 +42,6 @@ static unsigned long long queue_id(const struct queue *q)
 	}
 	fclose(f);
 	return id;
-}
-
-static struct kevent_watch file_watch(int fd, __u32 flags, __u64 user_data)
-{
-	struct kevent_watch w = {
-		.source = KEVENT_SOURCE_POLL,
-		.flags = flags,
-		.ident = fd,
-		.events = KEVENT_POLL_IN,
-		.user_data = user_data,
-	};
-
-	return w;
-}
-
-static int fire(int fd)
-{
-	__u64 one = 1;
-
-	return write(fd, &one, sizeof(one)) == sizeof(one) ? 0 : -errno;
 }
 
 static int post(const struct queue *q, __u64 user_data, unsigned int flags)
@@ -124,7 +103,7 @@ FIXTURE_SETUP(trace)
 	ASSERT_LE(0, queue_open(&self->q, variant->entries));
 	self->t.id = queue_id(&self->q);
 	ASSERT_NE(0, self->t.id);
-	self->fd = eventfd(0, EFD_NONBLOCK);
+	self->fd = new_file();
 	ASSERT_LE(0, self->fd);
 }
 
