@@ -208,6 +208,15 @@ static inline u64 kevent_sigev_user_data(const struct sigevent *event)
 void __kevent_mm_exit(struct mm_struct *mm);
 
 /**
+ * kevent_mm_init - a process gets memory of its own
+ * @mm: it
+ */
+static inline void kevent_mm_init(struct mm_struct *mm)
+{
+	INIT_HLIST_HEAD(&mm->kevents);
+}
+
+/**
  * kevent_mm_exit - nobody uses the memory of a process any more
  * @mm: it; to be called before it is torn down
  */
@@ -219,6 +228,7 @@ static inline void kevent_mm_exit(struct mm_struct *mm)
 
 #else
 
+static inline void kevent_mm_init(struct mm_struct *mm) {}
 static inline void kevent_mm_exit(struct mm_struct *mm) {}
 
 #endif

@@ -117,17 +117,6 @@ struct file *kevent_linked_file(const struct kevent_file_link *link)
 	return file && file_ref_get(&file->f_ref) ? file : NULL;
 }
 
-static bool kevent_fd_is(struct files_struct *files, int fd,
-			 const struct file *file)
-{
-	bool same;
-
-	rcu_read_lock();
-	same = files_lookup_fd_raw(files, fd) == file;
-	rcu_read_unlock();
-	return same;
-}
-
 /**
  * kevent_link_is_open - whether the descriptor still stands for the file
  * @link: made by the current task
@@ -136,9 +125,14 @@ static bool kevent_fd_is(struct files_struct *files, int fd,
  */
 bool kevent_link_is_open(const struct kevent_file_link *link)
 {
-	/* Pairs with the one in kevent_file_closed(). */
-	smp_mb();
-	return kevent_fd_is(link->files, link->fd, link->file);
+	struct files_struct *files = link->files;
+	bool is_open;
+
+	/* Who closes it holds this, and looks for links after that. */
+	spin_lock(&files->file_lock);
+	is_open = files_lookup_fd_locked(files, link->fd) == link->file;
+	spin_unlock(&files->file_lock);
+	return is_open;
 }
 
 /* Whether @link is to go because a descriptor of @files is closed. */
@@ -152,7 +146,8 @@ static bool kevent_link_is_closed(const struct kevent_file_link *link,
 	/* When the last task leaves, its files are closed in their places. */
 	if (!atomic_read(&files->count))
 		return true;
-	return !kevent_fd_is(files, link->fd, link->file);
+	guard(rcu)();
+	return files_lookup_fd_raw(files, link->fd) != link->file;
 }
 
 /* Removes the watches of @file that were made with a descriptor of @files. */
@@ -186,8 +181,6 @@ static void kevent_remove_links(struct file *file, struct files_struct *files)
  */
 void __kevent_file_closed(struct file *file, fl_owner_t id)
 {
-	/* Pairs with the one in kevent_link_is_open(). */
-	smp_mb();
 	if (id)
 		kevent_remove_links(file, id);
 }

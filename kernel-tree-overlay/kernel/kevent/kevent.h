@@ -200,7 +200,7 @@ void kevent_socket_watch_space(struct kevent_socket *ks, bool watch);
 /* source/signal.c */
 int kevent_signal_init(struct kevent_signal *ks, int sig, bool takes);
 void kevent_signal_destroy(struct kevent_signal *ks);
-void kevent_signal_link(struct kevent_signal *ks);
+int kevent_signal_link(struct kevent_signal *ks);
 void kevent_signal_unlink(struct kevent_signal *ks);
 void kevent_signal_pull(struct kevent_signal *ks);
 struct task_struct *kevent_signal_lock(const struct kevent_signal *ks,

@@ -115,6 +115,13 @@ const NO_LEVEL: u32 = COUNTED
     | uapi::KEVENT_WATCH_ONESHOT
     | uapi::KEVENT_WATCH_DISPATCH;
 
+/// The event is the delivery of what it tells: it goes on to say that, whatever comes after, and if
+/// nobody takes it, the watch gives it back when it goes.
+const TAKE: u32 = uapi::KEVENT_WATCH_TAKE;
+
+/// Any of these, and what happened while the watch was switched off is still news when it is on.
+const KEPT: u32 = COUNTED | FACTS | TAKE;
+
 /// What the events of a watch are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tells {
@@ -385,7 +392,14 @@ impl<S: Source + ?Sized> Watch<S> {
 
     /// Takes the watch off the list, to which it belongs no more. Tells whether it is over.
     pub(crate) fn come_off(&self) -> bool {
-        Self::is_settled(self.change(|state| state & !LISTED))
+        let old = self.change(|state| state & !LISTED);
+        Self::is_settled(old) && !self.may_give_back(old)
+    }
+
+    /// Whether a watch that went by itself, and was in the state `state`, may have to give back what
+    /// its last event tells.
+    fn may_give_back(&self, state: u32) -> bool {
+        self.mode.load(Relaxed) & TAKE != 0 && state & GONE == 0 && self.is_untaken()
     }
 
     /// Has whoever waits next visit the watch.
@@ -434,8 +448,10 @@ impl<S: Source + ?Sized> Watch<S> {
 
     /// What an event says beside its bits, if the events of the watch are states or counts.
     #[inline(always)]
-    fn words(&self, mode: u32) -> Words {
-        if mode & WORDS != 0 {
+    fn words(&self, mode: u32, events: u32) -> Words {
+        // If nothing is delivered, there is nothing to say of it.
+        let is_none = mode & TAKE != 0 && events & EVENTS == 0;
+        if mode & WORDS != 0 && !is_none {
             self.source.words()
         } else {
             Words::default()
@@ -443,10 +459,10 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// What an event says that counts.
-    fn count_words(&self, mode: u32, count: u64) -> Words {
+    fn count_words(&self, mode: u32, events: u32, count: u64) -> Words {
         Words {
             data: i64::try_from(count).unwrap_or(i64::MAX),
-            ..self.words(mode)
+            ..self.words(mode, events)
         }
     }
 
@@ -499,12 +515,14 @@ impl<S: Source + ?Sized> Watch<S> {
                 self.tell_facts(mode, events, first)
             };
         }
-        let words = self.words(mode);
+        let words = self.words(mode, events);
         let anew = Words {
             info: Self::info(mode, events, words),
             ..words
         };
-        match self.merge(events, 1, Some(anew).filter(|_| mode & WORDS != 0)) {
+        // The program may be reading what was delivered.
+        let renews = mode & (WORDS | TAKE) == WORDS;
+        match self.merge(events, 1, Some(anew).filter(|_| renews)) {
             Merge::Done(_) => Told::Merged,
             Merge::Gone => self.publish(mode, events, words, first),
             Merge::Later => Told::Later,
@@ -555,7 +573,7 @@ impl<S: Source + ?Sized> Watch<S> {
                 }
                 return Told::Merged;
             }
-            Merge::Gone => self.publish(mode, events, self.count_words(mode, owed), first),
+            Merge::Gone => self.publish(mode, events, self.count_words(mode, events, owed), first),
             Merge::Later => Told::Later,
         };
         if told == Told::Later {
@@ -731,7 +749,7 @@ pub(crate) fn look(watch: ArcBorrow<'_, Watch>) -> Told {
 pub(crate) fn enable(watch: ArcBorrow<'_, Watch>) {
     let busy = OWNED | WAITS | GONE | ONCE | LAST;
     let mode = watch.mode.load(Relaxed);
-    let kept = mode & (COUNTED | FACTS) != 0;
+    let kept = mode & KEPT != 0;
     let old = watch.change(|state| {
         let mut on = state & !(OFF | SPENT);
         if !kept && on & (OWNED | WAITS) == 0 {
@@ -777,6 +795,8 @@ pub(crate) fn test(watch: ArcBorrow<'_, Watch>) {
 /// To be called with the mutex of the queue's watches held, under which the source is detached too.
 pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
     let end = GONE | ONCE | LAST;
+    let mode = watch.mode.load(Relaxed);
+    let stale = if mode & KEPT != 0 { 0 } else { EVENTS };
     // Whoever is moving it into the ring may yet find no place for its last event.
     let old = watch.queue.while_nobody_moves(|| {
         watch.change(|state| {
@@ -785,8 +805,7 @@ pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
             } else if state & (OWNED | WAITS) != 0 {
                 (state & !(OFF | SPENT)) | events | LAST
             } else {
-                // What was left of the time when it was switched off is no news any more.
-                (state & !(OFF | SPENT | EVENTS)) | events | LAST | OWNED
+                (state & !(OFF | SPENT | stale)) | events | LAST | OWNED
             }
         })
     });
@@ -795,7 +814,6 @@ pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
         return old & LAST != 0;
     }
     if old & (OWNED | WAITS) == 0 {
-        let mode = watch.mode.load(Relaxed);
         let (events, after) = watch.take_events();
         own(watch, mode, events, after);
     }
@@ -883,10 +901,10 @@ pub(crate) fn take_waiting(watch: ArcBorrow<'_, Watch>) -> (Option<Event>, bool)
         watch.take_fact(events, after)
     } else if mode & COUNTED != 0 {
         let owed = watch.take_owed(mode);
-        let words = watch.count_words(mode, owed);
+        let words = watch.count_words(mode, events, owed);
         Some((events, words)).filter(|_| owed != 0 || events & LAST != 0)
     } else {
-        Some((events, watch.words(mode)))
+        Some((events, watch.words(mode, events)))
     };
     let event = told.map(|(events, words)| watch.event(mode, events, words));
     if event.is_none() {
@@ -971,6 +989,10 @@ impl Visitor {
 pub(crate) fn visit(watch: ArcBorrow<'_, Watch>, visitor: Visitor) -> Visit {
     let old = watch.change(|state| state & !(LISTED | LOOK));
     if Watch::<dyn Source>::is_settled(old) {
+        if watch.may_give_back(old) {
+            watch.list();
+            return Visit::Stays;
+        }
         return Visit::Settled;
     }
     if old & (GONE | ONCE | LAST) != 0 {

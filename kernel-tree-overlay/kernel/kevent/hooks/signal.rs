@@ -63,10 +63,11 @@ impl SignalLink {
         })
     }
 
-    /// From now on signals to the current process, which has made it, fire the watch.
-    pub(crate) fn link(&self) {
+    /// From now on signals to the current process, which has made it, fire the watch. `ENOSPC` if
+    /// too many do already.
+    pub(crate) fn link(&self) -> Result {
         // SAFETY: By the type invariants it was made; a watch is attached once.
-        unsafe { bindings::kevent_signal_link(self.inner.get()) };
+        to_result(unsafe { bindings::kevent_signal_link(self.inner.get()) })
     }
 
     /// Ends what [`SignalLink::link`] began.
@@ -143,7 +144,8 @@ impl SignalLink {
         unsafe { bindings::kevent_signal_settle(self.inner.get(), oldest, entry, taken) };
     }
 
-    /// Sends for good what was not told. To be called when the watch tells nothing any more.
+    /// Unlinks a watch that takes, and sends for good what was not told. To be called when it tells
+    /// nothing any more.
     pub(crate) fn send_for_good(&self) {
         // SAFETY: By the type invariants it was made. The caller promises the rest.
         unsafe { bindings::kevent_signal_return(self.inner.get()) };
@@ -153,8 +155,8 @@ impl SignalLink {
 #[pinned_drop]
 impl PinnedDrop for SignalLink {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariants it was made. A watch is dropped after it was detached,
-        // which unlinks it, if it ever was attached.
+        // SAFETY: By the type invariants it was made. A watch is dropped after it was removed from
+        // the table, which unlinks it, if it ever was attached.
         unsafe { bindings::kevent_signal_destroy(self.inner.get()) };
     }
 }

@@ -32,20 +32,25 @@
 
 #define KEVENT_MM_BITS	6
 
-struct kevent_mms {
-	spinlock_t lock; /* protects @futexes, and who takes them out */
-	struct hlist_head futexes;
+/* Protects mm_struct.kevents, and who takes futexes out of their buckets. */
+struct kevent_mm_lock {
+	spinlock_t lock;
 } ____cacheline_aligned_in_smp;
 
-static struct kevent_mms kevent_mms[1 << KEVENT_MM_BITS];
+static struct kevent_mm_lock kevent_mm_locks[1 << KEVENT_MM_BITS];
+
+static spinlock_t *kevent_mm_lock(const struct mm_struct *mm)
+{
+	return &kevent_mm_locks[hash_ptr(mm, KEVENT_MM_BITS)].lock;
+}
 
 /**
  * struct kevent_futex - a word on which a watch waits, or not
  * @q: in the bucket; its lock_ptr is NULL if it is not
  * @lock: who does not find @q in a bucket takes it to wait for who wakes it
  * @key: of the word; that of @q is another one after futex_requeue(2)
- * @node: in @mms
- * @mms: the futexes of @mm, among others
+ * @node: in the list of @mm
+ * @mm_lock: that of @mm
  * @mm: where the word is; NULL if that is gone
  * @uaddr: of the word
  * @watch: to be fired
@@ -59,7 +64,7 @@ struct kevent_futex {
 	spinlock_t lock; /* held while @watch is fired */
 	union futex_key key;
 	struct hlist_node node;
-	struct kevent_mms *mms;
+	spinlock_t *mm_lock;
 	struct mm_struct *mm;
 	u32 __user *uaddr;
 	const void *watch;
@@ -122,7 +127,7 @@ struct kevent_futex *kevent_futex_new(u64 uaddr, u32 flags, u32 bitset)
 	f->q.wake = kevent_futex_wake;
 	spin_lock_init(&f->lock);
 	f->mm = current->mm;
-	f->mms = &kevent_mms[hash_ptr(f->mm, KEVENT_MM_BITS)];
+	f->mm_lock = kevent_mm_lock(f->mm);
 	f->uaddr = u64_to_user_ptr(uaddr);
 	f->flags = flags;
 	f->bitset = bitset;
@@ -157,12 +162,15 @@ void kevent_futex_free(struct kevent_futex *f)
 void kevent_futex_attach(struct kevent_futex *f, const void *watch)
 {
 	f->watch = watch;
-	spin_lock(&f->mms->lock);
-	hlist_add_head(&f->node, &f->mms->futexes);
-	spin_unlock(&f->mms->lock);
+	spin_lock(f->mm_lock);
+	hlist_add_head(&f->node, &current->mm->kevents);
+	spin_unlock(f->mm_lock);
 }
 
-/* The lock in kevent_mms is held. */
+/*
+ * f->mm_lock is held.  The bucket may go with the mm, which waits for that lock
+ * as long as the futex is in its list.
+ */
 static void kevent_futex_take_out(struct kevent_futex *f)
 {
 	if (futex_unqueue(&f->q))
@@ -193,9 +201,9 @@ bool kevent_futex_is_armed(struct kevent_futex *f)
  */
 void kevent_futex_disarm(struct kevent_futex *f)
 {
-	spin_lock(&f->mms->lock);
+	spin_lock(f->mm_lock);
 	kevent_futex_take_out(f);
-	spin_unlock(&f->mms->lock);
+	spin_unlock(f->mm_lock);
 	/* Somebody may be waking it. */
 	kevent_futex_is_armed(f);
 }
@@ -206,10 +214,12 @@ void kevent_futex_disarm(struct kevent_futex *f)
  */
 void kevent_futex_detach(struct kevent_futex *f)
 {
-	spin_lock(&f->mms->lock);
+	spin_lock(f->mm_lock);
+	kevent_futex_take_out(f);
 	hlist_del_init(&f->node);
-	spin_unlock(&f->mms->lock);
-	kevent_futex_disarm(f);
+	spin_unlock(f->mm_lock);
+	/* Somebody may be waking it. */
+	kevent_futex_is_armed(f);
 }
 
 /**
@@ -320,34 +330,28 @@ u64 kevent_futex_name(const struct kevent_futex *f, u32 *flags)
  */
 void __kevent_mm_exit(struct mm_struct *mm)
 {
-	struct kevent_mms *mms = &kevent_mms[hash_ptr(mm, KEVENT_MM_BITS)];
+	spinlock_t *lock = kevent_mm_lock(mm);
 	struct kevent_futex *f;
-	struct hlist_node *next;
 
-	/* Nobody adds one of this mm any more. */
-	if (hlist_empty(&mms->futexes))
-		return;
-	spin_lock(&mms->lock);
-again:
-	hlist_for_each_entry_safe(f, next, &mms->futexes, node) {
-		if (f->mm != mm)
-			continue;
-		hlist_del_init(&f->node);
+	/* Nobody adds one any more, but somebody may be about to remove one. */
+	spin_lock(lock);
+	while (!hlist_empty(&mm->kevents)) {
+		f = hlist_entry(mm->kevents.first, struct kevent_futex, node);
 		kevent_futex_take_out(f);
+		hlist_del_init(&f->node);
 		WRITE_ONCE(f->mm, NULL);
 		kevent_futex_gone(f->watch);
-		if (cond_resched_lock(&mms->lock))
-			goto again;
+		cond_resched_lock(lock);
 	}
-	spin_unlock(&mms->lock);
+	spin_unlock(lock);
 }
 
 static int __init kevent_futex_init(void)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(kevent_mms); i++)
-		spin_lock_init(&kevent_mms[i].lock);
+	for (i = 0; i < ARRAY_SIZE(kevent_mm_locks); i++)
+		spin_lock_init(&kevent_mm_locks[i].lock);
 	return 0;
 }
 core_initcall(kevent_futex_init);

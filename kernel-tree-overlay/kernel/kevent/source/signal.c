@@ -52,6 +52,13 @@
 
 #include "../kevent.h"
 
+/*
+ * So many watches may a process have.  Whoever sends it a signal goes through
+ * them, with interrupts disabled, and parents of those who exit with
+ * tasklist_lock held.
+ */
+#define KEVENT_SIGNAL_WATCHES	512
+
 /* On while there are watches of signals, and a while longer. */
 DEFINE_STATIC_KEY_DEFERRED_FALSE(kevent_signals, HZ);
 
@@ -247,13 +254,21 @@ void kevent_take_signal(struct kevent_signal *ks, struct sigqueue *q,
 
 	lockdep_assert_held(&t->sighand->siglock);
 	spin_lock(&ks->lock);
-	if (!q && ks->spare) {
+	if (!q) {
 		q = ks->spare;
 		ks->spare = NULL;
+		/* If there is none, the last one had it, and need not be known. */
+		if (!q && ks->sig < SIGRTMIN && !list_empty(&ks->untold)) {
+			q = list_first_entry(&ks->untold, struct sigqueue,
+					     list);
+			list_del_init(&q->list);
+		}
 		/* What collect_signal() says of such a one. */
-		clear_siginfo(&q->info);
-		q->info.si_signo = ks->sig;
-		q->info.si_code = SI_USER;
+		if (q) {
+			clear_siginfo(&q->info);
+			q->info.si_signo = ks->sig;
+			q->info.si_code = SI_USER;
+		}
 	}
 	if (q) {
 		if (ks->sig < SIGRTMIN)
@@ -284,6 +299,7 @@ static void kevent_take_pending(struct kevent_signal *ks, struct task_struct *t)
 	    !sigismember(&pending->signal, ks->sig))
 		return;
 
+	kevent_signal_sweep(ks);
 	list_for_each_entry_safe(q, next, &pending->list, list) {
 		if (q->info.si_signo != ks->sig)
 			continue;
@@ -310,15 +326,20 @@ static void kevent_take_pending(struct kevent_signal *ks, struct task_struct *t)
 /**
  * kevent_signal_link - from now on the watch is of the current process
  * @ks: the watch's, made by this process
+ *
+ * Return: 0, or -ENOSPC if there are too many.
  */
-void kevent_signal_link(struct kevent_signal *ks)
+int kevent_signal_link(struct kevent_signal *ks)
 {
 	struct task_struct *t = current;
+	struct signal_struct *signal = t->signal;
 
-	spin_lock_irq(&t->sighand->siglock);
-	hlist_add_head(&ks->node, &t->signal->kevents);
+	guard(spinlock_irq)(&t->sighand->siglock);
+	if (hlist_count_nodes(&signal->kevents) >= KEVENT_SIGNAL_WATCHES)
+		return -ENOSPC;
+	hlist_add_head(&ks->node, &signal->kevents);
 	kevent_take_pending(ks, t);
-	spin_unlock_irq(&t->sighand->siglock);
+	return 0;
 }
 
 /**
@@ -517,34 +538,32 @@ void kevent_signal_settle(struct kevent_signal *ks, bool oldest, u64 entry,
 }
 
 /**
- * kevent_signal_return - send for good what was taken and not told
- * @ks: the watch's, which is unlinked and tells nothing any more
+ * kevent_signal_return - unlink, and send for good what was taken and not told
+ * @ks: the watch's, which tells nothing any more
  */
 void kevent_signal_return(struct kevent_signal *ks)
 {
 	struct kevent_signal *taker;
-	struct sigqueue *q, *next;
 	struct task_struct *t;
+	struct sigqueue *q;
 	unsigned long flags;
 
-	if (list_empty(&ks->untold))
-		return;
 	t = kevent_signal_lock(ks, &flags);
-	if (t && !ks->stale) {
-		taker = kevent_find_taker(ks->sig, t);
-		if (!taker)
-			kevent_return_signals(ks->sig, &ks->untold, t);
-		list_for_each_entry_safe(q, next, &ks->untold, list) {
-			if (!kevent_signal_takes(taker))
+	if (t) {
+		hlist_del_init(&ks->node);
+		while (!ks->stale && !list_empty(&ks->untold)) {
+			taker = kevent_find_taker(ks->sig, t);
+			if (!taker) {
+				kevent_return_signals(ks->sig, &ks->untold, t);
 				break;
+			}
+			q = list_first_entry(&ks->untold, struct sigqueue,
+					     list);
 			list_del_init(&q->list);
 			kevent_take_signal(taker, q, t);
 		}
-		if (!list_empty(&ks->untold))
-			kevent_return_signals(ks->sig, &ks->untold, t);
-	}
-	if (t)
 		kevent_signal_unlock(t, flags);
+	}
 	kevent_free_signals(&ks->untold);
 }
 

@@ -121,8 +121,7 @@ impl Source for Signal {
     }
 
     fn attach(&self, _watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
-        self.link.link();
-        Ok(())
+        self.link.link()
     }
 
     fn check(&self, watch: &Watch, flags: u32, _interest: u32) -> Result {
@@ -138,7 +137,13 @@ impl Source for Signal {
     }
 
     fn detach(&self, _queue: &Queue) {
-        self.link.unlink();
+        if self.link.takes() {
+            // It is gone, so nothing more is taken when those who are sending have done so. What
+            // was taken may be overruled until it is sent for good, see `removed`.
+            drop(self.link.lock());
+        } else {
+            self.link.unlink();
+        }
     }
 
     fn removed(&self, watch: &Watch, cancels: bool) {
@@ -168,7 +173,9 @@ impl Source for Signal {
     fn revisit(&self, watch: ArcBorrow<'_, Watch>) {
         self.sweep(watch.queue());
         let owes = self.owed.load(Relaxed) != 0;
-        if self.link.entry(Which::Oldest).is_some() || (owes && watch.is_untaken()) {
+        let is_told = self.link.entry(Which::Oldest).is_some();
+        let will_be = watch.tells_once() && self.link.next().is_some();
+        if is_told || will_be || (owes && watch.is_untaken()) {
             watch.list();
         } else if owes {
             fire(watch, uapi::KEVENT_SIGNAL_SENT);

@@ -76,7 +76,7 @@ static void kevent_look(struct kevent_look *look, const struct socket *sock,
 	/* TLS, BPF: what is in the queues is not what will be read. */
 	if (READ_ONCE(sk->sk_prot)->sock_is_readable)
 		look->kind = KIND_OTHER;
-	else if (look->is_tcp)
+	else if (look->is_tcp && READ_ONCE(sock->ops)->poll == tcp_poll)
 		look->kind = KIND_TCP;
 	else if (IS_ENABLED(CONFIG_INET) && sk_is_udp(sk))
 		look->kind = KIND_UDP;
@@ -108,12 +108,15 @@ static bool kevent_is_connected(const struct kevent_look *look)
 				       TCPF_SYN_SENT | TCPF_NEW_SYN_RECV));
 }
 
-/* What sock_wfree() gives back last does not count. */
+/*
+ * sock_wfree() says that there is space before it gives back the last byte of a
+ * buffer, which may happen on several CPUs at once.  No buffer is that small.
+ */
 static u32 kevent_sent(const struct sock *sk)
 {
 	int sent = sk_wmem_alloc_get(sk);
 
-	return sent > 1 ? sent : 0;
+	return sent < SKB_TRUESIZE(0) ? 0 : sent;
 }
 
 static u32 kevent_free_space(const struct kevent_look *look)
@@ -407,6 +410,10 @@ static u32 kevent_socket_state(struct kevent_socket *ks,
 			return KEVENT_SOCKET_UNKNOWN;
 		if (ret)
 			events |= KEVENT_SOCKET_IN;
+		/* Some have a state of their own for those that listen. */
+		if (look->kind == KIND_OTHER && look->polled & POLLED_IN &&
+		    kevent_has_connections(sk) && !kevent_is_connected(look))
+			events |= KEVENT_SOCKET_ACCEPT;
 		if (wanted & KEVENT_SOCKET_OUT &&
 		    kevent_is_writable(look, space, READ_ONCE(ks->send_mark)))
 			events |= KEVENT_SOCKET_OUT;
@@ -537,6 +544,7 @@ static void kevent_socket_wait(enum kevent_socket_kind kind, struct sock *sk)
  */
 u32 kevent_socket_polled(struct kevent_socket *ks, u32 polled)
 {
+	const u32 space = KEVENT_SOCKET_OUT | KEVENT_SOCKET_DRAINED;
 	struct socket *sock = ks->sock;
 	struct kevent_look look;
 	u32 events;
@@ -547,6 +555,9 @@ u32 kevent_socket_polled(struct kevent_socket *ks, u32 polled)
 			kevent_tcp_has_flown(ks, sock->sk);
 		kevent_look(&look, sock, polled);
 		events = kevent_socket_state(ks, &look, KEVENT_EVENTS_MASK);
+		/* The wake-up for what is not there yet may have begun. */
+		if ((events & space) != space)
+			memset(ks->flow, 0, sizeof(ks->flow));
 		spin_unlock_irq(&sock->wq.wait.lock);
 		if (!(events & KEVENT_SOCKET_UNKNOWN))
 			return events;

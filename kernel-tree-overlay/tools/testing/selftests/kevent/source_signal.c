@@ -558,7 +558,8 @@ TEST_F(signal, standard_ones_merge)
 	for (i = 1; i <= 100; i++)
 		ASSERT_EQ(0, send_value(SIGUSR1, i));
 	ASSERT_EQ(1, take_now(Q, COPY, &ev));
-	EXPECT_EQ(100, ev.data);
+	/* What is in the ring is not written again. */
+	EXPECT_EQ(variant->entries ? 1 : 100, ev.data);
 	EXPECT_EQ(SI_QUEUE, KEVENT_SIGNAL_CODE(ev.extra));
 	EXPECT_EQ(variant->entries ? 99 : 0, KEVENT_INFO_MERGED(ev.info));
 	EXPECT_EMPTY(Q, COPY);
@@ -649,6 +650,59 @@ TEST_F(signal, limit_of_pending_signals)
 }
 
 /* A program that takes events from the ring and makes no system call. */
+/* Those that are not queued: each time one comes, without saying who sent it. */
+TEST_F(signal, merging_ones_at_the_limit)
+{
+	struct kevent_event ev = {};
+	struct kevent_watch w;
+	struct rlimit limit;
+	int i;
+
+	ASSERT_EQ(0, getrlimit(RLIMIT_SIGPENDING, &limit));
+	limit.rlim_cur = nr_queued() + 1;
+	ASSERT_EQ(0, setrlimit(RLIMIT_SIGPENDING, &limit));
+	ASSERT_EQ(1, add_signal(Q, &w, SIGUSR1, KEVENT_WATCH_TAKE, 1));
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(0, send_value(SIGUSR1, i));
+		ASSERT_EQ(1, take_now(Q, COPY, &ev));
+		EXPECT_EQ(KEVENT_SIGNAL_SENT, ev.events);
+		EXPECT_EQ(SI_USER, KEVENT_SIGNAL_CODE(ev.extra));
+		EXPECT_EQ(0, KEVENT_SIGNAL_PID(ev.extra));
+		EXPECT_EQ(0, ev.data);
+		EXPECT_EMPTY(Q, COPY);
+	}
+}
+
+/* One that was pending without a record, while the last one's is not given back. */
+TEST_F(signal, pending_at_the_limit)
+{
+	struct kevent_event ev = {};
+	struct kevent_watch w;
+	struct rlimit limit;
+	int i;
+
+	ASSERT_EQ(0, block(RT));
+	ASSERT_EQ(0, getrlimit(RLIMIT_SIGPENDING, &limit));
+	limit.rlim_cur = nr_queued() + 1;
+	ASSERT_EQ(0, setrlimit(RLIMIT_SIGPENDING, &limit));
+	ASSERT_EQ(1, add_signal(Q, &w, RT, KEVENT_WATCH_TAKE |
+				KEVENT_WATCH_DISPATCH, 1));
+	ASSERT_EQ(0, kill(getpid(), RT));
+	for (i = 0; i < 5; i++) {
+		if (Q->ring) {
+			/* Without a call. */
+			ASSERT_TRUE(ring_take(Q, &ev));
+		} else {
+			ASSERT_EQ(1, take_now(Q, COPY, &ev));
+		}
+		EXPECT_EQ(KEVENT_SIGNAL_SENT, ev.events);
+		ASSERT_EQ(0, kill(getpid(), RT));
+		EXPECT_TRUE(is_pending(RT));
+		ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ENABLE));
+		EXPECT_FALSE(is_pending(RT));
+	}
+}
+
 TEST_F(signal, limit_without_system_calls)
 {
 	struct rlimit limit;
@@ -1166,23 +1220,75 @@ TEST_F(signal, close_loses_nothing)
 {
 	struct kevent_watch w;
 	struct queue q;
-	int i;
+	int i, looks;
 
 	ASSERT_EQ(0, block(RT));
+	ASSERT_EQ(0, block(RT + 1));
 	ASSERT_EQ(0, block(SIGUSR1));
-	ASSERT_LE(0, queue_open(&q, variant->entries));
-	ASSERT_EQ(1, add_signal(&q, &w, RT, KEVENT_WATCH_TAKE, 1));
-	ASSERT_EQ(1, add_signal(&q, &w, SIGUSR1, KEVENT_WATCH_TAKE |
-				KEVENT_WATCH_ONESHOT, 1));
-	for (i = 0; i < 5; i++)
+	/* Whether or not somebody has looked at the queue in between. */
+	for (looks = 0; looks < 3; looks++) {
+		ASSERT_LE(0, queue_open(&q, variant->entries));
+		ASSERT_EQ(1, add_signal(&q, &w, RT, KEVENT_WATCH_TAKE, 1));
+		ASSERT_EQ(1, add_signal(&q, &w, RT + 1, KEVENT_WATCH_TAKE |
+					KEVENT_WATCH_ONESHOT, 1));
+		ASSERT_EQ(1, add_signal(&q, &w, SIGUSR1, KEVENT_WATCH_TAKE |
+					KEVENT_WATCH_ONESHOT, 1));
+		ASSERT_EQ(0, send_value(RT + 1, 8));
+		ASSERT_EQ(0, send_value(SIGUSR1, 9));
+		for (i = 0; i < 5; i++)
+			ASSERT_EQ(0, send_value(RT, i));
+		for (i = 0; i < looks; i++)
+			queue_refill(&q);
+		EXPECT_FALSE(is_pending(RT));
+		EXPECT_FALSE(is_pending(RT + 1));
+		EXPECT_FALSE(is_pending(SIGUSR1));
+		queue_close(&q);
+		for (i = 0; i < 5; i++)
+			EXPECT_EQ(i, pending_value(RT));
+		EXPECT_EQ(8, pending_value(RT + 1));
+		EXPECT_EQ(9, pending_value(SIGUSR1));
+	}
+}
+
+/* What one did not tell goes to those who are on, as far as each takes it. */
+TEST_F(signal, returned_to_all_who_take)
+{
+	struct kevent_watch w[3];
+	struct queue other;
+	int i;
+
+	ASSERT_LE(0, queue_open(&other, variant->entries));
+	ASSERT_EQ(0, handle(RT));
+	ASSERT_EQ(1, add_signal(Q, &w[0], RT, KEVENT_WATCH_TAKE, 1));
+	ASSERT_EQ(1, add_signal(&other, &w[1], RT, KEVENT_WATCH_TAKE |
+				KEVENT_WATCH_DISPATCH, 2));
+	ASSERT_EQ(1, add_signal(&other, &w[2], RT, KEVENT_WATCH_TAKE, 3));
+	for (i = 0; i < 4; i++)
 		ASSERT_EQ(0, send_value(RT, i));
-	ASSERT_EQ(0, send_value(SIGUSR1, 9));
-	EXPECT_FALSE(is_pending(RT));
-	EXPECT_FALSE(is_pending(SIGUSR1));
-	queue_close(&q);
-	for (i = 0; i < 5; i++)
-		EXPECT_EQ(i, pending_value(RT));
-	EXPECT_EQ(9, pending_value(SIGUSR1));
+	ASSERT_EQ(1, remove_one(Q, w[0].handle));
+	EXPECT_TAKEN(&other, COPY, 2, SI_QUEUE, 0);
+	for (i = 1; i < 4; i++)
+		EXPECT_TAKEN(&other, COPY, 3, SI_QUEUE, i);
+	EXPECT_EMPTY(Q, COPY);
+	EXPECT_EMPTY(&other, COPY);
+	EXPECT_EQ(0, handled());
+	queue_close(&other);
+}
+
+TEST_F(signal, many_of_one_process)
+{
+	static struct kevent_watch w[512];
+	struct kevent_watch one;
+	int i, nr = sizeof(w) / sizeof(*w);
+
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(1, add_signal(Q, &w[i], SIGUSR1 + i % 2, 0, i));
+	EXPECT_EQ(-ENOSPC, add_signal(Q, &one, SIGUSR1, 0, nr));
+	EXPECT_EQ(-ENOSPC, add_signal(Q, &one, RT, KEVENT_WATCH_TAKE, nr));
+	EXPECT_EQ(nr, nr_watches(Q->fd));
+	ASSERT_EQ(1, remove_one(Q, w[7].handle));
+	EXPECT_EQ(1, add_signal(Q, &one, SIGUSR1, 0, nr));
+	EXPECT_EQ(-ENOSPC, add_signal(Q, &w[7], SIGUSR1, 0, nr));
 }
 
 /* It is sent as if it had never been taken: ignored, handled, deadly. */

@@ -1564,6 +1564,35 @@ TEST(oob)
 	queue_close(&q);
 }
 
+/* Out-of-band data that nobody reads as such is passed over, and does not count. */
+TEST(oob_is_passed_over)
+{
+	struct kevent_event ev = {};
+	struct kevent_watch w;
+	struct queue q;
+	int fds[2], i;
+
+	ASSERT_LE(0, queue_open(&q, 8));
+	ASSERT_EQ(0, pair(AF_UNIX, SOCK_STREAM, fds));
+	w = sock_watch(fds[0], IN, 0, 1);
+	ASSERT_EQ(1, add_one(&q, &w));
+	for (i = 0; i < 3; i++) {
+		if (send(fds[1], "x", 1, MSG_OOB) != 1)
+			SKIP(return, "no out-of-band data: %s",
+			     strerror(errno));
+		EXPECT_EQ(-1, get(fds[0], 1));
+		EXPECT_EQ(EAGAIN, errno);
+		queue_drain(&q);
+		EXPECT_EMPTY(&q, false);
+		EXPECT_EQ(0, queued(fds[0]));
+	}
+	ASSERT_EQ(5, put(fds[1], 5));
+	EXPECT_SOCKET(&q, false, 1, IN, 5, &ev);
+	close(fds[0]);
+	close(fds[1]);
+	queue_close(&q);
+}
+
 /* The sizes of messages, one after the other, and an empty one. */
 TEST(sizes_of_messages)
 {
