@@ -396,7 +396,7 @@ impl<S: Source + ?Sized> Watch<S> {
         Self::is_settled(old) && !self.may_give_back(old)
     }
 
-    /// Whether a watch that went by itself, and was in the state `state`, may have to give back what
+    /// Whether a watch that was in the state `state` went by itself, and may have to give back what
     /// its last event tells.
     fn may_give_back(&self, state: u32) -> bool {
         self.mode.load(Relaxed) & TAKE != 0 && state & GONE == 0 && self.is_untaken()

@@ -32,9 +32,8 @@
 
 #define KEVENT_MM_BITS	6
 
-/* Protects mm_struct.kevents, and who takes futexes out of their buckets. */
 struct kevent_mm_lock {
-	spinlock_t lock;
+	spinlock_t lock; /* mm_struct.kevents, and to leave a bucket */
 } ____cacheline_aligned_in_smp;
 
 static struct kevent_mm_lock kevent_mm_locks[1 << KEVENT_MM_BITS];
@@ -64,7 +63,7 @@ struct kevent_futex {
 	spinlock_t lock; /* held while @watch is fired */
 	union futex_key key;
 	struct hlist_node node;
-	spinlock_t *mm_lock;
+	spinlock_t *mm_lock; /* a kevent_mm_lock */
 	struct mm_struct *mm;
 	u32 __user *uaddr;
 	const void *watch;

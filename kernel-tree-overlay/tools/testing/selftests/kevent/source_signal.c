@@ -1403,7 +1403,7 @@ static int share_handlers(void *arg)
 TEST_F(signal, shared_handlers)
 {
 	/* For a stack that grows down, as it does where this is tested. */
-	static char stack[65536] __attribute__((aligned(16)));
+	static char stack[65536];
 	struct sharing s = { .q = Q, .pending = -1 };
 	struct kevent_watch w;
 	int i;
