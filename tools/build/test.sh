@@ -90,7 +90,10 @@ test_kernels() {
 	if [ ! -s "$LOG/tests.list" ] || [[ " $*" == *" kunit"* ]] || grep -qv -e '^tables:' -e ':kernel-off$' -e '^off:' "$LOG/tests.list"; then
 		build_kernel "$VARIANT"
 		options+=(--kernel "$BUILD/$VARIANT")
-		[ "$VARIANT" != debug ] || options+=(--patience 8 --memory 2G)
+		case $VARIANT in
+		debug) options+=(--patience 8 --memory 2G) ;;
+		rt) options+=(--patience 4) ;;
+		esac
 	fi
 	if [ -z "$only" ] && grep -q -e ':kernel-off$' -e '^off:' "$LOG/tests.list"; then
 		build_kernel nokevent
