@@ -357,6 +357,10 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[("watch", "watch.change(|state| state | LOOK);", "")],
     ),
     (
+        "visits_not_seen",
+        &[("table", "        let _turn = visits.begin();\n", "")],
+    ),
+    (
         "count_not_given_back",
         &[("watch", "        if told == Told::Later {\n            self.give_back_owed(owed);\n        }\n", "")],
     ),

@@ -105,16 +105,9 @@ void kevent_fact_drop(struct kevent_fact *fact);
  * struct kevent_sigev - part of the watch of a POSIX timer
  * @timer: the timer; NULL when it does not tell the watch any more.  Protected
  *	by the mutex of the queue's watches
- * @ahead: the timer is set to expire so many nanoseconds after the first
- *	expiration that has not been told
- * @gap: how many nanoseconds there are between two interrupts, at least
- *
- * @ahead and @gap are protected by @timer->it_lock.
  */
 struct kevent_sigev {
 	struct k_itimer *timer;
-	s64 ahead;
-	s64 gap;
 };
 
 u64 kevent_sigev_user_data(const struct sigevent *event);

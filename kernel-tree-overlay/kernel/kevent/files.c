@@ -25,21 +25,31 @@
 #include <linux/jump_label_ratelimit.h>
 #include <linux/kevent.h>
 #include <linux/list.h>
+#include <linux/memblock.h>
 #include <linux/net.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <net/sock.h>
 
 #include "kevent.h"
 
-#define KEVENT_FILE_BITS	8
+/* One bucket for so much memory, as a power of two. */
+#define KEVENT_FILE_SCALE	19
+
+/* At least so many buckets. */
+#define KEVENT_FILE_LEAST	64
+
+/* So many links are looked at before the lock of their bucket is dropped. */
+#define KEVENT_LINKS_AT_ONCE	64
 
 struct kevent_bucket {
 	spinlock_t lock; /* protects @links and what they link */
-	struct hlist_head links;
-} ____cacheline_aligned_in_smp;
+	struct list_head links;
+};
 
-static struct kevent_bucket kevent_files[1 << KEVENT_FILE_BITS];
+static struct kevent_bucket *kevent_files __ro_after_init;
+static unsigned int kevent_file_bits __ro_after_init;
 
 /* On while there are queues, and a while longer. */
 DEFINE_STATIC_KEY_DEFERRED_FALSE(kevent_queues, HZ);
@@ -62,7 +72,7 @@ void kevent_queue_gone(void)
 
 static struct kevent_bucket *kevent_bucket(const struct file *file)
 {
-	return &kevent_files[hash_ptr(file, KEVENT_FILE_BITS)];
+	return &kevent_files[hash_ptr(file, kevent_file_bits)];
 }
 
 /**
@@ -84,7 +94,7 @@ void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd)
 		spin_unlock(&file->f_lock);
 	}
 	spin_lock(&bucket->lock);
-	hlist_add_head(&link->node, &bucket->links);
+	list_add(&link->node, &bucket->links);
 	spin_unlock(&bucket->lock);
 }
 
@@ -100,7 +110,7 @@ void kevent_unlink_file(struct kevent_file_link *link)
 		return;
 	bucket = kevent_bucket(link->file);
 	spin_lock(&bucket->lock);
-	hlist_del_init(&link->node);
+	list_del_init(&link->node);
 	spin_unlock(&bucket->lock);
 }
 
@@ -150,28 +160,52 @@ static bool kevent_link_is_closed(const struct kevent_file_link *link,
 	return files_lookup_fd_raw(files, link->fd) != link->file;
 }
 
-/* Removes the watches of @file that were made with a descriptor of @files. */
+/*
+ * The watch of the next link after @cursor that is to go, with a reference.  A
+ * link stays until its watch has gone: if others look for it, they wait too.
+ */
+static const void *kevent_next_closed(struct kevent_file_link *cursor, struct list_head *links,
+				      struct file *file, struct files_struct *files, bool *done)
+{
+	struct kevent_file_link *link;
+	int i;
+
+	for (i = 0; i < KEVENT_LINKS_AT_ONCE; i++) {
+		link = list_next_entry(cursor, node);
+		*done = list_entry_is_head(link, links, node);
+		if (*done)
+			break;
+		list_move(&cursor->node, &link->node);
+		if (link->file == file && kevent_link_is_closed(link, files))
+			return kevent_get_watch(link);
+	}
+	return NULL;
+}
+
+/*
+ * Removes the watches of @file that were made with a descriptor of @files.
+ *
+ * There may be many others in the bucket.  A cursor, which is a link of no file,
+ * keeps the place while the lock is dropped.
+ */
 static void kevent_remove_links(struct file *file, struct files_struct *files)
 {
 	struct kevent_bucket *bucket = kevent_bucket(file);
-	struct kevent_file_link *link;
+	struct kevent_file_link cursor = {};
 	const void *watch;
+	bool done;
 
+	scoped_guard(spinlock, &bucket->lock)
+		list_add(&cursor.node, &bucket->links);
 	do {
-		watch = NULL;
-		spin_lock(&bucket->lock);
-		hlist_for_each_entry(link, &bucket->links, node) {
-			if (link->file != file ||
-			    !kevent_link_is_closed(link, files))
-				continue;
-			hlist_del_init(&link->node);
-			watch = kevent_get_watch(link);
-			break;
-		}
-		spin_unlock(&bucket->lock);
+		scoped_guard(spinlock, &bucket->lock)
+			watch = kevent_next_closed(&cursor, &bucket->links, file, files, &done);
 		if (watch)
 			kevent_watch_closed(watch);
-	} while (watch);
+		cond_resched();
+	} while (!done);
+	scoped_guard(spinlock, &bucket->lock)
+		list_del(&cursor.node);
 }
 
 /**
@@ -217,10 +251,15 @@ bool kevent_is_unsure(struct file *file)
 
 static int __init kevent_init(void)
 {
-	int i;
+	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(kevent_files); i++)
+	kevent_files = alloc_large_system_hash("Kevent files", sizeof(*kevent_files), 0,
+					       KEVENT_FILE_SCALE, 0, &kevent_file_bits, NULL,
+					       KEVENT_FILE_LEAST, 0);
+	for (i = 0; i < 1U << kevent_file_bits; i++) {
 		spin_lock_init(&kevent_files[i].lock);
+		INIT_LIST_HEAD(&kevent_files[i].links);
+	}
 	kevent_init_locks();
 	return 0;
 }

@@ -221,6 +221,7 @@ impl Table {
     /// tells whether the watch is over and whether to go on.
     fn each_listed(&mut self, queue: &Queue, mut look: impl FnMut(&Arc<Watch>) -> (bool, bool)) {
         let visits = queue.visits();
+        let _turn = visits.begin();
         for again in [true, false] {
             while let Some(index) = visits.first() {
                 let place = self.places.get(index as usize);

@@ -6,6 +6,11 @@
 //! one who visits, under the mutex of the watches, takes all of it at once: nothing is ever popped
 //! alone, so an element cannot come back between a look and an exchange.
 //!
+//! Who finds the list empty does not take the mutex. A watch is not on the list while it is visited,
+//! so visits are counted, when they begin and when they end: the list is empty if it was and nobody
+//! has visited meanwhile. Thus whoever looks at the queue sees what happened before that, even if
+//! somebody else is just about to find it.
+//!
 //! The links are in the watches, and say where in the table a watch is. A watch is listed at most
 //! once at a time: a bit of its state sees to that.
 
@@ -13,8 +18,10 @@
 use kernel::prelude::*;
 use kernel::sync::atomic::{
     ordering::{
+        Acquire,
         Full,
-        Relaxed, //
+        Relaxed,
+        Release, //
     },
     Atomic, //
 };
@@ -28,13 +35,20 @@ pub(crate) struct Visits {
     listed: Atomic<u32>,
     /// Listed before, and not visited yet. Written under the mutex of the watches.
     left: Atomic<u32>,
+    /// How often visits began and ended: odd while there is one. Written under the mutex of the
+    /// watches.
+    turns: Atomic<u32>,
 }
+
+/// Somebody visits those that are listed.
+pub(crate) struct Turn<'a>(&'a Visits);
 
 impl Visits {
     pub(crate) fn new() -> Self {
         Self {
             listed: Atomic::new(END),
             left: Atomic::new(END),
+            turns: Atomic::new(0),
         }
     }
 
@@ -51,10 +65,25 @@ impl Visits {
         }
     }
 
-    /// Whether there is nothing to visit.
+    /// Whether there is nothing to visit, nor being visited.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.listed.load(Relaxed) == END && self.left.load(Relaxed) == END
+        // ORDERING: Who sees what a turn has done to the list sees that it began, by the second
+        // load, and who sees that it ended sees all it has done.
+        let turns = self.turns.load(Acquire);
+        turns & 1 == 0
+            && self.listed.load(Acquire) == END
+            && self.left.load(Acquire) == END
+            && self.turns.load(Relaxed) == turns
+    }
+
+    /// Begins to visit. To be called under the mutex of the watches, which is to be held until the
+    /// turn is dropped.
+    pub(crate) fn begin(&self) -> Turn<'_> {
+        let turns = self.turns.load(Relaxed);
+        // ORDERING: `look_again` and `pop` write the list after this.
+        self.turns.store(turns.wrapping_add(1), Relaxed);
+        Turn(self)
     }
 
     /// Looks at what was listed since the last time. To be called when nothing is left.
@@ -69,7 +98,14 @@ impl Visits {
 
     /// Takes the first one off the list; `next` is its link.
     pub(crate) fn pop(&self, next: &Atomic<u32>) {
-        self.left.store(next.load(Relaxed), Relaxed);
+        self.left.store(next.load(Relaxed), Release);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let turns = self.0.turns.load(Relaxed);
+        self.0.turns.store(turns.wrapping_add(1), Release);
     }
 }
 
@@ -86,6 +122,7 @@ mod tests {
         visits.push(0, &links[0]);
         visits.push(2, &links[2]);
         assert!(!visits.is_empty() && visits.first().is_none());
+        let turn = visits.begin();
         visits.look_again();
         assert_eq!(visits.first(), Some(2));
         visits.pop(&links[2]);
@@ -100,6 +137,9 @@ mod tests {
         visits.pop(&links[1]);
         assert_eq!(visits.first(), Some(2));
         visits.pop(&links[2]);
+        // The last one is being visited.
+        assert!(!visits.is_empty());
+        drop(turn);
         assert!(visits.is_empty());
     }
 }

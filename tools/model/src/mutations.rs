@@ -98,6 +98,7 @@ watches! {
     look_without_asking: look(watch(EDGE));
     look_by_a_worker_only: look(watch(EDGE).private());
     look_forgotten: look(watch(EDGE).private());
+    visits_not_seen: look_beside_a_worker(watch(EDGE).private());
     count_not_given_back: full_ring(watch(EDGE).counted(), Program);
     put_back_twice: untake(watch(EDGE).without_ring());
     not_tried_again: sleeper_and_backlog(watch(EDGE), Program);

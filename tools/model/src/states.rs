@@ -738,6 +738,19 @@ pub(crate) fn look(setting: Setting) {
     world.ends();
 }
 
+/// What the program sees has happened before it looks, though a worker is looking meanwhile.
+pub(crate) fn look_beside_a_worker(setting: Setting) {
+    let world = World::new(setting);
+    world.stirs(0, A);
+    let worker = world.spawn(|w| w.queue.work());
+    world.looks();
+    assert_eq!(bits(&world.drain()), A, "told too late");
+    worker.join().unwrap();
+    world.queue.work();
+    world.nobody_is_forgotten();
+    world.ends();
+}
+
 /// An event that could not be copied to the program is not lost.
 pub(crate) fn untake(setting: Setting) {
     let world = World::new(setting);

@@ -137,6 +137,9 @@ hold! {
     looked_at_by_the_program: 2,
         look(watch(EDGE).private()),
         look(watch(LEVEL).private());
+    looked_at_by_both: 3,
+        look_beside_a_worker(watch(EDGE)),
+        look_beside_a_worker(watch(EDGE).private());
     untaken: 3,
         untake(watch(EDGE).without_ring()),
         untake(watch(EDGE).without_ring().counted());

@@ -41,8 +41,7 @@ use crate::{
 /// # Invariants
 ///
 /// * `timer` is null, or a timer that will not be freed before [`TimerLink::end`] has returned.
-/// * `timer` is accessed with the mutex of the queue's watches held, the rest by the timer with its
-///   lock held.
+/// * `timer` is accessed with the mutex of the queue's watches held.
 #[repr(transparent)]
 pub(crate) struct TimerLink(Opaque<bindings::kevent_sigev>);
 
@@ -107,10 +106,7 @@ pub(crate) unsafe extern "C" fn kevent_sigev_add(
 ) -> c_int {
     // INVARIANT: By the safety requirements. Who sees null sees it after `TimerLink::end` wrote it,
     // and `kevent_sigev_remove` waits for the mutex.
-    let link = TimerLink(Opaque::new(bindings::kevent_sigev {
-        timer,
-        ..pin_init::zeroed()
-    }));
+    let link = TimerLink(Opaque::new(bindings::kevent_sigev { timer }));
     let added = QueueFile::get(fd).and_then(|file| {
         // CAST: Ids of timers are not negative.
         sigev::add(&file.queue()?.into(), link, id as u32, user_data)

@@ -3,7 +3,6 @@
  * The layout of the structures, and what all calls have in common: which file
  * descriptors they refuse, and that they do not care how a pointer is aligned.
  */
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include "kevent_test.h"

@@ -5,7 +5,6 @@
  * somebody closes a copy. With KEVENT_WATCH_VANISHED a last event says so.
  */
 #include <linux/mount.h>
-#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
@@ -299,6 +298,29 @@ TEST_F(close, all_watches_of_one_descriptor_go)
 	EXPECT_READABLE(Q, COPY, 4);
 	queue_close(&second);
 	close(fd);
+}
+
+/* Many, among as many others of the same file. */
+TEST_F(close, many_watches_of_one_descriptor_go)
+{
+	enum { MANY = 500 };
+	struct kevent_watch w, v[2];
+	int i;
+
+	for (i = 0; i < MANY; i++) {
+		ASSERT_EQ(1, add_file(Q, &w, self->fd, 0, 1));
+		ASSERT_EQ(1, add_file(Q, &v[i == MANY - 1], self->twin, 0, 2));
+	}
+	EXPECT_EQ(2 * MANY, nr_watches(self->q.fd));
+	ASSERT_EQ(0, close_by(variant->way, self->fd));
+	EXPECT_TRUE(watch_gone(Q, &w));
+	EXPECT_EQ(MANY, nr_watches(self->q.fd));
+	EXPECT_FALSE(watch_gone(Q, &v[0]));
+	EXPECT_FALSE(watch_gone(Q, &v[1]));
+	close(self->twin);
+	self->twin = -1;
+	EXPECT_EQ(0, nr_watches(self->q.fd));
+	EXPECT_EMPTY(Q, COPY);
 }
 
 static const __u32 modes[] = {

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -385,6 +386,25 @@ static inline int seq_post_all(int fd, __u64 first, unsigned int nr)
 /*
  * Time: only ever used as "not before".
  */
+static inline int epoll_now(int ep)
+{
+	struct epoll_event ev[4];
+
+	return epoll_wait(ep, ev, 4, 0);
+}
+
+/* Whether the kernel has POSIX timers. */
+static inline bool has_timers(void)
+{
+	struct sigevent none = { .sigev_notify = SIGEV_NONE };
+	int id;
+
+	if (syscall(__NR_timer_create, CLOCK_MONOTONIC, &none, &id))
+		return errno != ENOSYS;
+	syscall(__NR_timer_delete, id);
+	return true;
+}
+
 static inline __u64 now_ns(clockid_t clock)
 {
 	struct timespec ts;

@@ -3,8 +3,6 @@
  * Level mode: a state that holds is told each time when the program waits, and
  * not otherwise; while its event is untaken, there is no second one.
  */
-#include <sys/epoll.h>
-
 #include "poll_test.h"
 
 FIXTURE(level)
@@ -243,13 +241,6 @@ TEST_F(level, poll_of_the_queue_does_not_lie)
 				ring_take(&self->q, &ev);
 		}
 	}
-}
-
-static int epoll_now(int ep)
-{
-	struct epoll_event ev;
-
-	return epoll_wait(ep, &ev, 1, 0);
 }
 
 TEST_F(level, epoll_of_the_queue_tests_again)

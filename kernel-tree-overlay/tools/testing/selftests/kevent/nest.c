@@ -4,7 +4,6 @@
  * and by other queues, as long as they are not too many on top of each other
  * and not in a circle.
  */
-#include <sys/epoll.h>
 #include <sys/select.h>
 
 #include "kevent_poll_test.h"
@@ -108,13 +107,6 @@ static int epoll_on(int fd, __u32 events)
 		ep = -1;
 	}
 	return ep;
-}
-
-static int epoll_now(int ep)
-{
-	struct epoll_event ev;
-
-	return epoll_wait(ep, &ev, 1, 0);
 }
 
 TEST_F(inner, poll)

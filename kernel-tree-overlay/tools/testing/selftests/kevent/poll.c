@@ -4,7 +4,6 @@
  * what its fdinfo tells, and that it can be handed to another process.
  */
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/uio.h>
 
@@ -205,13 +204,6 @@ static int epoll_add(int fd, __u32 events)
 		ep = -1;
 	}
 	return ep;
-}
-
-static int epoll_now(int ep)
-{
-	struct epoll_event ev[4];
-
-	return epoll_wait(ep, ev, 4, 0);
 }
 
 /* After a post: it is told soon, not at once. */
