@@ -92,7 +92,7 @@ test_kernels() {
 		options+=(--kernel "$BUILD/$VARIANT")
 		case $VARIANT in
 		debug) options+=(--patience 8 --memory 2G) ;;
-		rt) options+=(--patience 4) ;;
+		rt | kcsan) options+=(--patience 4) ;;
 		esac
 	fi
 	if [ -z "$only" ] && grep -q -e ':kernel-off$' -e '^off:' "$LOG/tests.list"; then

@@ -236,7 +236,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "untaken_not_listed",
-        &[("watch", "        if watch.is_untaken() {\n            watch.list();\n", "        if watch.is_untaken() {\n")],
+        &[("watch", "told when the program waits, and not otherwise.\n            watch.list();\n", "\n")],
     ),
     (
         "waiting_not_listed",

@@ -1033,7 +1033,8 @@ pub(crate) fn visit(watch: ArcBorrow<'_, Watch>, visitor: Visitor) -> Visit {
         if old & WAITS != 0 {
             return Visit::Stays;
         }
-        if watch.is_untaken() {
+        if watch.is_untaken() || !visitor.is_program {
+            // A state that stays is told when the program waits, and not otherwise.
             watch.list();
             return Visit::Stays;
         }

@@ -1273,4 +1273,56 @@ TEST_F_TIMEOUT(futex, maker_exits_while_it_is_woken, TIMEOUT)
 	EXPECT_EQ(0, nr_watches(self->q.fd));
 }
 
+/*
+ * Somebody else removes the watches of a process that goes.  The buckets of its
+ * private futexes go with it.
+ */
+TEST_F_TIMEOUT(futex, removed_while_its_maker_exits, TIMEOUT)
+{
+	enum { WATCHES = 32 };
+	size_t size = WATCHES * sizeof(__u64);
+	unsigned int seed = 1;
+	struct kevent_event ev;
+	struct kevent_watch w;
+	struct gate ready;
+	__u64 *handles;
+	int i, j, ret;
+	pid_t pid;
+
+	handles = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, handles);
+	ASSERT_EQ(0, gate_init(&ready));
+	for (i = 0; i < 200; i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			for (j = 0; j < WATCHES; j++) {
+				if (add(Q, &w, KIND, WORD, EDGE | VANISHED,
+					i) != 1)
+					_exit(1);
+				handles[j] = w.handle;
+			}
+			gate_open(&ready);
+			_exit(0);
+		}
+		ASSERT_TRUE(gate_pass(&ready));
+		dawdle(&seed, 200000);
+		for (j = 0; j < WATCHES; j++) {
+			ret = remove_one(Q, handles[j]);
+			if (ret != 1)
+				ASSERT_EQ(-ENOENT, ret);
+		}
+		ASSERT_EQ(0, child_status(pid));
+		EXPECT_EQ(0, nr_watches(self->q.fd));
+		/* Who went before it was removed has told so. */
+		while (take_now(Q, true, &ev)) {
+			ASSERT_EQ(i, ev.user_data);
+			ASSERT_TRUE(ev.info & KEVENT_INFO_VANISHED);
+		}
+		EXPECT_WAKES(0, INT_MAX);
+	}
+	munmap(handles, size);
+}
+
 TEST_HARNESS_MAIN

@@ -1957,6 +1957,41 @@ TEST_F(file, signalfd_of_other_signals)
 	REMOVE();
 }
 
+/*
+ * A worker looks at the files whose wake-ups do not say what they are for, and
+ * not at all others too: that a state holds is told when the program waits.
+ */
+TEST_F(file, worker_tells_no_levels)
+{
+	struct kevent_event ev = {};
+	struct kevent_watch w;
+	int fd, i;
+
+	if (variant->copy)
+		SKIP(return, "without a ring the program has to wait");
+	fd = eventfd(0, EFD_NONBLOCK);
+	ASSERT_LE(0, fd);
+	w = watch_poll(fd, IN, LEVEL, 2);
+	ASSERT_EQ(1, add_one(&self->q, &w));
+	ASSERT_EQ(0, open_inotify(&self->f));
+	WATCH(IN, EDGE, 1);
+	for (i = 0; i < 20; i++) {
+		efd_fire(fd);
+		TOLD(2, IN);
+		fire_byte(&self->f);
+		while (!ring_take(&self->q, &ev))
+			usleep(100);
+		EXPECT_EQ(1, ev.user_data);
+		usleep(1000);
+		EXPECT_EQ(0, ring_take(&self->q, &ev));
+		TOLD(2, IN);
+		efd_quench(fd);
+		drain(self->f.fd);
+		NOTHING();
+	}
+	close(fd);
+}
+
 TEST_F(file, signal_to_oneself_needs_no_sleep)
 {
 	struct kevent_event ev = {};
