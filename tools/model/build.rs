@@ -34,6 +34,8 @@ const QUEUE_ITEMS: &[&str] = &[
     "type Spare",
     "struct Backlog",
     "impl Backlog",
+    "struct Moved",
+    "const MOST_MOVED",
     "const MUCH_ROOM",
     "const FEW_REMOVED",
     "const MOST_TRIES",
@@ -67,6 +69,11 @@ const QUEUE_METHODS: &[&str] = &[
     "refill_if_free",
     "refill",
     "refill_slowly",
+    "refill_all",
+    "publish_silently",
+    "wake_one",
+    "moved",
+    "has_grown",
     "move_backlog",
     "show_backlog",
     "has",
@@ -86,7 +93,7 @@ use kernel::sync::barrier::smp_mb;
 use kernel::sync::Arc;
 use super::event::Event;
 use super::fifo::{Buffer, Fifo};
-use super::queue::{workqueue, Deadline, Mutex, Queue, Woken};
+use super::queue::{workqueue, Deadline, IrqWork, Mutex, Queue, WaitQueue, Woken};
 use super::ring::{Index, Merge, Ring};
 use super::table::Table;
 use super::trace;
@@ -370,13 +377,17 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "not_tried_again",
-        &[("methods", "        smp_mb(Full);\n        self.move_backlog(backlog);\n", "")],
+        &[(
+            "methods",
+            "        smp_mb(Full);\n        self.move_backlog(backlog)\n",
+            "        Moved { entries: 0, more: false }\n",
+        )],
     ),
     (
         "sleeps_without_a_refill",
         &[(
             "methods",
-            "        self.refill();\n        let woken = loop {\n",
+            "        self.refill_all();\n        let woken = loop {\n",
             "        let woken = loop {\n",
         )],
     ),

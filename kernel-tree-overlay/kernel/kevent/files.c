@@ -55,6 +55,14 @@ static unsigned int kevent_file_bits __ro_after_init;
 DEFINE_STATIC_KEY_DEFERRED_FALSE(kevent_queues, HZ);
 
 /**
+ * kevent_resched - let others run
+ */
+void kevent_resched(void)
+{
+	cond_resched();
+}
+
+/**
  * kevent_queue_made - there is one queue more
  */
 void kevent_queue_made(void)

@@ -10,7 +10,9 @@ use kernel::{
     fs::{
         anon_inode::{
             getfile,
-            private_data, //
+            private_data,
+            FileVtable,
+            HasFileVtable, //
         },
         File,
         LocalFile, //
@@ -222,6 +224,32 @@ unsafe impl HasClockTimer for Watch<Timer> {
     }
 }
 
+/// Arms the timer of a source that was cancelled, with a deadline on its clock. Tells whether it is
+/// armed, which it is not if the deadline has passed.
+///
+/// To be called with the mutex of the queue's watches held since it was cancelled.
+pub(crate) fn start_timer(source: &Timer, deadline: &Deadline) -> bool {
+    // SAFETY: `Timer::watch` makes the source of a watch in an `Arc`. The rest is as this function
+    // says.
+    unsafe { source.timer.start(deadline) }
+}
+
+/// The file operations of queues.
+static QUEUE_FILE: FileVtable<Queue> = FileVtable::new();
+
+// SAFETY: It is one static.
+unsafe impl HasFileVtable for Queue {
+    fn vtable() -> &'static FileVtable<Self> {
+        &QUEUE_FILE
+    }
+}
+
+/// Lets others run, in what may take long.
+pub(crate) fn resched() {
+    // SAFETY: FFI call, in the context of a task that may sleep.
+    unsafe { bindings::kevent_resched() };
+}
+
 /// That there is a queue: keeps the hooks in the rest of the kernel patched in.
 pub(crate) struct QueueCount(());
 
@@ -246,6 +274,7 @@ unsafe impl HasIrqWork for Queue {
     const OFFSET: usize = core::mem::offset_of!(Queue, bell);
 
     fn run(&self) {
+        self.refill();
         self.ring_bell();
     }
 }

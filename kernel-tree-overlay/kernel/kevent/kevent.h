@@ -161,6 +161,7 @@ const void *kevent_get_signal(const struct kevent_signal *ks);
 void kevent_signal_ended(const void *ks);
 
 /* files.c */
+void kevent_resched(void);
 void kevent_queue_made(void);
 void kevent_queue_gone(void);
 void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd);

@@ -25,6 +25,10 @@ use crate::queue::Queue;
 /// How many queues a chain may have.
 const MAX_CHAIN: u32 = 4;
 
+/// How many watches a queue may have of queues, and be watched by. Each is looked at when one of
+/// them comes or goes.
+const MOST_LINKS: usize = 16384;
+
 global_lock! {
     // SAFETY: `kevent_init_locks()` initialises it at boot, before there are programs.
     pub(crate) unsafe(uninit) static NEST: Mutex<()> = ();
@@ -52,7 +56,7 @@ impl Way {
 #[derive(Default)]
 struct Side {
     /// The next queues on that way, with the names of the watches.
-    queues: KVec<(usize, Arc<Queue>)>,
+    queues: KVVec<(usize, Arc<Queue>)>,
     /// How many queues the longest chain has on that way.
     longest: u32,
 }
@@ -91,13 +95,18 @@ impl Nest {
     }
 }
 
-/// Records that `outer` watches `inner`; `name` is that of the watch. `ELOOP` if it must not.
+/// Records that `outer` watches `inner`; `name` is that of the watch. `ELOOP` if it must not,
+/// `ENOSPC` if it watches too many, or too many watch it.
 pub(crate) fn link(outer: &Arc<Queue>, inner: &Arc<Queue>, name: usize) -> Result {
     let mut guard = NEST.lock();
     let chain = outer.nest().side(Way::Out, &guard).longest;
     let chain = chain.saturating_add(inner.nest().side(Way::In, &guard).longest);
     if chain.saturating_add(2) > MAX_CHAIN || reaches(inner, outer, MAX_CHAIN, &guard) {
         return Err(ELOOP);
+    }
+    let links = outer.nest().side(Way::In, &guard).queues.len();
+    if links.max(inner.nest().side(Way::Out, &guard).queues.len()) >= MOST_LINKS {
+        return Err(ENOSPC);
     }
     let side = outer.nest().side_mut(Way::In, &mut guard);
     side.queues
@@ -130,7 +139,9 @@ pub(crate) fn unlink(outer: &Queue, name: usize) {
 /// Takes the entry called `name` out.
 fn remove(side: &mut Side, name: usize) -> Option<Arc<Queue>> {
     let at = side.queues.iter().position(|(n, _)| *n == name)?;
-    side.queues.remove(at).ok().map(|(_, queue)| queue)
+    let last = side.queues.len().checked_sub(1)?;
+    side.queues.swap(at, last);
+    side.queues.pop().map(|(_, queue)| queue)
 }
 
 /// Whether `from` watches `to`, directly or not. No chain is longer than `most`.

@@ -6,7 +6,6 @@ use kernel::{
     fs::{
         anon_inode::{
             FileOperations,
-            FileVtable,
             Poller, //
         },
         File, //
@@ -144,11 +143,23 @@ impl Backlog {
     }
 }
 
+/// What was moved out of the backlog, of which nobody has been told yet.
+#[must_use]
+struct Moved {
+    /// How many entries the ring has got.
+    entries: u64,
+    /// There may be more to move.
+    more: bool,
+}
+
 /// Up to here the room for what waits is doubled when there is not enough.
 const MUCH_ROOM: usize = 4096;
 
 /// How often to try again to take an event, where other consumers may be faster.
 const MOST_TRIES: u32 = 16;
+
+/// How much is moved out of the backlog at a time, with interrupts disabled.
+const MOST_MOVED: usize = 64;
 
 /// So many watches that were removed may stay in the backlog.
 const FEW_REMOVED: usize = 64;
@@ -294,7 +305,7 @@ impl Queue {
         self.sleepers.fetch_add(1, Relaxed);
         // Pairs with the barrier in `grown`: slots may have been freed just now.
         smp_mb(Full);
-        self.refill();
+        self.refill_all();
         let woken = loop {
             let ready = || self.asked.load(Relaxed) || self.has(seen, nr);
             let woken = self.waiters.wait(ready, deadline);
@@ -306,6 +317,18 @@ impl Queue {
             }
             // Asked to look, or somebody else took the event: a level may hold still.
             self.visit(Visitor::PROGRAM);
+            if self.has(seen, nr) {
+                break Woken::Ready;
+            }
+            if self.waiters.is_active() {
+                // As long as it was asked, this thread was woken for events too, of which another
+                // one may make use.
+                self.waiters.wake_one();
+            }
+            // It may be asked again and again.
+            if let Some(over) = WaitQueue::is_over(deadline) {
+                break over;
+            }
         };
         self.sleepers.fetch_sub(1, Relaxed);
         woken
@@ -331,13 +354,18 @@ impl Queue {
         let Some(ring) = &self.ring else {
             return false;
         };
-        loop {
+        let cancelled = loop {
             match ring.cancel(entry) {
-                Merge::Done(_) => return true,
-                Merge::Gone => return false,
+                Merge::Done(_) => break true,
+                Merge::Gone => break false,
                 Merge::Later => core::hint::spin_loop(),
             }
-        }
+        };
+        // Another watch may have gone to the backlog because it found the entry being changed.
+        // Pairs with the barrier in `grown`.
+        smp_mb(Full);
+        self.refill();
+        cancelled
     }
 
     #[inline(always)]
@@ -378,7 +406,7 @@ impl Queue {
         }
         if self.pollers.is_active() {
             self.add_rings(RING_ANY);
-            self.bell.queue();
+            IrqWork::queue(self);
         }
         false
     }
@@ -394,14 +422,19 @@ impl Queue {
     pub(crate) fn visit(&self, visitor: Visitor) {
         // ORDERING: What is listed from here on asks anew.
         self.asked.xchg(false, Full);
+        if self.visits.is_empty() {
+            return;
+        }
+        let mut table = self.watches.lock_nested(visitor.depth);
+        // Whoever has visited in the meantime may have left nothing.
         if !self.visits.is_empty() {
-            self.watches.lock_nested(visitor.depth).visit(self, visitor);
+            table.visit(self, visitor);
         }
     }
 
     /// Whether there are events, as a mask of `EPOLL*` bits.
     pub(crate) fn readiness(&self, visitor: Visitor) -> u32 {
-        self.refill();
+        self.refill_all();
         self.visit(visitor);
         if self.has(None, 1) || self.is_backlogged() {
             READABLE
@@ -477,7 +510,9 @@ impl Queue {
         if backlog.removed > FEW_REMOVED && backlog.removed > backlog.fifo.len() / 2 {
             backlog.compact();
         }
-        self.move_backlog(&mut backlog);
+        let moved = self.move_backlog(&mut backlog);
+        drop(backlog);
+        self.moved(moved);
     }
 
     /// Does something while nobody moves a watch out of the backlog.
@@ -495,16 +530,13 @@ impl Queue {
     pub(crate) fn defer_watch(&self, watch: Arc<Watch>) {
         self.deferred.fetch_add(1, Relaxed);
         trace::defer(self, &watch);
-        let left = {
+        let (left, moved) = {
             let mut backlog = self.backlog.lock();
             let left = backlog.fifo.push_back(Pending::Watch(watch));
-            self.grown(&mut backlog);
-            left
+            (left, self.grown(&mut backlog))
         };
         debug_assert!(left.is_ok());
-        if self.ring.is_none() {
-            self.wake();
-        }
+        self.has_grown(moved);
     }
 
     /// Whether the queue may use that class of sources.
@@ -529,29 +561,31 @@ impl Queue {
 
     /// Posts an event that can wait for a free slot.
     pub(crate) fn post_deferred(&self, event: &Event) -> Result {
-        self.reserve(0, 1)?;
         let boxed = KBox::new(*event, GFP_KERNEL_ACCOUNT)?;
-        let waits = {
+        let (waits, moved) = loop {
+            self.reserve(0, 1)?;
             let mut backlog = self.backlog.lock();
-            if backlog.posts >= MAX_DEFERRED || !backlog.has_room(0, 1) {
+            if backlog.posts >= MAX_DEFERRED {
                 return Err(EAGAIN);
+            }
+            if !backlog.has_room(0, 1) {
+                // Somebody else has taken the room.
+                continue;
             }
             backlog.posts = backlog.posts.wrapping_add(1);
             let left = backlog.fifo.push_back(Pending::Post(boxed));
             debug_assert!(left.is_ok());
-            self.grown(&mut backlog);
+            let moved = self.grown(&mut backlog);
             let waits = backlog.fifo.len() != 0;
             if waits {
                 trace::defer_post(self, event);
             }
-            waits
+            break (waits, moved);
         };
         if waits {
             self.deferred.fetch_add(1, Relaxed);
-            if self.ring.is_none() {
-                self.wake();
-            }
         }
+        self.has_grown(moved);
         Ok(())
     }
 
@@ -566,18 +600,16 @@ impl Queue {
         }
         self.deferred.fetch_add(1, Relaxed);
         trace::defer_post(self, &event);
-        {
+        let moved = {
             let mut backlog = self.backlog.lock();
             // The place is the same, it is counted with the posts now.
             backlog.watches = backlog.watches.saturating_sub(1);
             backlog.posts = backlog.posts.saturating_add(1);
             let left = backlog.fifo.push_back(Pending::Post(event));
             debug_assert!(left.is_ok());
-            self.grown(&mut backlog);
-        }
-        if self.ring.is_none() {
-            self.wake();
-        }
+            self.grown(&mut backlog)
+        };
+        self.has_grown(moved);
     }
 
     /// Drops a reference, in any context that may take a spinlock.
@@ -588,13 +620,19 @@ impl Queue {
         }
     }
 
+    /// Makes an entry in the ring, and tells that there is one.
+    fn publish(&self, event: &Event) -> Result<(), NoRoom> {
+        self.publish_silently(event)?;
+        self.wake();
+        Ok(())
+    }
+
     /// Makes an entry in the ring.
-    fn publish(&self, event: &Event) -> Result<Index, NoRoom> {
+    fn publish_silently(&self, event: &Event) -> Result<(), NoRoom> {
         let ring = self.ring.as_ref().ok_or(NoRoom)?;
         let index = ring.publish(event).ok_or(NoRoom)?;
         trace::post(self, index, event);
-        self.wake();
-        Ok(index)
+        Ok(())
     }
 
     /// Tells one thread that sleeps, and those who poll, that there is an event.
@@ -613,14 +651,42 @@ impl Queue {
     /// [`Queue::wake`] if there is somebody to wake.
     #[inline(never)]
     fn wake_slowly(&self) {
-        if self.waiters.is_active() && self.waiters.wake_one() {
+        self.wake_one();
+        if self.pollers.is_active() {
+            IrqWork::queue(self);
+        }
+    }
+
+    /// Tells one thread that sleeps that there is an event. Tells whether there is one for which
+    /// that is enough.
+    fn wake_one(&self) -> bool {
+        let woken = self.waiters.is_active() && self.waiters.wake_one();
+        if woken {
             self.woken.fetch_add(1, Relaxed);
             trace::wake(self);
         } else {
             trace::skip_wake(self);
         }
-        if self.pollers.is_active() {
-            self.bell.queue();
+        woken
+    }
+
+    /// Tells of what was moved into the ring. To be called without the backlog's lock.
+    fn moved(&self, moved: Moved) {
+        // All can be seen already: who is not woken now needs more than that.
+        let _ = (0..moved.entries).all(|_| self.wake_one());
+        if moved.more || (moved.entries != 0 && self.pollers.is_active()) {
+            IrqWork::queue(self);
+        }
+    }
+
+    /// Tells of what was put into the backlog, and moved out of it. To be called without its lock.
+    fn has_grown(&self, moved: Moved) {
+        self.moved(moved);
+        if self.ring.is_none() {
+            self.wake();
+        } else if self.is_backlogged() && self.pollers.is_active() {
+            // What waits makes the queue readable too.
+            IrqWork::queue(self);
         }
     }
 
@@ -632,7 +698,7 @@ impl Queue {
         }
     }
 
-    /// Moves what waits into free slots.
+    /// Moves what waits into free slots, in any context: if that is much, the bell moves the rest.
     #[inline(always)]
     pub(crate) fn refill(&self) {
         if self.is_backlogged() {
@@ -642,14 +708,39 @@ impl Queue {
 
     #[cold]
     fn refill_slowly(&self) {
-        self.move_backlog(&mut self.backlog.lock());
+        let moved = self.move_backlog(&mut self.backlog.lock());
+        self.moved(moved);
     }
 
-    fn move_backlog(&self, backlog: &mut Backlog) {
+    /// Moves all that waits into free slots, as far as there are any. Not to be called with locks
+    /// held.
+    pub(crate) fn refill_all(&self) {
+        while self.is_backlogged() {
+            let moved = self.move_backlog(&mut self.backlog.lock());
+            let more = moved.more;
+            self.moved(Moved {
+                more: false,
+                ..moved
+            });
+            if !more {
+                break;
+            }
+        }
+    }
+
+    /// Moves what waits into free slots, at most [`MOST_MOVED`]. For the caller to hand to
+    /// [`Queue::moved`].
+    fn move_backlog(&self, backlog: &mut Backlog) -> Moved {
+        let mut nr = 0usize;
+        let mut entries = 0;
         if let Some(ring) = &self.ring {
-            while let Some(front) = backlog.fifo.pop_front() {
+            let before = ring.posted();
+            while nr < MOST_MOVED {
+                let Some(front) = backlog.fifo.pop_front() else {
+                    break;
+                };
                 let moved = match &front {
-                    Pending::Post(event) => self.publish(event).is_ok(),
+                    Pending::Post(event) => self.publish_silently(event).is_ok(),
                     Pending::Watch(watch) if watch.come_out_forgotten() => {
                         backlog.leave(1);
                         true
@@ -664,7 +755,10 @@ impl Queue {
                 if let Pending::Post(_) = front {
                     backlog.posts = backlog.posts.wrapping_sub(1);
                 }
+                nr = nr.saturating_add(1);
             }
+            // Others may have published too, and have woken somebody for that.
+            entries = ring.posted().wrapping_sub(before);
             ring.set_flags(if backlog.waiting() != 0 {
                 uapi::KEVENT_RING_BACKLOG
             } else {
@@ -672,6 +766,10 @@ impl Queue {
             });
         }
         self.show_backlog(backlog);
+        Moved {
+            entries,
+            more: nr == MOST_MOVED,
+        }
     }
 
     fn show_backlog(&self, backlog: &Backlog) {
@@ -828,16 +926,18 @@ impl Queue {
         }
         let left = backlog.fifo.push_front(front);
         debug_assert!(left.is_ok());
-        self.grown(&mut backlog);
+        let moved = self.grown(&mut backlog);
+        drop(backlog);
+        self.has_grown(moved);
     }
 
     /// Moves what can be moved after something was put into the backlog: slots may have been freed,
     /// or published, since the caller looked, and whoever did may be asleep or gone by now.
-    fn grown(&self, backlog: &mut Backlog) {
+    fn grown(&self, backlog: &mut Backlog) -> Moved {
         self.show_backlog(backlog);
         // Pairs with the full barrier at the end of `Ring::publish`.
         smp_mb(Full);
-        self.move_backlog(backlog);
+        self.move_backlog(backlog)
     }
 
     /// Shows the program the counters.
@@ -871,18 +971,11 @@ impl WorkItem for Queue {
     }
 }
 
-/// The file operations of queues.
-static QUEUE_FILE: FileVtable<Queue> = FileVtable::new();
-
 #[vtable]
 impl FileOperations for Queue {
     type Ptr = Arc<Self>;
 
-    fn vtable() -> &'static FileVtable<Self> {
-        &QUEUE_FILE
-    }
-
-    fn release(this: Arc<Self>, _file: &File) {
+    fn release(this: Arc<Self>) {
         // The watches have references to the queue.
         this.watches.lock().clear(&this);
     }

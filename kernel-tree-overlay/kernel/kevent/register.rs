@@ -131,8 +131,7 @@ pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32
         Ok(())
     };
     let undo = |record: &uapi::kevent_watch| {
-        // A ONESHOT watch may be gone already.
-        let _ = queue.watches().lock().remove(&queue, record.handle);
+        queue.watches().lock().withdraw(&queue, record.handle);
     };
     each(at, size, nr, add_one, undo)
 }
@@ -166,8 +165,7 @@ fn add_made(
     unreserve.dismiss();
     trace::add(queue, handle, record);
     if let Err(e) = watch.source().attach(watch.as_arc_borrow(), record) {
-        // It was inserted a moment ago.
-        let _ = table.remove(queue, handle);
+        table.withdraw(queue, handle);
         return Err(e);
     }
     Ok(handle)

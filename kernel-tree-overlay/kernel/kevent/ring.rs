@@ -465,7 +465,8 @@ impl Ring {
             if let Some(words) = words {
                 let entry = self.entry(index);
                 // SAFETY: The slot is within the pages. While the mark is set nobody else's event
-                // is put there; a consumer sees each word as it was or as it is.
+                // is put there; a consumer sees each word as it was or as it is, but on 32-bit
+                // machines halves of it, if it takes the entry just now.
                 unsafe {
                     (&raw mut (*entry).info).write_volatile(words.info);
                     (&raw mut (*entry).data).write_volatile(words.data);

@@ -16,7 +16,10 @@ use kernel::{
 };
 
 use crate::{
-    hooks::WatchAccount,
+    hooks::{
+        resched,
+        WatchAccount, //
+    },
     queue::Queue,
     trace,
     watch::{
@@ -31,6 +34,9 @@ use crate::{
 
 /// How many watches are visited at a time if there are events already.
 const FEW_VISITS: usize = 16;
+
+/// After so many watches that go others may run.
+const MANY: usize = 64;
 
 /// A place in the table.
 struct Place {
@@ -80,7 +86,7 @@ impl Table {
             Some(index) => index,
             None => {
                 let index = u32::try_from(self.places.len()).map_err(|_| ENOSPC)?;
-                if self.places.len() == self.places.capacity() {
+                if self.places.len() == self.places.capacity().min(self.free.capacity()) {
                     // Grow in steps that get larger, and so that a place can always be given back.
                     let more = self.places.len().clamp(8, 4096);
                     self.places.reserve(more, GFP_KERNEL_ACCOUNT)?;
@@ -127,6 +133,17 @@ impl Table {
         // CAST: The low half.
         self.vacate(queue, handle as u32, true);
         Ok(())
+    }
+
+    /// Removes a watch that could not be made in the end. What it has told already is cancelled,
+    /// which is otherwise left of a ONESHOT watch.
+    pub(crate) fn withdraw(&mut self, queue: &Queue, handle: u64) {
+        // CAST: The two halves.
+        let (generation, index) = ((handle >> 32) as u32, handle as u32);
+        let place = self.places.get(index as usize);
+        if place.is_some_and(|place| place.generation == generation) {
+            self.vacate(queue, index, true);
+        }
     }
 
     /// What `watch` is of has gone: removes it. If it is to tell so, it does with `events`, and
@@ -252,6 +269,9 @@ impl Table {
         for index in 0..self.places.len() {
             // CAST: The table has at most 2^32 places.
             self.vacate(queue, index as u32, true);
+            if index % MANY == 0 {
+                resched();
+            }
         }
         // All that is left of them is in the backlog and on the list, and they have references to
         // the queue.

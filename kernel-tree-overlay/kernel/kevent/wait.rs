@@ -31,7 +31,7 @@ pub(crate) fn wait(
         return Err(EINVAL);
     }
 
-    queue.refill();
+    queue.refill_all();
     queue.visit(Visitor::PROGRAM);
     queue.show_counters();
     if args.min_nr == 0 {
@@ -105,7 +105,7 @@ pub(crate) fn get_events(
 /// Those that cannot be copied stay in the queue.
 fn copy_events(queue: &Queue, max: u32, to: UserPtr) -> Result<u32> {
     let mut spare = queue.consumer().lock();
-    queue.refill();
+    queue.refill_all();
     queue.visit(Visitor::PROGRAM);
     let mut at = to;
     for copied in 0..max {

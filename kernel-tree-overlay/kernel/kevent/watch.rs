@@ -503,7 +503,8 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// Tells `events` if the ring has a place for them: the entry that the watch has, or a new one.
-    /// If events wait already, a new one comes after them, unless this is the `first` of those.
+    /// If events wait already, a new one comes after them, unless this is the `first` of those; then
+    /// it is left to the caller to wake anybody.
     ///
     /// To be called by the owner.
     #[inline(always)]
@@ -612,7 +613,9 @@ impl<S: Source + ?Sized> Watch<S> {
         };
         self.entry.store(index, Relaxed);
         trace::publish(self, index, events);
-        self.queue.wake();
+        if !first {
+            self.queue.wake();
+        }
         Told::Anew
     }
 

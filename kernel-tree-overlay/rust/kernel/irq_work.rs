@@ -12,9 +12,12 @@ use crate::{
     prelude::*,
     types::Opaque, //
 };
-use core::marker::{
-    PhantomData,
-    PhantomPinned, //
+use core::{
+    marker::{
+        PhantomData,
+        PhantomPinned, //
+    },
+    ptr, //
 };
 
 /// What has an [`IrqWork`].
@@ -80,12 +83,13 @@ pub unsafe trait HasIrqWork: Sized + Sync {
 ///     }),
 ///     GFP_KERNEL,
 /// )?;
-/// assert!(bell.work.queue());
+/// assert!(IrqWork::queue(&*bell));
 /// bell.work.sync();
 /// assert_eq!(bell.rung.load(Relaxed), 1);
 /// # Ok::<(), Error>(())
 /// ```
 #[pin_data]
+#[repr(transparent)]
 pub struct IrqWork<T: HasIrqWork> {
     #[pin]
     work: Opaque<bindings::irq_work>,
@@ -113,14 +117,18 @@ impl<T: HasIrqWork> IrqWork<T> {
         })
     }
 
-    /// Has the work done soon, on this CPU. Returns `false` if it is queued already: the work then
-    /// sees what the caller has written before, as if it had been queued.
+    /// Has the work of `owner` done soon, on this CPU. Returns `false` if it is queued already: the
+    /// work then sees what the caller has written before, as if it had been queued.
     ///
     /// May be called from any context.
     #[inline]
-    pub fn queue(&self) -> bool {
-        // SAFETY: The work is initialised, and pinned because there is no other way to make one.
-        unsafe { bindings::irq_work_queue(self.work.get()) }
+    pub fn queue(owner: &T) -> bool {
+        // SAFETY: By the safety requirements of `HasIrqWork` the work is there. It is initialised,
+        // and pinned because there is no other way to make one.
+        unsafe {
+            let work = ptr::from_ref(owner).byte_add(T::OFFSET).cast::<Self>();
+            bindings::irq_work_queue((*work).work.get())
+        }
     }
 
     /// Waits until the work is neither queued nor being done. May sleep.

@@ -137,6 +137,10 @@ impl WaitQueue {
         ready
     }
 
+    pub(crate) fn is_over(_: Option<&Deadline>) -> Option<Woken> {
+        None
+    }
+
     /// Whether a thread sleeps that nobody has woken.
     pub(crate) fn sleeps(&self) -> bool {
         self.asleep.load(Relaxed) && !self.woken.load(Relaxed)
@@ -152,10 +156,10 @@ impl Pollers {
     }
 }
 
-pub(crate) struct Bell;
+pub(crate) struct IrqWork;
 
-impl Bell {
-    pub(crate) fn queue(&self) {}
+impl IrqWork {
+    pub(crate) fn queue(_: &Queue) {}
 }
 
 pub(crate) mod workqueue {
@@ -187,7 +191,6 @@ pub(crate) struct Queue {
     pub(crate) waiters: WaitQueue,
     pub(crate) sleepers: Counter,
     pub(crate) pollers: Pollers,
-    pub(crate) bell: Bell,
     pub(crate) rings: Atomic<u32>,
     pub(crate) merged: Counter,
     pub(crate) deferred: Counter,
@@ -219,7 +222,6 @@ impl Queue {
             },
             sleepers: Counter,
             pollers: Pollers,
-            bell: Bell,
             rings: Atomic::new(0),
             merged: Counter,
             deferred: Counter,

@@ -273,6 +273,8 @@ pub(crate) mod mm {
 pub(crate) mod hooks {
     use crate::prelude::Result;
 
+    pub(crate) fn resched() {}
+
     pub(crate) struct WatchAccount;
 
     impl WatchAccount {

@@ -186,9 +186,14 @@ impl Drop for ProcessLock {
 /// `ks` must be that of the source of a watch in an [`Arc`], which lives as long as what is
 /// returned.
 unsafe fn watch_of<'a>(ks: *const bindings::kevent_signal) -> ArcBorrow<'a, Watch<Signal>> {
+    // SAFETY: By the safety requirements.
+    unsafe { ArcBorrow::from_raw(watch_with(ks)) }
+}
+
+/// The watch that a link, which is nothing but what `ks` points to, is in.
+fn watch_with(ks: *const bindings::kevent_signal) -> *const Watch<Signal> {
     let offset = core::mem::offset_of!(Watch<Signal>, source.link);
-    // SAFETY: By the safety requirements; the link is nothing but what `ks` points to.
-    unsafe { ArcBorrow::from_raw(ks.wrapping_byte_sub(offset).cast::<Watch<Signal>>()) }
+    ks.wrapping_byte_sub(offset).cast()
 }
 
 /// A signal of a watch that counts is sent.
@@ -258,10 +263,8 @@ pub(crate) unsafe extern "C" fn kevent_get_signal(
 /// `ks` must come from [`kevent_get_signal`], whose reference this takes over.
 #[export]
 pub(crate) unsafe extern "C" fn kevent_signal_ended(ks: *const c_void) {
-    // SAFETY: By the safety requirements there is a reference.
-    let watch = unsafe { watch_of(ks.cast()) };
-    // SAFETY: As above, and it is taken over.
-    let watch: Arc<Watch> = unsafe { Arc::from_raw(core::ptr::from_ref(watch.into_ref())) };
+    // SAFETY: By the safety requirements there is a reference, which is taken over.
+    let watch: Arc<Watch> = unsafe { Arc::from_raw(watch_with(ks.cast())) };
     let tells = watch.flags() & kernel::uapi::KEVENT_WATCH_VANISHED != 0;
     let queue = watch.queue();
     let mut table = queue.watches().lock();

@@ -27,7 +27,10 @@ use kernel::{
 };
 
 use crate::{
-    hooks::to_host_time,
+    hooks::{
+        start_timer,
+        to_host_time, //
+    },
     queue::Queue,
     source::{
         Class,
@@ -206,7 +209,7 @@ impl Timer {
     /// Tells what has expired, and arms the timer for what comes.
     fn start(&self, watch: ArcBorrow<'_, Watch>) {
         while let Some(at) = self.expire(watch) {
-            if self.timer.start(&at) {
+            if start_timer(self, &at) {
                 break;
             }
         }

@@ -48,7 +48,8 @@ use core::{
 ///             getfile,
 ///             private_data,
 ///             FileOperations,
-///             FileVtable, //
+///             FileVtable,
+///             HasFileVtable, //
 ///         },
 ///         File, //
 ///     },
@@ -68,12 +69,15 @@ use core::{
 /// impl FileOperations for Answer {
 ///     type Ptr = Arc<Answer>;
 ///
-///     fn vtable() -> &'static FileVtable<Self> {
-///         &ANSWER
-///     }
-///
 ///     fn show_fdinfo(this: ArcBorrow<'_, Answer>, m: &SeqFile, _file: &File) {
 ///         kernel::seq_print!(m, "answer:\t{}\n", this.0);
+///     }
+/// }
+///
+/// // SAFETY: It is one static.
+/// unsafe impl HasFileVtable for Answer {
+///     fn vtable() -> &'static FileVtable<Self> {
+///         &ANSWER
 ///     }
 /// }
 ///
@@ -88,7 +92,10 @@ use core::{
 /// #[vtable]
 /// impl FileOperations for Question {
 ///     type Ptr = Arc<Question>;
+/// }
 ///
+/// // SAFETY: It is one static.
+/// unsafe impl HasFileVtable for Question {
 ///     fn vtable() -> &'static FileVtable<Self> {
 ///         &QUESTION
 ///     }
@@ -102,11 +109,8 @@ pub trait FileOperations: Sized + 'static {
     /// The pointer that the file owns.
     type Ptr: ForeignOwnable + Send + Sync;
 
-    /// The table of this type: always the same static.
-    fn vtable() -> &'static FileVtable<Self>;
-
     /// The last reference to the file is gone.
-    fn release(this: Self::Ptr, _file: &File) {
+    fn release(this: Self::Ptr) {
         drop(this);
     }
 
@@ -135,6 +139,17 @@ pub trait FileOperations: Sized + 'static {
     }
 }
 
+/// What has a [`FileVtable`].
+///
+/// # Safety
+///
+/// `vtable` must return the same static each time, and not a constant: its address is what tells
+/// files of `Self` from all others, and equal constants may be one.
+pub unsafe trait HasFileVtable: FileOperations {
+    /// The table of this type.
+    fn vtable() -> &'static FileVtable<Self>;
+}
+
 /// Whoever polls a file.
 ///
 /// # Invariants
@@ -154,9 +169,7 @@ impl<'a> Poller<'a> {
     }
 }
 
-/// The `struct file_operations` of a type.
-///
-/// It has to be in a static, because its address is what tells files of `T` from all others.
+/// The `struct file_operations` of a type, see [`HasFileVtable`].
 ///
 /// # Invariants
 ///
@@ -217,9 +230,7 @@ impl<T: FileOperations> FileVtable<T> {
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `getfile` stored the pointer, and `release` is called once, after every other
         // use of it.
-        let this = unsafe { T::Ptr::from_foreign((*file).private_data) };
-        // SAFETY: The VFS passes a valid file, and nobody else can be in `fdget_pos` on it.
-        T::release(this, unsafe { File::from_raw_file(file) });
+        T::release(unsafe { T::Ptr::from_foreign((*file).private_data) });
         0
     }
 
@@ -282,7 +293,7 @@ impl<T: FileOperations> FileVtable<T> {
 ///
 /// `name` is what `/proc/<pid>/fd` shows (by convention in square brackets), `flags` are open
 /// flags: `O_RDWR`, `O_NONBLOCK`. On an error `private` is dropped.
-pub fn getfile<T: FileOperations>(
+pub fn getfile<T: HasFileVtable>(
     name: &'static CStr,
     private: T::Ptr,
     flags: u32,
@@ -306,7 +317,7 @@ pub fn getfile<T: FileOperations>(
 }
 
 /// What the file owns, if it is one that [`getfile`] made for `T`.
-pub fn private_data<T: FileOperations>(
+pub fn private_data<T: HasFileVtable>(
     file: &LocalFile,
 ) -> Option<<T::Ptr as ForeignOwnable>::Borrowed<'_>> {
     let file = file.as_ptr();

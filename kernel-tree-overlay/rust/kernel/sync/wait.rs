@@ -213,6 +213,17 @@ impl WaitQueue {
         unsafe { bindings::poll_wait(file.as_ptr(), self.head.get(), table.as_ptr()) }
     }
 
+    /// Whether [`WaitQueue::wait`] would not sleep for want of time, or because a signal is pending.
+    pub fn is_over(deadline: Option<&Deadline>) -> Option<Woken> {
+        if current!().signal_pending() {
+            Some(Woken::Interrupted)
+        } else if deadline.is_some_and(|deadline| deadline.remaining() <= 0) {
+            Some(Woken::TimedOut)
+        } else {
+            None
+        }
+    }
+
     /// Sleeps until `ready` holds, the deadline passes or a signal is pending.
     ///
     /// `ready` is called by wakers too: it must not sleep, and must not use this wait queue. If it

@@ -19,6 +19,7 @@ use crate::{
         atomic::{
             ordering::{
                 Acquire,
+                Full,
                 Relaxed,
                 Release, //
             },
@@ -83,6 +84,7 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 /// [`FREED`] if it was on one that has gone. In the first case `func` is [`WaitEntry::wake`], and
 /// `flags` has the number of the entry.
 #[pin_data]
+#[repr(transparent)]
 pub struct WaitEntry<T: HasWaitEntries> {
     #[pin]
     entry: Opaque<bindings::wait_queue_entry>,
@@ -146,7 +148,8 @@ impl<T: HasWaitEntries> WaitEntry<T> {
     /// Takes the entry off the wait queue, if it is on one. When this returns, [`woken`] is not
     /// running and will not be called for it.
     ///
-    /// Must not be called from [`woken`], or twice at once.
+    /// Must not be called from [`woken`]. If it is called twice at once, one of the calls returns
+    /// before that holds.
     ///
     /// [`woken`]: HasWaitEntries::woken
     pub fn remove(&self) {
@@ -157,12 +160,14 @@ impl<T: HasWaitEntries> WaitEntry<T> {
         if head.is_null() || head == FREED {
             return;
         }
+        // INVARIANT: Here it is known that the entry is to leave the queue, which it does next.
+        if self.head().cmpxchg(head, ptr::null_mut(), Full).is_err() {
+            return;
+        }
         // SAFETY: By the type invariants the entry is on the queue, or was until `wake` removed it
         // just now, in such a way that doing so again does no harm. In that case the queue is valid
         // until the end of the RCU critical section.
         unsafe { bindings::remove_wait_queue(head, self.entry.get()) };
-        // INVARIANT: It is on no queue.
-        self.head().store(ptr::null_mut(), Relaxed);
     }
 
     /// Whether the wait queue has gone that the entry was on: there will be no more wake-ups.

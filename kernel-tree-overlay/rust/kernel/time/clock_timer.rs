@@ -29,7 +29,7 @@ use core::marker::{
 /// * `OFFSET` must be the offset of a `ClockTimer<Self>` in `Self`.
 /// * `Self` must live in an [`Arc`](crate::sync::Arc), and its timer be cancelled before the last
 ///   reference is dropped.
-pub unsafe trait HasClockTimer: Sized {
+pub unsafe trait HasClockTimer: Sized + Send + Sync {
     /// Where the timer is in `Self`.
     const OFFSET: usize;
 
@@ -41,6 +41,7 @@ pub unsafe trait HasClockTimer: Sized {
 
 /// A timer.
 #[pin_data(PinnedDrop)]
+#[repr(transparent)]
 pub struct ClockTimer<T: HasClockTimer> {
     #[pin]
     timer: Opaque<bindings::hrtimer>,
@@ -77,8 +78,16 @@ impl<T: HasClockTimer> ClockTimer<T> {
 
     /// Arms the timer, or arms it anew. Returns `false` if the deadline has passed: the timer is
     /// not armed then, and its callback is not called.
-    pub fn start(&self, deadline: &Deadline) -> bool {
+    ///
+    /// # Safety
+    ///
+    /// * It must be the timer at `OFFSET` of a `T` in an [`Arc`](crate::sync::Arc).
+    /// * The deadline must be on the clock that the timer was made with.
+    /// * The callback must not be running, unless it is known to return `None`: what it returns
+    ///   would be written to a timer that is in the tree.
+    pub unsafe fn start(&self, deadline: &Deadline) -> bool {
         // SAFETY: The timer is initialised, and pinned because there is no other way to make one.
+        // Its callback finds the `T`, by the safety requirements.
         unsafe {
             bindings::hrtimer_start_range_ns_user(
                 self.timer.get(),

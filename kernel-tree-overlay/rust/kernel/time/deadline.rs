@@ -17,9 +17,35 @@ use crate::{
 
 /// A point in time on a clock chosen at run time.
 ///
+/// What would be before the clock began, at 0, is at 0, which has passed for ever: timers take what
+/// is negative for what is too far away to be reached.
+///
 /// # Invariants
 ///
-/// `clock` is `CLOCK_MONOTONIC`, `CLOCK_REALTIME` or `CLOCK_BOOTTIME`.
+/// `clock` is `CLOCK_MONOTONIC`, `CLOCK_REALTIME` or `CLOCK_BOOTTIME`, and `at` is not negative.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     bindings::CLOCK_MONOTONIC,
+///     time::deadline::Deadline, //
+/// };
+///
+/// let soon = Deadline::from_now(CLOCK_MONOTONIC, 1_000_000_000, 0)?;
+/// assert!(soon.remaining() <= 1_000_000_000);
+/// assert!(soon.later(5).at() == soon.at() + 5);
+///
+/// // Longer ago than the clock has been running.
+/// let past = soon.later(i64::MIN);
+/// assert_eq!(past.at(), 0);
+/// assert!(past.remaining() < 0);
+/// assert_eq!(Deadline::after(i64::MIN).at(), 0);
+///
+/// // This one cannot be slept on.
+/// assert!(Deadline::new(kernel::bindings::CLOCK_TAI, 0, 0).is_err());
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     clock: bindings::clockid_t,
@@ -34,11 +60,12 @@ impl Deadline {
     /// `CLOCK_BOOTTIME`.
     pub fn new(clock: u32, at: i64, slack: u64) -> Result<Self> {
         match clock {
-            // INVARIANT: It is one of the three. CAST: They are small numbers.
+            // INVARIANT: It is one of the three, and the time not negative. CAST: They are small
+            // numbers.
             bindings::CLOCK_MONOTONIC | bindings::CLOCK_REALTIME | bindings::CLOCK_BOOTTIME => {
                 Ok(Self {
                     clock: clock as bindings::clockid_t,
-                    at,
+                    at: at.max(0),
                     slack,
                 })
             }
@@ -48,10 +75,10 @@ impl Deadline {
 
     /// A point in time, in nanoseconds on `CLOCK_MONOTONIC`.
     pub fn monotonic(at: i64) -> Self {
-        // INVARIANT: It is one of the three. CAST: It is a small number.
+        // INVARIANT: It is one of the three, and the time not negative. CAST: It is a small number.
         Self {
             clock: bindings::CLOCK_MONOTONIC as bindings::clockid_t,
-            at,
+            at: at.max(0),
             slack: 0,
         }
     }
@@ -91,8 +118,9 @@ impl Deadline {
 
     /// The point in time `ns` nanoseconds later on the same clock.
     pub fn later(&self, ns: i64) -> Self {
+        // INVARIANT: The clock is the same, and the time not negative.
         Self {
-            at: self.at.saturating_add(ns),
+            at: self.at.saturating_add(ns).max(0),
             ..*self
         }
     }

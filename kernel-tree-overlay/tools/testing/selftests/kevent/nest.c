@@ -795,6 +795,34 @@ TEST_F(nest, many_inner_ones)
 }
 
 /* A process ends with all of it, in whichever order its files are closed. */
+/* Each watch costs those that there are, so there is a limit. */
+TEST(too_many_on_top_of_each_other)
+{
+	enum { MOST = 16384 };
+	struct queue inner, outer, other;
+	struct kevent_watch w, v, first;
+	int i;
+
+	ASSERT_LE(0, queue_open(&inner, ENTRIES));
+	ASSERT_LE(0, queue_open(&outer, 0));
+	ASSERT_LE(0, queue_open(&other, 0));
+	for (i = 0; i < MOST; i++) {
+		ASSERT_EQ(1, edge(&outer, &inner, &w, 0));
+		if (!i)
+			first = w;
+	}
+	EXPECT_EQ(-ENOSPC, edge(&outer, &inner, &v, 0));
+	EXPECT_EQ(-ENOSPC, edge(&outer, &other, &v, 0));
+	EXPECT_EQ(-ENOSPC, edge(&other, &inner, &v, 0));
+	EXPECT_EQ(1, remove_one(&outer, first.handle));
+	EXPECT_EQ(1, edge(&other, &inner, &v, 0));
+	EXPECT_EQ(-ENOSPC, edge(&other, &inner, &v, 0));
+	EXPECT_EQ(1, edge(&outer, &other, &v, 0));
+	queue_close(&inner);
+	queue_close(&outer);
+	queue_close(&other);
+}
+
 TEST_F(nest, process_with_a_chain_exits)
 {
 	enum { FIRST = 100, WAYS = 12 };

@@ -495,6 +495,44 @@ TEST_F(overflow, fired_while_taken)
 }
 
 /*
+ * What there is room for is moved, though that is more than is moved at a time,
+ * and the program does nothing for it.
+ */
+TEST(much_is_moved_by_the_kernel)
+{
+	enum { NR = 1024 };
+	struct kevent_event ev = {};
+	struct kevent_watch w;
+	struct queue q;
+	int fd, i;
+
+	ASSERT_LE(0, queue_open(&q, NR));
+	fd = new_file();
+	ASSERT_LE(0, fd);
+	w = watch_poll(fd, IN, EDGE, 2 * NR - 1);
+	ASSERT_EQ(1, add_one(&q, &w));
+	ASSERT_EQ(NR, seq_post(q.fd, 0, NR, 0));
+	ASSERT_EQ(NR - 1, seq_post(q.fd, NR, NR - 1, KEVENT_POST_DEFER));
+	for (i = 0; i < NR; i++) {
+		ASSERT_EQ(1, ring_take(&q, &ev));
+		ASSERT_EQ(i, ev.user_data);
+	}
+	EXPECT_EQ(0, ring_take(&q, &ev));
+	/* Whoever tells something finds that there is room. */
+	efd_fire(fd);
+	for (; i < 2 * NR; i++) {
+		while (!ring_take(&q, &ev))
+			usleep(100);
+		ASSERT_EQ(i, ev.user_data);
+	}
+	EXPECT_EQ(IN, ev.events);
+	EXPECT_EQ(0, ring_take(&q, &ev));
+	EXPECT_EQ(0, q.ring->flags & KEVENT_RING_BACKLOG);
+	queue_close(&q);
+	close(fd);
+}
+
+/*
  * One wake-up for very many watches: one write to an eventfd that all of them
  * watch. KEVENT_WATCHES says how many.
  */

@@ -232,6 +232,40 @@ TEST_F(file, epoll_level)
 	close(ep);
 }
 
+static int epoll_call(void *arg)
+{
+	return epoll_soon(*(int *)arg);
+}
+
+/* The next slot is in use still, so there is nothing in the ring to be told. */
+TEST_F(file, epoll_of_what_waits_for_a_slot)
+{
+	int ep = epoll_add(self->q.fd, EPOLLIN);
+	struct kevent_event ev;
+	struct sleeper s = {};
+	__u32 index;
+	int i;
+
+	if (!self->q.ring)
+		SKIP(return, "there are no slots");
+	ASSERT_LE(0, ep);
+	EXPECT_EQ(ENTRIES, seq_post(self->q.fd, 0, ENTRIES, 0));
+	ASSERT_TRUE(ring_claim(&self->q, &index));
+	ASSERT_TRUE(ring_read(&self->q, index, &ev));
+	for (i = 1; i < ENTRIES; i++)
+		EXPECT_EQ(1, ring_take(&self->q, &ev));
+	EXPECT_EQ(0, epoll_now(ep));
+	ASSERT_EQ(0, sleeper_start(&s, epoll_call, &ep));
+	EXPECT_TRUE(sleeper_asleep(&s));
+	EXPECT_EQ(1, seq_post(self->q.fd, ENTRIES, 1, KEVENT_POST_DEFER));
+	EXPECT_EQ(1, sleeper_join(&s));
+	ring_free(&self->q, index);
+	EXPECT_EQ(1, queue_refill(&self->q));
+	EXPECT_EQ(1, take(&self->q));
+	EXPECT_EQ(0, epoll_now(ep));
+	close(ep);
+}
+
 TEST_F(file, epoll_edge)
 {
 	int ep = epoll_add(self->q.fd, EPOLLIN | EPOLLET);
@@ -262,14 +296,6 @@ TEST_F(file, epoll_added_late_sees_what_is_there)
 	ASSERT_LE(0, ep);
 	EXPECT_EQ(1, epoll_soon(ep));
 	close(ep);
-}
-
-static int epoll_call(void *arg)
-{
-	struct epoll_event ev;
-	int ret = epoll_wait(*(int *)arg, &ev, 1, -1);
-
-	return ret < 0 ? -errno : ret;
 }
 
 TEST_F(file, epoll_sleeps_until_an_event_comes)

@@ -306,6 +306,25 @@ TEST_F(sigev, overruns)
 	EXPECT_EQ(0, destroy(id));
 }
 
+/* There is no number so large that it turns into a small one. */
+TEST_F(sigev, overruns_without_end)
+{
+	int id = create_on(CLOCK_REALTIME, self->q.fd, 1);
+	struct kevent_event ev;
+	int i;
+
+	ASSERT_LE(0, id);
+	for (i = 0; i < 13; i++) {
+		/* Since 1970, each nanosecond. */
+		ASSERT_EQ(0, set_flags(id, TIMER_ABSTIME, 1, 1));
+		EXPECT_EQ(INT_MAX, overrun(id));
+	}
+	ASSERT_EQ(0, set(id, 0, 0));
+	ASSERT_EQ(1, take_next(Q, COPY, &ev));
+	EXPECT_LE(1LL << 60, ev.data);
+	EXPECT_EQ(0, destroy(id));
+}
+
 /* The untaken event goes on counting when the timer is set anew, and so does that. */
 TEST_F(sigev, overruns_of_what_was_before)
 {
@@ -407,6 +426,29 @@ TEST_F(sigev, program_comes_back)
 		EXPECT_EQ(0, destroy(t.id));
 		/* It may be late, but not each time. */
 		if (t.sum <= passed + 20)
+			break;
+	}
+	EXPECT_GT(5, i);
+}
+
+/* The next interrupt was put off, but not for a program that waits. */
+TEST_F(sigev, waiting_brings_it_back)
+{
+	struct kevent_event ev = {};
+	int id, i;
+
+	for (i = 0; i < 5; i++) {
+		id = create(self->q.fd, 1);
+		ASSERT_LE(0, id);
+		ASSERT_EQ(0, set(id, 400 * MSEC, 400 * MSEC));
+		/* At the second one the event was untaken. */
+		usleep(850000);
+		ASSERT_EQ(1, take_next(Q, COPY, &ev));
+		EXPECT_LE(2, ev.data);
+		ASSERT_EQ(1, take_next(Q, COPY, &ev));
+		EXPECT_EQ(0, destroy(id));
+		/* It may be late, but not each time. */
+		if (ev.data == 1)
 			break;
 	}
 	EXPECT_GT(5, i);

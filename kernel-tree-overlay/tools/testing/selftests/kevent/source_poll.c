@@ -1992,6 +1992,51 @@ TEST_F(file, worker_tells_no_levels)
 	close(fd);
 }
 
+static void *toggle_main(void *arg)
+{
+	struct file *f = arg;
+	char c = 0;
+
+	while (!__atomic_load_n(&f->peer, __ATOMIC_ACQUIRE)) {
+		if (write(f->fd, &c, 1) != 1 || read(f->fd, &c, 1) != 1)
+			abort();
+	}
+	return NULL;
+}
+
+/*
+ * A file with two wait queues takes a second try to be watched, because most
+ * have one. What happens during the first one is told by the second one.
+ */
+TEST_F(file, oneshot_of_two_queues_tells_once)
+{
+	struct kevent_event ev;
+	unsigned int seed = 1;
+	char path[64];
+	pthread_t thread;
+	int fds[2], i, n;
+
+	ASSERT_EQ(0, pipe2(fds, O_NONBLOCK));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[0]);
+	self->f.fd = open(path, O_RDWR | O_NONBLOCK);
+	ASSERT_LE(0, self->f.fd);
+	self->f.peer = 0;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, toggle_main, &self->f));
+	for (i = 0; i < 2000; i++) {
+		WATCH(IN, ONESHOT, i);
+		dawdle(&seed, 500);
+		remove_one(&self->q, self->w.handle);
+		for (n = 0; take_now(&self->q, variant->copy, &ev); n++)
+			ASSERT_EQ(i, ev.user_data);
+		ASSERT_GE(1, n);
+	}
+	__atomic_store_n(&self->f.peer, 1, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	self->f.peer = -1;
+	close(fds[0]);
+	close(fds[1]);
+}
+
 TEST_F(file, signal_to_oneself_needs_no_sleep)
 {
 	struct kevent_event ev = {};

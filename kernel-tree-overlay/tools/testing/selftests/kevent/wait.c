@@ -486,6 +486,26 @@ TEST_F(timeout, absolute_in_the_past)
 	EXPECT_EQ(2, wait_args());
 }
 
+/* It is over before the window begins, however long ago that was. */
+TEST_F(timeout, absolute_in_the_past_and_a_window)
+{
+	static const __u64 windows[] = {
+		1, 1000, 1000000 * MSEC, 1ULL << 63, ~0ULL,
+	};
+	size_t i;
+
+	self->args.flags = KEVENT_WAIT_ABSTIME;
+	for (i = 0; i < sizeof(windows) / sizeof(*windows); i++) {
+		self->args.min_wait = windows[i];
+		self->ts = ns_to_ts(1000000000);
+		EXPECT_EQ(0, wait_args());
+		self->ts = ns_to_ts(1);
+		EXPECT_EQ(0, wait_args());
+		self->ts = ns_to_ts(0);
+		EXPECT_EQ(0, wait_args());
+	}
+}
+
 /* No number of seconds is so large that it turns into a small one. */
 TEST_F(timeout, far_future)
 {
