@@ -46,7 +46,9 @@ struct kevent_file_link {
 
 /**
  * struct kevent_process - what a watch knows of its process
- * @pid: by which it is watched, with a reference
+ * @node: in the hash table of those that are watched
+ * @pid: by which it is watched, with a reference; NULL if it is not
+ * @user: who made the watch
  * @cputime: that it has used, in nanoseconds; 0 if the program may not see it
  * @status: as wait(2) has it
  * @seen: KEVENT_PROCESS_* that have happened, not EXEC; if there are any, the
@@ -54,7 +56,9 @@ struct kevent_file_link {
  * @may_see: whether the program may see what procfs shows of the process
  */
 struct kevent_process {
+	struct hlist_node node;
 	struct pid *pid;
+	kuid_t user;
 	u64 cputime;
 	s32 status;
 	u32 seen;
@@ -222,6 +226,7 @@ void kevent_uncharge_ring(size_t size, struct user_struct *user);
 struct ucounts *kevent_current_user(void);
 bool kevent_charge_watches(struct ucounts *user, u32 nr);
 void kevent_uncharge_watches(struct ucounts *user, u32 nr);
+kuid_t kevent_outermost_user(void);
 
 /* source/inode.c */
 int kevent_inode_check(struct file *file, u32 events);

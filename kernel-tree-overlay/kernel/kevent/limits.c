@@ -12,6 +12,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/sysctl.h>
+#include <linux/uidgid.h>
 #include <linux/user_namespace.h>
 
 #include "kevent.h"
@@ -94,6 +95,20 @@ bool kevent_charge_watches(struct ucounts *user, u32 nr)
 void kevent_uncharge_watches(struct ucounts *user, u32 nr)
 {
 	sub_ucounts(user, UCOUNT_KEVENT_WATCHES, nr);
+}
+
+/**
+ * kevent_outermost_user - whom all that the current task has is charged to
+ *
+ * Return: the user of the initial namespace for whom that is.
+ */
+kuid_t kevent_outermost_user(void)
+{
+	const struct ucounts *user = current_ucounts();
+
+	while (user->ns->ucounts)
+		user = user->ns->ucounts;
+	return user->uid;
 }
 
 #ifdef CONFIG_SYSCTL

@@ -23,7 +23,6 @@
  * of a queue.  They take the lock of the mark and fire, which needs spinlocks
  * only, and they are called by tasks, with or without locks of filesystems.
  */
-#include <linux/cred.h>
 #include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/fsnotify_backend.h>
@@ -31,7 +30,6 @@
 #include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/uidgid.h>
-#include <linux/user_namespace.h>
 
 #include "../kevent.h"
 
@@ -140,16 +138,6 @@ static const struct fsnotify_ops kevent_inode_ops = {
 	.handle_inode_event = kevent_inode_event,
 	.free_mark = kevent_inode_free_mark,
 };
-
-/* Whom all that the current task has is charged to in the end. */
-static kuid_t kevent_outermost_user(void)
-{
-	const struct ucounts *user = current_ucounts();
-
-	while (user->ns->ucounts)
-		user = user->ns->ucounts;
-	return user->uid;
-}
 
 /* Whether a user has more marks of an inode than allowed, with this one. */
 static bool kevent_inode_is_crowded(struct kevent_inode_mark *mark)

@@ -13,9 +13,13 @@
  * threads still, and exec can give the id to another task.  So the state is
  * looked at under tasklist_lock, by wakers and by everybody else, and written
  * down then, because when the process is reaped most of it goes.
+ *
+ * All that is done for each watch, so a user may not have too many of one
+ * process.  They are counted in a hash table of all that are watched.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/hashtable.h>
 #include <linux/kevent.h>
 #include <linux/pid.h>
 #include <linux/pidfs.h>
@@ -24,9 +28,41 @@
 #include <linux/sched/cputime.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/spinlock.h>
+#include <linux/uidgid.h>
 #include <linux/wait.h>
 
 #include "../kevent.h"
+
+/* How many watches a user may have of a process. */
+#define KEVENT_PROCESS_WATCHES	512
+
+static DEFINE_HASHTABLE(kevent_processes, 8);
+static DEFINE_SPINLOCK(kevent_processes_lock);
+
+/* Fails if there are too many of the same process. */
+static bool kevent_process_count(struct kevent_process *process)
+{
+	unsigned long key = (unsigned long)process->pid;
+	struct kevent_process *other;
+	int nr = 0;
+
+	guard(spinlock)(&kevent_processes_lock);
+	hash_for_each_possible(kevent_processes, other, node, key) {
+		if (other->pid == process->pid &&
+		    uid_eq(other->user, process->user) &&
+		    ++nr == KEVENT_PROCESS_WATCHES)
+			return false;
+	}
+	hash_add(kevent_processes, &process->node, key);
+	return true;
+}
+
+static void kevent_process_uncount(struct kevent_process *process)
+{
+	guard(spinlock)(&kevent_processes_lock);
+	hash_del(&process->node);
+}
 
 /* Whether the current task could see in procfs what that task does. */
 static bool kevent_may_see(struct task_struct *task)
@@ -47,8 +83,9 @@ static bool kevent_may_see(struct task_struct *task)
  * @process: what is known of it, all zero
  * @file: its pidfd
  *
- * Return: 0, -EINVAL if @file is no pidfd, or -EREMOTE if the process is not in
- * the pid namespace of the current task: PIDFD_GET_INFO tells nothing then.
+ * Return: 0, -EINVAL if @file is no pidfd, -EREMOTE if the process is not in the
+ * pid namespace of the current task: PIDFD_GET_INFO tells nothing then.  -ENOSPC
+ * if the user has too many watches of it.
  */
 int kevent_process_open(struct kevent_process *process, struct file *file)
 {
@@ -65,15 +102,23 @@ int kevent_process_open(struct kevent_process *process, struct file *file)
 	if (task)
 		put_task_struct(task);
 	process->pid = get_pid(pid);
-	return 0;
+	process->user = kevent_outermost_user();
+	if (kevent_process_count(process))
+		return 0;
+	put_pid(pid);
+	process->pid = NULL;
+	return -ENOSPC;
 }
 
 /**
  * kevent_process_close - stop watching a process
- * @process: it; there are no wake-ups any more
+ * @process: it, which may be closed already; there are no wake-ups any more
  */
 void kevent_process_close(struct kevent_process *process)
 {
+	if (!process->pid)
+		return;
+	kevent_process_uncount(process);
 	put_pid(process->pid);
 	process->pid = NULL;
 }

@@ -1541,4 +1541,55 @@ TEST_F_TIMEOUT(race, processes, TIMEOUT)
 	EXPECT_EQ(0, queue_drain(Q));
 }
 
+/* Who ends it pays for each of them. */
+TEST(watches_of_one_process_are_limited)
+{
+	static struct kevent_watch w[512];
+	struct kevent_watch more, other;
+	int fd = pidfd_of(getpid(), 0);
+	struct queue q[2];
+	pid_t pid;
+	int i;
+
+	ASSERT_LE(0, fd);
+	ASSERT_LE(0, queue_open(&q[0], 0));
+	ASSERT_LE(0, queue_open(&q[1], 8));
+	for (i = 0; i < (int)ARRAY_SIZE(w); i++)
+		ASSERT_EQ(1, add(&q[i % 2], &w[i], fd, EXIT, 0, i));
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(-ENOSPC, add(&q[i], &more, fd, EXIT, 0, 1));
+		EXPECT_EQ(256, nr_watches(q[i].fd));
+	}
+	/* Another process has nothing to do with that. */
+	i = pidfd_of(getppid(), 0);
+	EXPECT_EQ(1, add(&q[0], &other, i, EXIT, 0, 1));
+	close(i);
+	/* Nor has another user, who is the same in a namespace of his own. */
+	pid = fork();
+	if (!pid) {
+		if (!geteuid() && setresuid(41111, 41111, 41111))
+			_exit(1);
+		if (getuid() == 41111 && add(&q[0], &more, fd, EXIT, 0, 1) != 1)
+			_exit(2);
+		_exit(0);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	pid = fork();
+	if (!pid) {
+		if (unshare(CLONE_NEWUSER))
+			_exit(0);
+		_exit(add(&q[0], &more, fd, EXIT, 0, 1) != -ENOSPC);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_EQ(1, remove_one(&q[0], w[0].handle));
+	EXPECT_EQ(1, add(&q[1], &w[0], fd, EXIT, 0, 1));
+	EXPECT_EQ(-ENOSPC, add(&q[1], &more, fd, EXIT, 0, 1));
+	queue_close(&q[0]);
+	queue_close(&q[1]);
+	ASSERT_LE(0, queue_open(&q[0], 0));
+	EXPECT_EQ(1, add(&q[0], &w[0], fd, EXIT, 0, 1));
+	queue_close(&q[0]);
+	close(fd);
+}
+
 TEST_HARNESS_MAIN
