@@ -1014,11 +1014,15 @@ impl FileOperations for Queue {
         for (handle, watch) in this.watches.lock().iter() {
             seq_print!(
                 m,
-                "watch: handle:{:016x} source:{} flags:{:x} ident:{} events:{:x} user_data:{:x} state:{}\n",
+                "watch: handle:{:016x} source:{} flags:{:x} ident:{}",
                 handle,
                 watch.class(),
                 watch.flags(),
                 watch.source().ident(),
+            );
+            seq_print!(
+                m,
+                " events:{:x} user_data:{:x} state:{}\n",
                 watch.interest(),
                 watch.user_data(),
                 watch.describe(),

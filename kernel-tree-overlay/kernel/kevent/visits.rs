@@ -6,10 +6,10 @@
 //! one who visits, under the mutex of the watches, takes all of it at once: nothing is ever popped
 //! alone, so an element cannot come back between a look and an exchange.
 //!
-//! Who finds the list empty does not take the mutex. A watch is not on the list while it is visited,
-//! so visits are counted, when they begin and when they end: the list is empty if it was and nobody
-//! has visited meanwhile. Thus whoever looks at the queue sees what happened before that, even if
-//! somebody else is just about to find it.
+//! Who finds the list empty does not take the mutex. A watch that is visited is not on the list,
+//! so visits are counted, when they begin and when they end: the list is empty if it was and
+//! nobody has visited meanwhile. Thus whoever looks at the queue sees what happened before that,
+//! even if somebody else is just about to find it.
 //!
 //! The links are in the watches, and say where in the table a watch is. A watch is listed at most
 //! once at a time: a bit of its state sees to that.

@@ -503,8 +503,8 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// Tells `events` if the ring has a place for them: the entry that the watch has, or a new one.
-    /// If events wait already, a new one comes after them, unless this is the `first` of those; then
-    /// it is left to the caller to wake anybody.
+    /// If events wait already, a new one comes after them, unless this is the `first` of those. In
+    /// that case it is left to the caller to wake somebody.
     ///
     /// To be called by the owner.
     #[inline(always)]

@@ -213,7 +213,7 @@ impl WaitQueue {
         unsafe { bindings::poll_wait(file.as_ptr(), self.head.get(), table.as_ptr()) }
     }
 
-    /// Whether [`WaitQueue::wait`] would not sleep for want of time, or because a signal is pending.
+    /// Whether [`WaitQueue::wait`] would not sleep because time is over or a signal is pending.
     pub fn is_over(deadline: Option<&Deadline>) -> Option<Woken> {
         if current!().signal_pending() {
             Some(Woken::Interrupted)
