@@ -78,6 +78,112 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 
 /// An entry on a wait queue, or not on any.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     bindings::{
+///         POLLIN,
+///         POLLOUT, //
+///     },
+///     fs::anon_inode::{
+///         getfile,
+///         FileOperations,
+///         FileVtable,
+///         HasFileVtable,
+///         Poller, //
+///     },
+///     new_wait_queue,
+///     sync::{
+///         atomic::{
+///             Atomic,
+///             Relaxed, //
+///         },
+///         wait::WaitQueue,
+///         wait_entry::{
+///             poll,
+///             HasWaitEntries,
+///             Polled,
+///             WaitEntry, //
+///         },
+///         Arc,
+///         ArcBorrow, //
+///     },
+/// };
+///
+/// // A file that can be polled.
+/// #[pin_data]
+/// struct Bell {
+///     #[pin]
+///     waiters: WaitQueue,
+/// }
+///
+/// static BELL: FileVtable<Bell> = FileVtable::new();
+///
+/// #[vtable]
+/// impl FileOperations for Bell {
+///     type Ptr = Arc<Bell>;
+///
+///     fn poll<'a>(this: ArcBorrow<'a, Bell>, poller: Poller<'a>) -> u32 {
+///         poller.register(&this.into_ref().waiters);
+///         0
+///     }
+/// }
+///
+/// // SAFETY: It is one static.
+/// unsafe impl HasFileVtable for Bell {
+///     fn vtable() -> &'static FileVtable<Self> {
+///         &BELL
+///     }
+/// }
+///
+/// // What hears of its wake-ups.
+/// #[pin_data]
+/// struct Listener {
+///     heard: Atomic<u32>,
+///     #[pin]
+///     entries: [WaitEntry<Listener>; 1],
+/// }
+///
+/// // SAFETY: The offset is that of the entries, of which there is one. The only listener is in an
+/// // `Arc`, and its entry is removed below.
+/// unsafe impl HasWaitEntries for Listener {
+///     const OFFSET: usize = core::mem::offset_of!(Listener, entries);
+///     const COUNT: usize = 1;
+///
+///     fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool {
+///         this.heard.store(key, Relaxed);
+///         true
+///     }
+/// }
+///
+/// let bell = Arc::pin_init(
+///     pin_init!(Bell {
+///         waiters <- new_wait_queue!(),
+///     }),
+///     GFP_KERNEL,
+/// )?;
+/// let file = getfile::<Bell>(c"[bell]", bell.clone(), 0)?;
+/// let listener = Arc::pin_init(
+///     pin_init!(Listener {
+///         heard: Atomic::new(0),
+///         entries <- pin_init::pin_init_array_from_fn(|_| WaitEntry::new()),
+///     }),
+///     GFP_KERNEL,
+/// )?;
+///
+/// // SAFETY: The entry is on no wait queue, and is removed while there is a reference to the file.
+/// let polled = unsafe { poll(&file, listener.as_arc_borrow(), POLLIN | POLLOUT, false) };
+/// assert_eq!(polled, Polled { events: 0, queues: 1 });
+/// bell.waiters.notify(POLLIN);
+/// assert_eq!(listener.heard.load(Relaxed), POLLIN);
+///
+/// listener.entries[0].remove();
+/// bell.waiters.notify(POLLOUT);
+/// assert_eq!(listener.heard.load(Relaxed), POLLIN);
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// `private` of the entry is the head of the wait queue that it is on, null if it is on none, or

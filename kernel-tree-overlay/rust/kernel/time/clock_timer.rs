@@ -40,6 +40,67 @@ pub unsafe trait HasClockTimer: Sized + Send + Sync {
 }
 
 /// A timer.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     sync::{
+///         atomic::{
+///             Atomic,
+///             Relaxed, //
+///         },
+///         Arc,
+///         ArcBorrow, //
+///     },
+///     time::{
+///         clock_timer::{
+///             ClockTimer,
+///             HasClockTimer, //
+///         },
+///         deadline::Deadline, //
+///     },
+/// };
+///
+/// #[pin_data]
+/// struct Alarm {
+///     rung: Atomic<u32>,
+///     #[pin]
+///     timer: ClockTimer<Alarm>,
+/// }
+///
+/// // SAFETY: The offset is that of the timer. Below, the only one is in an `Arc`, and its timer is
+/// // cancelled.
+/// unsafe impl HasClockTimer for Alarm {
+///     const OFFSET: usize = core::mem::offset_of!(Alarm, timer);
+///
+///     fn expired(this: ArcBorrow<'_, Self>) -> Option<Deadline> {
+///         this.rung.fetch_add(1, Relaxed);
+///         None
+///     }
+/// }
+///
+/// let soon = Deadline::after(1_000_000);
+/// let alarm = Arc::pin_init(
+///     pin_init!(Alarm {
+///         rung: Atomic::new(0),
+///         timer <- ClockTimer::new(&soon),
+///     }),
+///     GFP_KERNEL,
+/// )?;
+/// // SAFETY: It is the timer of an `Alarm` in an `Arc`, on that clock, and was not started before.
+/// if unsafe { alarm.timer.start(&soon) } {
+///     while alarm.rung.load(Relaxed) == 0 {
+///         core::hint::spin_loop();
+///     }
+/// }
+/// alarm.timer.cancel();
+///
+/// // SAFETY: As above, and it was cancelled.
+/// let started = unsafe { alarm.timer.start(&Deadline::monotonic(1)) };
+/// assert!(!started);
+/// # Ok::<(), Error>(())
+/// ```
 #[pin_data(PinnedDrop)]
 #[repr(transparent)]
 pub struct ClockTimer<T: HasClockTimer> {
