@@ -35,7 +35,7 @@ use crate::{
 /// How many watches are visited at a time if there are events already.
 const FEW_VISITS: usize = 16;
 
-/// After so many watches that go others may run.
+/// After so many watches that are visited, or go, others may run.
 const MANY: usize = 64;
 
 /// A place in the table.
@@ -217,6 +217,9 @@ impl Table {
         };
         self.each_listed(queue, |watch| {
             most = most.wrapping_sub(1);
+            if most % MANY == 0 {
+                resched();
+            }
             let settled = visit(watch.as_arc_borrow(), visitor) == Visit::Settled;
             (settled, most != 0)
         });
