@@ -74,6 +74,7 @@ const QUEUE_METHODS: &[&str] = &[
     "wake_one",
     "moved",
     "has_grown",
+    "count_untold",
     "move_backlog",
     "show_backlog",
     "has",

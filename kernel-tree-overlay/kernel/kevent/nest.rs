@@ -27,7 +27,7 @@ const MAX_CHAIN: u32 = 4;
 
 /// How many watches a queue may have of queues, and be watched by. Each is looked at when one of
 /// them comes or goes.
-const MOST_LINKS: usize = 16384;
+const MOST_LINKS: usize = 1024;
 
 global_lock! {
     // SAFETY: `kevent_init_locks()` initialises it at boot, before there are programs.

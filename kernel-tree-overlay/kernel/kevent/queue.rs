@@ -147,7 +147,7 @@ impl Backlog {
 #[must_use]
 struct Moved {
     /// How many entries the ring has got.
-    entries: u64,
+    entries: u32,
     /// There may be more to move.
     more: bool,
 }
@@ -159,7 +159,7 @@ const MUCH_ROOM: usize = 4096;
 const MOST_TRIES: u32 = 16;
 
 /// How much is moved out of the backlog at a time, with interrupts disabled.
-const MOST_MOVED: usize = 64;
+pub(crate) const MOST_MOVED: usize = 64;
 
 /// So many watches that were removed may stay in the backlog.
 const FEW_REMOVED: usize = 64;
@@ -227,6 +227,9 @@ pub(crate) struct Queue {
 
     merged: Atomic<u64>,
     deferred: Atomic<u64>,
+    /// Entries that were moved out of the backlog, and of which nobody has been told yet. Protected
+    /// by its lock.
+    untold: Atomic<u32>,
     woken: Atomic<u64>,
 }
 
@@ -277,6 +280,7 @@ impl Queue {
                 rings: Atomic::new(0),
                 merged: Atomic::new(0),
                 deferred: Atomic::new(0),
+                untold: Atomic::new(0),
                 woken: Atomic::new(0),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -316,7 +320,7 @@ impl Queue {
                 break Woken::Ready;
             }
             // Asked to look, or somebody else took the event: a level may hold still.
-            self.visit(Visitor::PROGRAM);
+            self.visit(Visitor::PROGRAM, seen, nr);
             if self.has(seen, nr) {
                 break Woken::Ready;
             }
@@ -330,6 +334,10 @@ impl Queue {
                 break over;
             }
         };
+        if self.asked.load(Relaxed) {
+            // This thread was asked, and nobody else is, so it looks at all there is.
+            self.visit(Visitor::PROGRAM, None, u32::MAX);
+        }
         self.sleepers.fetch_sub(1, Relaxed);
         woken
     }
@@ -418,8 +426,9 @@ impl Queue {
         }
     }
 
-    /// Visits those that are listed.
-    pub(crate) fn visit(&self, visitor: Visitor) {
+    /// Visits those that are listed; not all of them if the program has the `nr` events from `seen`
+    /// on that it wants.
+    pub(crate) fn visit(&self, visitor: Visitor, seen: Option<u32>, nr: u32) {
         // ORDERING: What is listed from here on asks anew.
         self.asked.xchg(false, Full);
         if self.visits.is_empty() {
@@ -428,14 +437,15 @@ impl Queue {
         let mut table = self.watches.lock_nested(visitor.depth);
         // Whoever has visited in the meantime may have left nothing.
         if !self.visits.is_empty() {
-            table.visit(self, visitor);
+            let enough = visitor.is_program && self.has(seen, nr);
+            table.visit(self, visitor, enough);
         }
     }
 
     /// Whether there are events, as a mask of `EPOLL*` bits.
     pub(crate) fn readiness(&self, visitor: Visitor) -> u32 {
         self.refill_all();
-        self.visit(visitor);
+        self.visit(visitor, None, 1);
         if self.has(None, 1) || self.is_backlogged() {
             READABLE
         } else {
@@ -635,6 +645,11 @@ impl Queue {
         Ok(())
     }
 
+    /// There is an entry more of which nobody is told yet. To be called with the backlog's lock.
+    pub(crate) fn count_untold(&self) {
+        self.untold.fetch_add(1, Relaxed);
+    }
+
     /// Tells one thread that sleeps, and those who poll, that there is an event.
     ///
     /// What was published is visible before this looks who sleeps: [`Ring::publish`] and the
@@ -732,15 +747,16 @@ impl Queue {
     /// [`Queue::moved`].
     fn move_backlog(&self, backlog: &mut Backlog) -> Moved {
         let mut nr = 0usize;
-        let mut entries = 0;
         if let Some(ring) = &self.ring {
-            let before = ring.posted();
             while nr < MOST_MOVED {
                 let Some(front) = backlog.fifo.pop_front() else {
                     break;
                 };
                 let moved = match &front {
-                    Pending::Post(event) => self.publish_silently(event).is_ok(),
+                    Pending::Post(event) => self.publish_silently(event).is_ok_and(|()| {
+                        self.count_untold();
+                        true
+                    }),
                     Pending::Watch(watch) if watch.come_out_forgotten() => {
                         backlog.leave(1);
                         true
@@ -757,8 +773,6 @@ impl Queue {
                 }
                 nr = nr.saturating_add(1);
             }
-            // Others may have published too, and have woken somebody for that.
-            entries = ring.posted().wrapping_sub(before);
             ring.set_flags(if backlog.waiting() != 0 {
                 uapi::KEVENT_RING_BACKLOG
             } else {
@@ -766,9 +780,11 @@ impl Queue {
             });
         }
         self.show_backlog(backlog);
+        let entries = self.untold.xchg(0, Relaxed);
         Moved {
             entries,
-            more: nr == MOST_MOVED,
+            // One watch may have been too much.
+            more: nr == MOST_MOVED || entries as usize >= MOST_MOVED,
         }
     }
 
@@ -967,7 +983,7 @@ impl WorkItem for Queue {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        this.visit(Visitor::WORKER);
+        this.visit(Visitor::WORKER, None, 1);
     }
 }
 

@@ -209,12 +209,8 @@ impl Table {
     }
 
     /// Visits the watches that are on the list, all of them if there is no event otherwise.
-    pub(crate) fn visit(&mut self, queue: &Queue, visitor: Visitor) {
-        let mut most = if queue.has(None, 1) {
-            FEW_VISITS
-        } else {
-            usize::MAX
-        };
+    pub(crate) fn visit(&mut self, queue: &Queue, visitor: Visitor, enough: bool) {
+        let mut most = if enough { FEW_VISITS } else { usize::MAX };
         self.each_listed(queue, |watch| {
             most = most.wrapping_sub(1);
             if most % MANY == 0 {

@@ -32,7 +32,7 @@ pub(crate) fn wait(
     }
 
     queue.refill_all();
-    queue.visit(Visitor::PROGRAM);
+    queue.visit(Visitor::PROGRAM, seen, args.min_nr.max(1));
     queue.show_counters();
     if args.min_nr == 0 {
         return Ok(queue.available(seen));
@@ -85,11 +85,12 @@ pub(crate) fn get_events(
         if got >= min || expired {
             break;
         }
-        // What was taken just now may have been what kept a watch from going on.
-        queue.visit(Visitor::PROGRAM);
         // No more than the ring can hold at a time.
         let most = queue.ring().map_or(u32::MAX, |r| r.entries());
-        match queue.sleep(None, min.saturating_sub(got).min(most), deadline) {
+        let nr = min.saturating_sub(got).min(most);
+        // What was taken just now may have been what kept a watch from going on.
+        queue.visit(Visitor::PROGRAM, None, nr);
+        match queue.sleep(None, nr, deadline) {
             Woken::Ready | Woken::Late => {}
             Woken::TimedOut => expired = true,
             Woken::Interrupted if got == 0 => return Err(EINTR),
@@ -106,7 +107,7 @@ pub(crate) fn get_events(
 fn copy_events(queue: &Queue, max: u32, to: UserPtr) -> Result<u32> {
     let mut spare = queue.consumer().lock();
     queue.refill_all();
-    queue.visit(Visitor::PROGRAM);
+    queue.visit(Visitor::PROGRAM, None, 1);
     let mut at = to;
     for copied in 0..max {
         let deliver = |event: &Event| {

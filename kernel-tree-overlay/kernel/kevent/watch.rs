@@ -67,7 +67,10 @@ use crate::{
         Event,
         Words, //
     },
-    queue::Queue,
+    queue::{
+        Queue,
+        MOST_MOVED, //
+    },
     ring::{
         Index,
         Merge, //
@@ -498,7 +501,7 @@ impl<S: Source + ?Sized> Watch<S> {
 
     fn give_back_owed(&self, count: u64) {
         if let Some(owed) = self.source.owed().filter(|_| count != 0) {
-            owed.fetch_add(count, Relaxed);
+            owe(owed, count);
         }
     }
 
@@ -536,7 +539,13 @@ impl<S: Source + ?Sized> Watch<S> {
     fn tell_facts(&self, mode: u32, events: u32, first: bool) -> Told {
         let last = events & LAST;
         let mut told = Told::Nothing;
+        let mut left = MOST_MOVED;
         while let Some(words) = self.source.fact() {
+            if first && left == 0 {
+                // So much for this time.
+                return Told::Later;
+            }
+            left = left.saturating_sub(1);
             if told != Told::Nothing && last == 0 && Self::after(mode) != 0 {
                 // The next ones are for when the watch is switched on.
                 self.change(|state| state | events);
@@ -613,7 +622,9 @@ impl<S: Source + ?Sized> Watch<S> {
         };
         self.entry.store(index, Relaxed);
         trace::publish(self, index, events);
-        if !first {
+        if first {
+            self.queue.count_untold();
+        } else {
             self.queue.wake();
         }
         Told::Anew
@@ -744,6 +755,19 @@ pub(crate) fn look(watch: ArcBorrow<'_, Watch>) -> Told {
         Told::Anew
     } else {
         Told::Off
+    }
+}
+
+/// Something happened `count` times that is to be told. There is no end to what may be owed, but
+/// one to what can be said of it.
+pub(crate) fn owe(owed: &Atomic<u64>, count: u64) {
+    let mut old = owed.load(Relaxed);
+    loop {
+        let new = old.saturating_add(count).min(i64::MAX.unsigned_abs());
+        match owed.cmpxchg(old, new, Relaxed) {
+            Ok(_) => return,
+            Err(now) => old = now,
+        }
     }
 }
 

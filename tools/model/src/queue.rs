@@ -8,6 +8,7 @@
 use super::methods::{Backlog, Spare};
 use super::ring::Ring;
 use super::table::Table;
+pub(crate) use super::methods::MOST_MOVED;
 use super::visits::Visits;
 use crate::atomic::ordering::{Any, Full, Relaxed, ReleaseOrRelaxed};
 use crate::atomic::Atomic;
@@ -156,6 +157,20 @@ impl Pollers {
     }
 }
 
+/// A number that the backlog's lock protects.
+#[derive(Default)]
+pub(crate) struct Untold(core::sync::atomic::AtomicU32);
+
+impl Untold {
+    pub(crate) fn fetch_add<O>(&self, n: u32, _: O) {
+        self.0.fetch_add(n, core::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(crate) fn xchg<O>(&self, n: u32, _: O) -> u32 {
+        self.0.swap(n, core::sync::atomic::Ordering::Relaxed)
+    }
+}
+
 pub(crate) struct IrqWork;
 
 impl IrqWork {
@@ -192,6 +207,7 @@ pub(crate) struct Queue {
     pub(crate) sleepers: Counter,
     pub(crate) pollers: Pollers,
     pub(crate) rings: Atomic<u32>,
+    pub(crate) untold: Untold,
     pub(crate) merged: Counter,
     pub(crate) deferred: Counter,
     pub(crate) woken: Counter,
@@ -223,6 +239,7 @@ impl Queue {
             sleepers: Counter,
             pollers: Pollers,
             rings: Atomic::new(0),
+            untold: Untold::default(),
             merged: Counter,
             deferred: Counter,
             woken: Counter,
@@ -251,7 +268,7 @@ impl Queue {
     /// Runs the worker if somebody wants it to.
     pub(crate) fn work(self: &Arc<Self>) {
         if self.work.xchg(false, Full) {
-            self.visit(super::watch::Visitor::WORKER);
+            self.visit(super::watch::Visitor::WORKER, None, 1);
         }
     }
 }

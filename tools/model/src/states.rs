@@ -215,7 +215,7 @@ impl World {
     /// `kevent_wait()` that does not sleep.
     fn looks(&self) {
         self.queue.refill();
-        self.queue.visit(Visitor::PROGRAM);
+        self.queue.visit(Visitor::PROGRAM, None, 1);
     }
 
     /// `kevent_wait()`. Fails if it sleeps.

@@ -42,9 +42,11 @@ use crate::{
         Source, //
     },
     watch::{
+        enable,
         fire,
         fire_inline,
         look,
+        test,
         Tells,
         Told,
         Visitor,
@@ -170,12 +172,23 @@ impl<const N: usize> Source for Poll<N> {
         }
         self.link.link(&file, fd);
         let exclusive = record.flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0;
+        // If it tells once it must not have done so if this fails and is tried again.
+        let holds = record.flags & (uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH) != 0
+            && record.flags & uapi::KEVENT_WATCH_DISABLED == 0;
+        if holds {
+            watch.disable();
+        }
         let polled = poll_and_add(self, &file, key(record.flags, record.events), exclusive);
         if polled.queues > N {
             return Err(if N < MANY { ENOBUFS } else { E2BIG });
         }
         if !self.link.is_open() {
             return Err(EBADF);
+        }
+        if holds {
+            enable(watch);
+            test(watch);
+            return Ok(());
         }
         let events = polled.events & (record.events | ALWAYS);
         if events != 0 && record.flags & uapi::KEVENT_WATCH_DISABLED == 0 {

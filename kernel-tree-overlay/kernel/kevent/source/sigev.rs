@@ -31,6 +31,7 @@ use crate::{
     },
     watch::{
         fire,
+        owe,
         Tells,
         Told,
         Watch, //
@@ -96,7 +97,7 @@ impl Source for Sigev {
 impl Sigev {
     /// The timer has expired `count` times since it told so last. Tells whether that made an event.
     pub(crate) fn expired(watch: ArcBorrow<'_, Watch<Self>>, count: u64) -> bool {
-        watch.source().owed.fetch_add(count, Relaxed);
+        owe(&watch.source().owed, count);
         let watch: ArcBorrow<'_, Watch> = watch;
         let told = fire(watch, uapi::KEVENT_SIGEV_TIMER);
         if matches!(told, Told::Anew | Told::Nothing) {

@@ -39,6 +39,7 @@ use crate::{
     },
     watch::{
         fire,
+        owe,
         Tells,
         Told,
         Watch, //
@@ -202,7 +203,7 @@ impl Timer {
 
     /// Tells `count` further expirations.
     fn fire(&self, watch: ArcBorrow<'_, Watch>, count: u64) -> Told {
-        self.owed.fetch_add(count, Relaxed);
+        owe(&self.owed, count);
         fire(watch, uapi::KEVENT_TIMER_EXPIRED)
     }
 

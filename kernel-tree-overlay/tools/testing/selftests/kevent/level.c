@@ -334,6 +334,40 @@ TEST_F(level, a_wait_for_several)
 		ASSERT_EQ(1, remove_one(&self->q, w[i].handle));
 }
 
+/* More than are looked at in a call of which there is something to take. */
+TEST_F(level, a_wait_for_many)
+{
+	enum { NR = 60 };
+	struct kevent_event ev[NR];
+	struct kevent_watch w[NR];
+	struct queue q;
+	int i, j;
+
+	ASSERT_LE(0, queue_open(&q, variant->entries ? 64 : 0));
+	efd_fire(self->fd);
+	for (i = 0; i < NR; i++) {
+		w[i] = watch_poll(self->fd, IN, LEVEL, i);
+		ASSERT_EQ(1, add_one(&q, &w[i]));
+	}
+	for (i = 0; i < 10; i++) {
+		/* Without a call, so that none is told again. */
+		while (!variant->copy && ring_take(&q, ev))
+			;
+		ASSERT_EQ(1, seq_post(q.fd, 100, 1, KEVENT_POST_DEFER));
+		ASSERT_LE(NR / 2, wait_nr(&q, NR / 2));
+		/* The one that was posted is among those. */
+		for (j = 0; !j || ev->user_data != 100; j++)
+			ASSERT_EQ(1, take_now(&q, variant->copy, ev));
+		ASSERT_EQ(1, seq_post(q.fd, 100, 1, KEVENT_POST_DEFER));
+		ASSERT_EQ(NR / 2, kevent_get_events(q.fd, NR / 2, NR / 2, NULL,
+						    ev, 0));
+		do {
+			ASSERT_EQ(1, take_now(&q, variant->copy, ev));
+		} while (ev->user_data != 100);
+	}
+	queue_close(&q);
+}
+
 TEST_F(level, a_waiter_sleeps_when_it_has_passed)
 {
 	struct waiter waiter;

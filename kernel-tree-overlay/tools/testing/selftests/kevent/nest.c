@@ -798,7 +798,7 @@ TEST_F(nest, many_inner_ones)
 /* Each watch costs those that there are, so there is a limit. */
 TEST(too_many_on_top_of_each_other)
 {
-	enum { MOST = 16384 };
+	enum { MOST = 1024 };
 	struct queue inner, outer, other;
 	struct kevent_watch w, v, first;
 	int i;

@@ -314,6 +314,8 @@ TEST_F(sigev, overruns_without_end)
 	int i;
 
 	ASSERT_LE(0, id);
+	if (now_ns(CLOCK_REALTIME) < 1ULL << 60)
+		SKIP(return, "the clock was not set");
 	for (i = 0; i < 13; i++) {
 		/* Since 1970, each nanosecond. */
 		ASSERT_EQ(0, set_flags(id, TIMER_ABSTIME, 1, 1));
@@ -321,7 +323,7 @@ TEST_F(sigev, overruns_without_end)
 	}
 	ASSERT_EQ(0, set(id, 0, 0));
 	ASSERT_EQ(1, take_next(Q, COPY, &ev));
-	EXPECT_LE(1LL << 60, ev.data);
+	EXPECT_LE(variant->entries ? 1LL << 60 : INT64_MAX, ev.data);
 	EXPECT_EQ(0, destroy(id));
 }
 
