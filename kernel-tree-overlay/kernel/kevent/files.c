@@ -45,7 +45,7 @@
 
 struct kevent_bucket {
 	spinlock_t lock; /* protects @links and what they link */
-	struct list_head links;
+	struct hlist_head links;
 };
 
 static struct kevent_bucket *kevent_files __ro_after_init;
@@ -102,7 +102,7 @@ void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd)
 		spin_unlock(&file->f_lock);
 	}
 	spin_lock(&bucket->lock);
-	list_add(&link->node, &bucket->links);
+	hlist_add_head(&link->node, &bucket->links);
 	spin_unlock(&bucket->lock);
 }
 
@@ -118,7 +118,7 @@ void kevent_unlink_file(struct kevent_file_link *link)
 		return;
 	bucket = kevent_bucket(link->file);
 	spin_lock(&bucket->lock);
-	list_del_init(&link->node);
+	hlist_del_init(&link->node);
 	spin_unlock(&bucket->lock);
 }
 
@@ -172,18 +172,19 @@ static bool kevent_link_is_closed(const struct kevent_file_link *link,
  * The watch of the next link after @cursor that is to go, with a reference.  A
  * link stays until its watch has gone: if others look for it, they wait too.
  */
-static const void *kevent_next_closed(struct kevent_file_link *cursor, struct list_head *links,
-				      struct file *file, struct files_struct *files, bool *done)
+static const void *kevent_next_closed(struct kevent_file_link *cursor, struct file *file,
+				      struct files_struct *files, bool *done)
 {
 	struct kevent_file_link *link;
 	int i;
 
 	for (i = 0; i < KEVENT_LINKS_AT_ONCE; i++) {
-		link = list_next_entry(cursor, node);
-		*done = list_entry_is_head(link, links, node);
-		if (*done)
+		link = hlist_entry_safe(cursor->node.next, struct kevent_file_link, node);
+		*done = !link;
+		if (!link)
 			break;
-		list_move(&cursor->node, &link->node);
+		hlist_del(&cursor->node);
+		hlist_add_behind(&cursor->node, &link->node);
 		if (link->file == file && kevent_link_is_closed(link, files))
 			return kevent_get_watch(link);
 	}
@@ -204,16 +205,16 @@ static void kevent_remove_links(struct file *file, struct files_struct *files)
 	bool done;
 
 	scoped_guard(spinlock, &bucket->lock)
-		list_add(&cursor.node, &bucket->links);
+		hlist_add_head(&cursor.node, &bucket->links);
 	do {
 		scoped_guard(spinlock, &bucket->lock)
-			watch = kevent_next_closed(&cursor, &bucket->links, file, files, &done);
+			watch = kevent_next_closed(&cursor, file, files, &done);
 		if (watch)
 			kevent_watch_closed(watch);
 		cond_resched();
 	} while (!done);
 	scoped_guard(spinlock, &bucket->lock)
-		list_del(&cursor.node);
+		hlist_del(&cursor.node);
 }
 
 /**
@@ -266,7 +267,7 @@ static int __init kevent_init(void)
 					       KEVENT_FILE_LEAST, 0);
 	for (i = 0; i < 1U << kevent_file_bits; i++) {
 		spin_lock_init(&kevent_files[i].lock);
-		INIT_LIST_HEAD(&kevent_files[i].links);
+		INIT_HLIST_HEAD(&kevent_files[i].links);
 	}
 	kevent_init_locks();
 	return 0;

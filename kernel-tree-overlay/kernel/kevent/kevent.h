@@ -30,7 +30,7 @@ struct user_struct;
  * @kind: what source it is in, see hooks.rs
  */
 struct kevent_file_link {
-	struct list_head node;
+	struct hlist_node node;
 	struct file *file;
 	struct files_struct *files;
 	int fd;

@@ -403,7 +403,7 @@ impl Ring {
     /// Whether the entry at `index` has certainly been taken, if it ever was there. Most often it
     /// has, and then there is no need to mark anything.
     #[inline(always)]
-    fn is_taken(&self, index: Index) -> bool {
+    pub(crate) fn is_taken(&self, index: Index) -> bool {
         let mask = STATE_MASK | (LAP_MASK << LAP_SHIFT);
         self.word(index).load(Relaxed) & mask != READY | self.lap(index)
     }

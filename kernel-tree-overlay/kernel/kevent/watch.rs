@@ -520,13 +520,15 @@ impl<S: Source + ?Sized> Watch<S> {
             };
         }
         let words = self.words(mode, events);
-        let anew = Words {
-            info: Self::info(mode, events, words),
-            ..words
-        };
         // The program may be reading what was delivered.
         let renews = mode & (WORDS | TAKE) == WORDS;
-        match self.merge(events, 1, Some(anew).filter(|_| renews)) {
+        let anew = || {
+            renews.then(|| Words {
+                info: Self::info(mode, events, words),
+                ..words
+            })
+        };
+        match self.merge(events, 1, anew) {
             Merge::Done(_) => Told::Merged,
             Merge::Gone => self.publish(mode, events, words, first),
             Merge::Later => Told::Later,
@@ -571,7 +573,7 @@ impl<S: Source + ?Sized> Watch<S> {
             return Told::Nothing;
         }
         let count = u32::try_from(owed).unwrap_or(u32::MAX);
-        let told = match self.merge(events, count, None) {
+        let told = match self.merge(events, count, || None) {
             Merge::Done(left) => {
                 // Neither of the two is more than was owed.
                 let beyond = owed.wrapping_sub(count.into());
@@ -593,16 +595,19 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// Merges `events`, which happened `count` times, into the entry that the watch has in the
-    /// ring, whose words become `words`. [`Merge::Gone`] if it has none.
+    /// ring, whose words become what `words` gives, if anything. [`Merge::Gone`] if it has none.
     #[inline(always)]
-    fn merge(&self, events: u32, count: u32, words: Option<Words>) -> Merge {
+    fn merge(&self, events: u32, count: u32, words: impl FnOnce() -> Option<Words>) -> Merge {
         let entry = self.entry.load(Relaxed);
         let ring = self.queue.ring().filter(|_| entry != NO_ENTRY);
         // The last event is one of its own.
         let Some(ring) = ring.filter(|_| events & LAST == 0) else {
             return Merge::Gone;
         };
-        let merge = ring.merge(entry, events, count, words);
+        if ring.is_taken(entry) {
+            return Merge::Gone;
+        }
+        let merge = ring.merge(entry, events, count, words());
         if let Merge::Done(_) = merge {
             self.queue.count_merge();
             trace::merge(self, entry, events);
