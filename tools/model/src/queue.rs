@@ -5,10 +5,10 @@
 //! The methods are the kernel's own; the build script takes them out of `queue.rs`. What is here is
 //! what they use of the rest of the kernel: locks, those who sleep, the worker.
 
+pub(crate) use super::methods::MOST_MOVED;
 use super::methods::{Backlog, Spare};
 use super::ring::Ring;
 use super::table::Table;
-pub(crate) use super::methods::MOST_MOVED;
 use super::visits::Visits;
 use crate::atomic::ordering::{Any, Full, Relaxed, ReleaseOrRelaxed};
 use crate::atomic::Atomic;
