@@ -27,24 +27,16 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use kernel::{
-///     bindings::CLOCK_MONOTONIC,
-///     time::deadline::Deadline, //
-/// };
+/// use kernel::time::deadline::Deadline;
 ///
-/// let soon = Deadline::from_now(CLOCK_MONOTONIC, 1_000_000_000, 0)?;
+/// let soon = Deadline::after(1_000_000_000);
 /// assert!(soon.remaining() <= 1_000_000_000);
-/// assert!(soon.later(5).at() == soon.at() + 5);
 ///
 /// // Longer ago than the clock has been running.
-/// let past = soon.later(i64::MIN);
-/// assert_eq!(past.at(), 0);
-/// assert!(past.remaining() < 0);
-/// assert_eq!(Deadline::after(i64::MIN).at(), 0);
+/// assert!(Deadline::after(i64::MIN).remaining() < 0);
 ///
 /// // This one cannot be slept on.
 /// assert!(Deadline::new(kernel::bindings::CLOCK_TAI, 0, 0).is_err());
-/// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
