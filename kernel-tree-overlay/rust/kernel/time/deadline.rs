@@ -109,6 +109,26 @@ impl Deadline {
     }
 
     /// The point in time `ns` nanoseconds later on the same clock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::{
+    ///     bindings::CLOCK_MONOTONIC,
+    ///     time::deadline::Deadline, //
+    /// };
+    ///
+    /// let soon = Deadline::from_now(CLOCK_MONOTONIC, 1_000_000_000, 0)?;
+    /// assert!(soon.remaining() <= 1_000_000_000);
+    /// assert_eq!(soon.later(5).at(), soon.at() + 5);
+    ///
+    /// // Longer ago than the clock has been running.
+    /// let past = soon.later(i64::MIN);
+    /// assert_eq!(past.at(), 0);
+    /// assert!(past.remaining() < 0);
+    /// assert_eq!(Deadline::after(i64::MIN).at(), 0);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn later(&self, ns: i64) -> Self {
         // INVARIANT: The clock is the same, and the time not negative.
         Self {
