@@ -13,6 +13,7 @@ help_test() {
 
 	  FILTER...         only tests in the kernel whose name contains this (or fits it, with * and ?);
 	                    the names: ./build.sh test --list
+	  libkevent, kqueue the C libraries: their unit tests, and their tests in the booted kernel
 	  --kernel VARIANT  boot this kernel instead of 'default', only it, and run only what runs in it;
 	                    'debug' takes an hour
 	  --kernel uml      KUnit and the Rust doctests as an ordinary program: an 11 minute build of its own
@@ -39,11 +40,20 @@ verb_test() {
 	if [ "$VARIANT" = uml ]; then
 		test_uml
 	else
-		if [ -z "$only" ] && [ ${#ARGS[@]} = 0 ]; then
+		pick_libraries
+		if [ -z "$only" ] && [ ${#ARGS[@]} = 0 ] && [ -z "$PICKED" ]; then
 			test_workspace
+			test_libraries
 			run_checks
+		elif [ -n "$PICKED" ]; then
+			test_libraries
 		fi
-		test_kernels "$only" ${ARGS[@]+"${ARGS[@]}"}
+		if [ -z "$PICKED" ] || [ ${#ARGS[@]} != 0 ]; then
+			test_kernels "$only" ${ARGS[@]+"${ARGS[@]}"}
+		fi
+		if [ -n "$PICKED" ] || [ ${#ARGS[@]} = 0 ]; then
+			test_libraries_live
+		fi
 	fi
 	say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
 	[ "$FAILED" = 0 ] || exit 1
@@ -70,6 +80,67 @@ test_workspace() {
 	fi
 	say "tools: $totals"
 	add_totals "$totals"
+}
+
+# The libraries in C: each has 'make check', which ends in the totals, and 'make live', a program
+# that tests the kernel it runs on and says so in KTAP.
+LIBRARIES=(libkevent)
+
+# Takes the libraries' names out of ARGS: LIBRARIES is then those, and PICKED not empty.
+PICKED=
+pick_libraries() {
+	local arg args=() picked=()
+	for arg in ${ARGS[@]+"${ARGS[@]}"}; do
+		case $arg in
+		libkevent | kqueue) picked+=("$arg") ;;
+		*) args+=("$arg") ;;
+		esac
+	done
+	[ ${#picked[@]} != 0 ] || return 0
+	PICKED=1 LIBRARIES=("${picked[@]}") ARGS=(${args[@]+"${args[@]}"})
+}
+
+# in_library NAME TARGET: make, with everything it makes in the cache.
+in_library() { make -C "$ROOT/tools/$1" OUT="$CACHE/target/$1" UAPI="$TREE/include/uapi/linux/kevent.h" "$2"; }
+
+test_libraries() {
+	local name totals
+	for name in "${LIBRARIES[@]}"; do
+		logged "$name" in_library "$name" check || true
+		totals=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$LOG/$name.log" | tail -n 1)
+		if [ -z "$totals" ]; then
+			say "FAIL  $name: $(grep -m1 -E 'error' "$LOG/$name.log" || tail -n 1 "$LOG/$name.log") (log: $LOG/$name.log)"
+			totals='0 passed, 1 failed, 0 skipped'
+		fi
+		grep '^not ok' "$LOG/$name.log" | sed 's/^not ok [0-9]*/FAIL/' || true
+		say "$name: $totals"
+		add_totals "$totals"
+	done
+}
+
+# The same libraries in the booted kernel.
+test_libraries_live() {
+	local name log totals
+	build_kernel "$VARIANT"
+	for name in "${LIBRARIES[@]}"; do
+		log=$LOG/$name-live.log
+		if ! logged "$name-live-build" in_library "$name" live; then
+			say "FAIL  $name: its live tests do not build (log: $LOG/$name-live-build.log)"
+			FAILED=$((FAILED + 1))
+			continue
+		fi
+		logged "$name-live" boot_kernel "$VARIANT" "$CACHE/target/$name/live" || true
+		totals=$(tr -d '\r' <"$log" | awk '
+			/^ok .*# SKIP/ { skipped++; next }
+			/^ok /         { passed++ }
+			/^not ok /     { failed++ }
+			/^1\.\./       { done = 1 }
+			END { printf "%d passed, %d failed, %d skipped", passed, failed + !done, skipped }')
+		tr -d '\r' <"$log" | grep '^not ok' | sed "s/^not ok [0-9]*/FAIL  $name live:/" || true
+		[[ $totals == *" 0 failed"* ]] || say "      (log: $log)"
+		say "$name live: $totals"
+		add_totals "$totals"
+	done
 }
 
 # harness ARGUMENTS...: the selftests harness on the tree in use.

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* The seven system calls. */
+#define _GNU_SOURCE
+#include <kevent.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* What an architecture adds to the numbers of the common table. */
+#if defined(__alpha__)
+#define BASE 110
+#elif defined(__mips__) && defined(_MIPS_SIM) && _MIPS_SIM == _ABI64
+#define BASE 5000
+#elif defined(__mips__) && defined(_MIPS_SIM) && _MIPS_SIM == _ABIN32
+#define BASE 6000
+#elif defined(__mips__)
+#define BASE 4000
+#elif defined(__x86_64__) && defined(__ILP32__)
+#define BASE 0x40000000
+#else
+#define BASE 0
+#endif
+
+#ifndef __NR_kevent_create
+#define __NR_kevent_create	(BASE + 473)
+#define __NR_kevent_add		(BASE + 474)
+#define __NR_kevent_modify	(BASE + 475)
+#define __NR_kevent_remove	(BASE + 476)
+#define __NR_kevent_post	(BASE + 477)
+#define __NR_kevent_wait	(BASE + 478)
+#define __NR_kevent_get_events	(BASE + 479)
+#endif
+
+#define WEAK __attribute__((weak))
+
+WEAK int kevent_create(struct kevent_create *args, size_t usize, unsigned int sources)
+{
+	return (int)syscall(__NR_kevent_create, args, usize, sources);
+}
+
+WEAK int kevent_add(int fd, struct kevent_watch *watches, size_t wsize, unsigned int nr,
+		    unsigned int flags)
+{
+	return (int)syscall(__NR_kevent_add, fd, watches, wsize, nr, flags);
+}
+
+WEAK int kevent_modify(int fd, struct kevent_watch *watches, size_t wsize, unsigned int nr,
+		       unsigned int flags)
+{
+	return (int)syscall(__NR_kevent_modify, fd, watches, wsize, nr, flags);
+}
+
+WEAK int kevent_remove(int fd, const __u64 *handles, unsigned int nr, unsigned int flags)
+{
+	return (int)syscall(__NR_kevent_remove, fd, handles, nr, flags);
+}
+
+WEAK int kevent_post(int fd, const struct kevent_event *events, size_t esize, unsigned int nr,
+		     unsigned int flags)
+{
+	return (int)syscall(__NR_kevent_post, fd, events, esize, nr, flags);
+}
+
+WEAK int kevent_wait(int fd, struct kevent_wait *args, size_t usize)
+{
+	return (int)syscall(__NR_kevent_wait, fd, args, usize);
+}
+
+WEAK int kevent_get_events(int fd, unsigned int min_nr, unsigned int max_nr,
+			   const struct __kernel_timespec *timeout, struct kevent_event *events,
+			   unsigned int flags)
+{
+	return (int)syscall(__NR_kevent_get_events, fd, min_nr, max_nr, timeout, events, flags);
+}
+
+int kevent_get_events_ms(int ctl_fd, unsigned int min_nr, unsigned int max_nr,
+			 unsigned int timeout_ms, void *buf, unsigned int flags)
+{
+	struct __kernel_timespec time;
+
+	if (flags & KEVENT_WAIT_ABSTIME) { /* milliseconds of what? */
+		errno = EINVAL;
+		return -1;
+	}
+	time.tv_sec = timeout_ms / 1000;
+	time.tv_nsec = (long long)(timeout_ms % 1000) * 1000000;
+	return kevent_get_events(ctl_fd, min_nr, max_nr, &time, (struct kevent_event *)buf, flags);
+}

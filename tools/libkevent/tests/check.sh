@@ -1,0 +1,118 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# What 'make check' runs, as KTAP: each test program as it is and with sanitizers, and what needs
+# no program.  The last line is 'N passed, N failed, N skipped'.
+set -u
+passed=0 failed=0 skipped=0
+OUT=$(cd "$OUT" && pwd)
+
+ok() { passed=$((passed + 1)) && echo "ok $((passed + failed + skipped)) $1"; }
+not_ok() { failed=$((failed + 1)) && echo "not ok $((passed + failed + skipped)) $1"; }
+skip() { skipped=$((skipped + 1)) && echo "ok $((passed + failed + skipped)) $1 # SKIP $2"; }
+judge() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2"; fi; }
+
+# program NAME COMMAND...: counts the results of a program's tests; ending badly is one more.
+program() {
+	name=$1
+	shift
+	"$@" >"$OUT/$name.ktap" 2>"$OUT/$name.err"
+	status=$?
+	while read -r first number rest; do
+		case "$first $rest" in
+		"ok "*"# SKIP"*) skip "$name: ${rest%% *}" "${rest#*# SKIP }" ;;
+		"ok "*) ok "$name: $rest" ;;
+		"not "*) not_ok "$name: ${rest#* }" ;;
+		"# "*) echo "# $number $rest" ;;
+		esac
+	done <"$OUT/$name.ktap"
+	if ! grep -q '^1\.\.' "$OUT/$name.ktap"; then
+		sed 's/^/# /' "$OUT/$name.err"
+		not_ok "$name: did not get to its end (status $status)"
+	elif [ $status != 0 ] && ! grep -q '^not ok' "$OUT/$name.ktap"; then
+		head -n 40 "$OUT/$name.err" | sed 's/^/# /'
+		not_ok "$name: status $status"
+	fi
+}
+
+program unit "$OUT/unit"
+program unit-asan "$OUT/unit-asan"
+# TSan counts a fork and threads that are cancelled in the middle of things for errors.
+TSAN_OPTIONS="halt_on_error=1 exitcode=66" program unit-tsan "$OUT/unit-tsan" ring index entry cancelled_and \
+	merges threads next flags wake channel
+if command -v valgrind >/dev/null && [ "${VALGRIND:-1}" = 1 ]; then
+	program unit-valgrind valgrind -q --error-exitcode=9 --leak-check=full --fair-sched=yes \
+		--trace-children=no "$OUT/unit" ring index entry cancelled_and merges exhausted for_each next_in \
+		wake misuse probe prepared channel
+else
+	skip unit-valgrind "no valgrind"
+fi
+
+# Headers: both languages, every warning, with and without inline functions.
+for header in kevent.h kevent/ec.h; do
+	for mode in "" -DLIBKEVENT_NO_INLINE; do
+		echo "#include <$header>" >"$OUT/header.c"
+		cp "$OUT/header.c" "$OUT/header.cc"
+		$CC -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude $mode -fsyntax-only "$OUT/header.c"
+		judge $? "header: $header C11 $mode"
+		if command -v "${CXX%% *}" >/dev/null; then
+			$CXX -std=c++17 -Wall -Wextra -Wpedantic -Werror -Iinclude $mode -fsyntax-only "$OUT/header.cc"
+			judge $? "header: $header C++17 $mode"
+		else
+			skip "header: $header C++17 $mode" "no C++ compiler"
+		fi
+	done
+done
+
+# What the -ffi library must have: all that <kevent.h> declares.
+missing=
+for name in $(grep -ohE '\b(kevent|ec)_[a-z_]+\(' include/kevent.h include/kevent/ec.h include/kevent/inline.h |
+	tr -d '(' | sort -u | grep -vE '_$|^kevent_for_each$'); do
+	grep -qE "^(static inline|KEVENT_INLINE|int|void|__u32|ec_t|struct kevent_queue) .*\b$name\(" \
+		include/kevent.h include/kevent/ec.h include/kevent/inline.h || continue
+	nm -D --defined-only "$OUT/libkevent-ffi.so" | grep -q " $name@" || missing="$missing $name"
+done
+[ -z "$missing" ] || echo "# missing:$missing"
+[ -z "$missing" ]
+judge $? "ffi: has every function"
+nm -D --defined-only "$OUT/libkevent.so" | grep -v LIBKEVENT_ | grep -vq '@' && wrong=1 || wrong=0
+judge "$wrong" "symbols: all have a version"
+
+# The same constants as the kernel's header, where both have one.
+uapi=${UAPI:-../../kernel-tree-overlay/include/uapi/linux/kevent.h}
+if [ ! -e "$uapi" ]; then
+	skip "uapi: constants are the kernel's" "no $uapi"
+elif ! grep -q KEVENT_INFO_POSTED "$uapi"; then
+	skip "uapi: constants are the kernel's" "the tree has the first edition"
+else
+	for file in "$uapi" include/kevent/uapi.h; do
+		sed -nE 's|[[:space:]]*/\*.*||; s/^#define[[:space:]]+(KEVENT_[A-Z0-9_]+)[[:space:]]+(.+)$/\1 \2/p' "$file" |
+			sort -u >"$OUT/$(basename "$file").defines"
+	done
+	join -j 1 "$OUT/kevent.h.defines" "$OUT/uapi.h.defines" |
+		awk '{ n = (NF - 1) / 2; for (i = 2; i <= n + 1; i++) if ($i != $(i + n)) { print "# " $0; bad = 1 } } END { exit bad }'
+	judge $? "uapi: constants are the kernel's"
+fi
+
+# Installed, the library is found by pkg-config and a program links.
+rm -rf "$OUT/root"
+make -s install MAKEFLAGS= DESTDIR="$OUT/root" PREFIX=/usr OUT="$OUT" >/dev/null
+judge $? "install: DESTDIR"
+cat >"$OUT/link.c" <<-END
+	#include <kevent/ec.h>
+	int main(void)
+	{
+		struct kevent_probe p;
+		return kevent_probe(&p) != 0 && errno != ENOSYS && errno != EPERM;
+	}
+END
+for lib in "$OUT/root/usr/lib/libkevent.a" "-L$OUT/root/usr/lib -lkevent -Wl,-rpath,$OUT/root/usr/lib" \
+	"-L$OUT/root/usr/lib -lkevent-ffi -Wl,-rpath,$OUT/root/usr/lib"; do
+	# shellcheck disable=SC2086
+	$CC -I"$OUT/root/usr/include" -o "$OUT/link" "$OUT/link.c" $lib -pthread && "$OUT/link"
+	judge $? "install: a program links and runs (${lib##* })"
+done
+
+echo "1..$((passed + failed + skipped))"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+/* The library on the running kernel.  On one without kevent all is skipped. */
+#define _GNU_SOURCE
+#include "test.h"
+#include <kevent/ec.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+static const struct timespec no_time = { 0, 0 }, a_while = { 20, 0 };
+static struct kevent_probe the_kernel;
+static struct kevent_queue q;
+
+/* Both ways out of a queue. */
+#define EACH_MODE(entries) for (unsigned int entries = 0; entries <= 16; entries += 16)
+
+static int begin(unsigned int entries)
+{
+	return kevent_queue_init(&q, entries, 0, 0);
+}
+
+static int next(struct kevent_event *ev)
+{
+	return kevent_next(&q, ev, 1, &a_while);
+}
+
+static int has(unsigned int source)
+{
+	return !!(the_kernel.features & KEVENT_FEATURE_SOURCE(source));
+}
+
+#define NEED(source) do { if (!has(source)) SKIP("the kernel has no " #source); } while (0)
+
+static void posts(void)
+{
+	struct kevent_event ev;
+
+	NEED(KEVENT_SOURCE_USER);
+	EACH_MODE(entries) {
+		CHECK_EQ(begin(entries), 0);
+		CHECK_EQ(kevent_next(&q, &ev, 1, &no_time), 0);
+		for (unsigned int i = 0; i < 100; i++) {
+			struct kevent_event in = { .user_data = i, .events = 3, .data = -5, .extra = 6 };
+
+			CHECK_EQ(kevent_post(q.fd, &in, sizeof(in), 1, KEVENT_POST_DEFER), 1);
+		}
+		for (unsigned int i = 0; i < 100; i++) {
+			CHECK_EQ(next(&ev), 1);
+			CHECK_EQ(ev.user_data, i);
+			CHECK_EQ(ev.events, 3);
+			CHECK_EQ(KEVENT_INFO_SOURCE(ev.info), KEVENT_SOURCE_USER);
+			CHECK_EQ(ev.data, -5);
+		}
+		CHECK_EQ(kevent_next(&q, &ev, 1, &no_time), 0);
+		kevent_queue_exit(&q);
+	}
+}
+
+static void levels(void)
+{
+	struct kevent_event ev;
+	struct kevent_watch w;
+	int p[2];
+	char c;
+
+	NEED(KEVENT_SOURCE_POLL);
+	EACH_MODE(entries) {
+		CHECK_EQ(pipe2(p, O_NONBLOCK), 0);
+		CHECK_EQ(begin(entries), 0);
+		kevent_prep_poll(&w, p[0], KEVENT_POLL_IN, 0, 7);
+		CHECK_EQ(kevent_watch_add(&q, &w), 0);
+		CHECK_EQ(kevent_next(&q, &ev, 1, &no_time), 0);
+		CHECK_EQ(write(p[1], "ab", 2), 2);
+		for (int i = 0; i < 3; i++) {
+			CHECK_EQ(next(&ev), 1);
+			CHECK_EQ(ev.user_data, 7);
+			CHECK_EQ(ev.events, KEVENT_POLL_IN);
+		}
+		CHECK_EQ(read(p[0], &c, 1), 1);
+		CHECK_EQ(next(&ev), 1);
+		CHECK_EQ(kevent_watch_disable(&q, &w), 0);
+		CHECK_EQ(kevent_next(&q, &ev, 1, &no_time), 0);
+		CHECK_EQ(kevent_watch_enable(&q, &w), 0);
+		CHECK_EQ(next(&ev), 1);
+		CHECK_EQ(kevent_watch_remove(&q, &w), 0);
+		CHECK_EQ(kevent_next(&q, &ev, 1, &no_time), 0);
+		CHECK_ERR(kevent_watch_remove(&q, &w), ENOENT);
+		CHECK_ERR(kevent_watch_enable(&q, &w), ENOENT);
+		CHECK_ERR(kevent_watch_set(&q, &w, KEVENT_MODIFY_EVENTS), ENOENT);
+		kevent_queue_exit(&q);
+		close(p[0]);
+		close(p[1]);
+	}
+}
+
+static void sockets(void)
+{
+	struct kevent_event ev;
+	struct kevent_watch w;
+	int s[2];
+
+	NEED(KEVENT_SOURCE_SOCKET);
+	EACH_MODE(entries) {
+		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
+		CHECK_EQ(begin(entries), 0);
+		kevent_prep_socket(&w, s[0], KEVENT_SOCKET_IN, KEVENT_WATCH_EDGE, 9);
+		CHECK_EQ(kevent_watch_add(&q, &w), 0);
+		CHECK_EQ(write(s[1], "hello", 5), 5);
+		CHECK_EQ(next(&ev), 1);
+		CHECK(ev.events & KEVENT_SOCKET_IN);
+		CHECK_EQ(ev.data, 5);
+		close(s[1]);
+		CHECK_EQ(next(&ev), 1);
+		CHECK(ev.events & KEVENT_SOCKET_EOF);
+		kevent_queue_exit(&q);
+		close(s[0]);
+	}
+}
+
+static void timers(void)
+{
+	struct kevent_event ev;
+	struct kevent_watch w;
+
+	NEED(KEVENT_SOURCE_TIMER);
+	EACH_MODE(entries) {
+		long long sum = 0;
+
+		CHECK_EQ(begin(entries), 0);
+		kevent_prep_timer(&w, CLOCK_MONOTONIC, 1000000, 1000000, 0, 0, 5);
+		CHECK_EQ(kevent_watch_add(&q, &w), 0);
+		while (sum < 20) {
+			CHECK_EQ(next(&ev), 1);
+			CHECK_EQ(ev.user_data, 5);
+			CHECK(ev.info & KEVENT_INFO_COUNTED);
+			CHECK(ev.data >= 1);
+			sum += ev.data;
+		}
+		CHECK_EQ(kevent_watch_remove(&q, &w), 0);
+		kevent_queue_exit(&q);
+	}
+}
+
+static void signals(void)
+{
+	struct kevent_event ev;
+	struct kevent_watch w;
+
+	NEED(KEVENT_SOURCE_SIGNAL);
+	EACH_MODE(entries) {
+		CHECK_EQ(begin(entries), 0);
+		kevent_prep_signal(&w, SIGUSR1, KEVENT_WATCH_TAKE, 5);
+		CHECK_EQ(kevent_watch_add(&q, &w), 0);
+		CHECK_EQ(kill(getpid(), SIGUSR1), 0);
+		CHECK_EQ(next(&ev), 1);
+		CHECK_EQ(KEVENT_SIGNAL_PID(ev.extra), getpid());
+		kevent_queue_exit(&q);
+	}
+}
+
+static void processes(void)
+{
+	struct kevent_event ev;
+	struct kevent_watch w;
+	int fd, status;
+	pid_t pid;
+
+	NEED(KEVENT_SOURCE_PROCESS);
+	EACH_MODE(entries) {
+		CHECK_EQ(begin(entries), 0);
+		fflush(stdout);
+		pid = fork();
+		if (!pid)
+			_exit(42);
+		fd = (int)syscall(SYS_pidfd_open, pid, 0);
+		CHECK(fd >= 0);
+		kevent_prep_process(&w, fd, KEVENT_PROCESS_EXIT, KEVENT_WATCH_EDGE, 5);
+		CHECK_EQ(kevent_watch_add(&q, &w), 0);
+		CHECK_EQ(next(&ev), 1);
+		CHECK_EQ(ev.events, KEVENT_PROCESS_EXIT);
+		CHECK_EQ(WEXITSTATUS(ev.data), 42);
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		kevent_queue_exit(&q);
+		close(fd);
+	}
+}
+
+static void inodes(void)
+{
+	char name[] = "/tmp/libkevent-XXXXXX";
+	struct kevent_event ev;
+	struct kevent_watch w;
+	int fd;
+
+	NEED(KEVENT_SOURCE_INODE);
+	fd = mkstemp(name);
+	if (fd < 0)
+		SKIP("no file can be made in /tmp");
+	CHECK_EQ(begin(16), 0);
+	kevent_prep_inode(&w, fd, KEVENT_INODE_MODIFY | KEVENT_INODE_EXTEND, 0, 5);
+	CHECK_EQ(kevent_watch_add(&q, &w), 0);
+	CHECK_EQ(write(fd, "x", 1), 1);
+	CHECK_EQ(next(&ev), 1);
+	CHECK(ev.events & KEVENT_INODE_MODIFY);
+	unlink(name);
+	close(fd);
+	kevent_queue_exit(&q);
+}
+
+static void futexes(void)
+{
+	struct kevent_event ev;
+	struct kevent_watch w;
+	static __u32 word;
+
+	NEED(KEVENT_SOURCE_FUTEX);
+	CHECK_EQ(begin(16), 0);
+	kevent_prep_futex(&w, &word, KEVENT_FUTEX_PRIVATE, KEVENT_FUTEX_WOKEN, 0, 5);
+	CHECK_EQ(kevent_watch_add(&q, &w), 0);
+	word = 9;
+	CHECK_EQ(syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0), 1);
+	CHECK_EQ(next(&ev), 1);
+	CHECK_EQ(ev.data, 9);
+	kevent_queue_exit(&q);
+}
+
+static void user_watches(void)
+{
+	struct kevent_event ev;
+	struct kevent_watch w;
+
+	if (!(the_kernel.features & KEVENT_FEATURE_USER_WATCH))
+		SKIP("the kernel has no watches of KEVENT_SOURCE_USER");
+	EACH_MODE(entries) {
+		CHECK_EQ(begin(entries), 0);
+		kevent_prep_user(&w, 0, 5);
+		CHECK_EQ(kevent_watch_add(&q, &w), 0);
+		CHECK_EQ(kevent_watch_trigger(&q, &w, 1), 0);
+		CHECK_EQ(kevent_watch_trigger(&q, &w, 4), 0);
+		CHECK_EQ(next(&ev), 1);
+		CHECK_EQ(ev.events, 5);
+		CHECK_EQ(ev.user_data, 5);
+		CHECK_EQ(kevent_next(&q, &ev, 1, &no_time), 0);
+		kevent_queue_exit(&q);
+	}
+}
+
+static void *wake(void *arg)
+{
+	usleep(20000);
+	return kevent_wake(arg) ? arg : NULL;
+}
+
+static void wakes(void)
+{
+	struct kevent_event ev;
+	pthread_t thread;
+	void *bad;
+
+	EACH_MODE(entries) {
+		CHECK_EQ(begin(entries), 0);
+		CHECK_EQ(pthread_create(&thread, NULL, wake, &q), 0);
+		CHECK_EQ(kevent_next(&q, &ev, 1, NULL), 0);
+		CHECK_EQ(pthread_join(thread, &bad), 0);
+		CHECK(!bad);
+		kevent_queue_exit(&q);
+	}
+}
+
+static void child_gets_eacces(void)
+{
+	struct kevent_event ev;
+	int status;
+	pid_t pid;
+
+	CHECK_EQ(begin(16), 0);
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		struct kevent_watch w;
+
+		kevent_prep_timer(&w, CLOCK_MONOTONIC, 1, 0, 0, 0, 0);
+		if (kevent_take(&q, &ev) || kevent_next(&q, &ev, 1, &no_time) != -1 || errno != EACCES)
+			_exit(1);
+		/* The kernel says so too. */
+		if (kevent_add(q.fd, &w, sizeof(w), 1, 0) != -1 || errno != EACCES)
+			_exit(2);
+		if (kevent_get_events(q.fd, 0, 1, NULL, &ev, 0) != -1 || errno != EACCES)
+			_exit(3);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	kevent_queue_exit(&q);
+}
+
+static void article_call(void)
+{
+	struct kevent_event ev[2];
+
+	CHECK_EQ(begin(16), 0);
+	CHECK_EQ(kevent_get_events_ms(q.fd, 1, 2, 1, ev, 0), 0);
+	ev[0] = (struct kevent_event){ .user_data = 4 };
+	CHECK_EQ(kevent_post(q.fd, ev, sizeof(ev[0]), 1, 0), 1);
+	CHECK_EQ(kevent_get_events_ms(q.fd, 1, 2, 4000, ev, 0), 1);
+	CHECK_EQ(ev[0].user_data, 4);
+	kevent_queue_exit(&q);
+}
+
+static void seal(void)
+{
+	struct kevent_watch w;
+
+	CHECK_EQ(kevent_queue_init(&q, 2, 1U << KEVENT_SOURCE_TIMER, 0), 0);
+	kevent_prep_poll(&w, 0, KEVENT_POLL_IN, 0, 0);
+	CHECK_ERR(kevent_watch_add(&q, &w), EPERM);
+	CHECK_ERR(kevent_wake(&q), EPERM);
+	CHECK_ERR(kevent_wake(&q), EPERM);
+	kevent_queue_exit(&q);
+}
+
+static ec_t channel;
+static unsigned int taken;
+
+static void *worker(void *arg)
+{
+	event_data_t ev;
+
+	while (!ec_wait_event(channel, &ev)) {
+		if (ev.user_data == ~0ULL)
+			return NULL;
+		__atomic_fetch_add(&taken, 1, __ATOMIC_RELAXED);
+	}
+	return arg;
+}
+
+static void cancelled_thread_loses_nothing(void)
+{
+	for (unsigned int flags = 0; flags <= EC_NO_RING; flags++) {
+		channel = ec_create(flags);
+		CHECK(channel);
+		taken = 0;
+		for (unsigned int i = 0; i < 50; i++) {
+			struct kevent_event ev = { .user_data = i };
+			pthread_t a, b;
+			void *how;
+
+			CHECK_EQ(pthread_create(&a, NULL, worker, NULL), 0);
+			usleep(3000);
+			CHECK_EQ(pthread_create(&b, NULL, worker, NULL), 0);
+			usleep(3000);
+			if (i & 1)
+				pthread_cancel(a);
+			CHECK_EQ(kevent_post(ec_queue(channel)->fd, &ev, sizeof(ev), 1, KEVENT_POST_DEFER), 1);
+			if (!(i & 1))
+				pthread_cancel(a);
+			while (__atomic_load_n(&taken, __ATOMIC_RELAXED) != i + 1)
+				sched_yield();
+			CHECK_EQ(pthread_join(a, &how), 0);
+			CHECK(how == PTHREAD_CANCELED);
+			ev.user_data = ~0ULL;
+			CHECK_EQ(kevent_post(ec_queue(channel)->fd, &ev, sizeof(ev), 1, KEVENT_POST_DEFER), 1);
+			CHECK_EQ(pthread_join(b, NULL), 0);
+		}
+		CHECK_EQ(ec_destroy(channel), 0);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct test tests[] = {
+		TEST(posts), TEST(levels), TEST(sockets), TEST(timers), TEST(signals), TEST(processes),
+		TEST(inodes), TEST(futexes), TEST(user_watches), TEST(wakes), TEST(child_gets_eacces),
+		TEST(article_call), TEST(seal), TEST(cancelled_thread_loses_nothing),
+	};
+
+	if (kevent_probe(&the_kernel) || !the_kernel.supported) {
+		printf("TAP version 13\n");
+		for (unsigned int i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+			printf("ok %u %s # SKIP no kevent in this kernel\n", i + 1, tests[i].name);
+		printf("1..%u\n", (unsigned int)(sizeof(tests) / sizeof(tests[0])));
+		return 0;
+	}
+	return test_main(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
+}
