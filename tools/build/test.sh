@@ -84,7 +84,7 @@ test_workspace() {
 
 # The libraries in C: each has 'make check', which ends in the totals, and 'make live', a program
 # that tests the kernel it runs on and says so in KTAP.
-LIBRARIES=(libkevent)
+LIBRARIES=(libkevent kqueue)
 
 # Takes the libraries' names out of ARGS: LIBRARIES is then those, and PICKED not empty.
 PICKED=

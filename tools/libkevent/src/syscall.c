@@ -2,33 +2,9 @@
 /* The seven system calls. */
 #define _GNU_SOURCE
 #include <kevent.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-/* What an architecture adds to the numbers of the common table. */
-#if defined(__alpha__)
-#define BASE 110
-#elif defined(__mips__) && defined(_MIPS_SIM) && _MIPS_SIM == _ABI64
-#define BASE 5000
-#elif defined(__mips__) && defined(_MIPS_SIM) && _MIPS_SIM == _ABIN32
-#define BASE 6000
-#elif defined(__mips__)
-#define BASE 4000
-#elif defined(__x86_64__) && defined(__ILP32__)
-#define BASE 0x40000000
-#else
-#define BASE 0
-#endif
-
-#ifndef __NR_kevent_create
-#define __NR_kevent_create	(BASE + 473)
-#define __NR_kevent_add		(BASE + 474)
-#define __NR_kevent_modify	(BASE + 475)
-#define __NR_kevent_remove	(BASE + 476)
-#define __NR_kevent_post	(BASE + 477)
-#define __NR_kevent_wait	(BASE + 478)
-#define __NR_kevent_get_events	(BASE + 479)
-#endif
+#include "numbers.h"
 
 #define WEAK __attribute__((weak))
 

@@ -3,37 +3,8 @@
 #
 # What 'make check' runs, as KTAP: each test program as it is and with sanitizers, and what needs
 # no program.  The last line is 'N passed, N failed, N skipped'.
-set -u
-passed=0 failed=0 skipped=0
-OUT=$(cd "$OUT" && pwd)
-
-ok() { passed=$((passed + 1)) && echo "ok $((passed + failed + skipped)) $1"; }
-not_ok() { failed=$((failed + 1)) && echo "not ok $((passed + failed + skipped)) $1"; }
-skip() { skipped=$((skipped + 1)) && echo "ok $((passed + failed + skipped)) $1 # SKIP $2"; }
-judge() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2"; fi; }
-
-# program NAME COMMAND...: counts the results of a program's tests; ending badly is one more.
-program() {
-	name=$1
-	shift
-	"$@" >"$OUT/$name.ktap" 2>"$OUT/$name.err"
-	status=$?
-	while read -r first number rest; do
-		case "$first $rest" in
-		"ok "*"# SKIP"*) skip "$name: ${rest%% *}" "${rest#*# SKIP }" ;;
-		"ok "*) ok "$name: $rest" ;;
-		"not "*) not_ok "$name: ${rest#* }" ;;
-		"# "*) echo "# $number $rest" ;;
-		esac
-	done <"$OUT/$name.ktap"
-	if ! grep -q '^1\.\.' "$OUT/$name.ktap"; then
-		sed 's/^/# /' "$OUT/$name.err"
-		not_ok "$name: did not get to its end (status $status)"
-	elif [ $status != 0 ] && ! grep -q '^not ok' "$OUT/$name.ktap"; then
-		head -n 40 "$OUT/$name.err" | sed 's/^/# /'
-		not_ok "$name: status $status"
-	fi
-}
+# shellcheck source=tests/check-lib.sh
+. tests/check-lib.sh
 
 program unit "$OUT/unit"
 program unit-asan "$OUT/unit-asan"
@@ -113,6 +84,4 @@ for lib in "$OUT/root/usr/lib/libkevent.a" "-L$OUT/root/usr/lib -lkevent -Wl,-rp
 	judge $? "install: a program links and runs (${lib##* })"
 done
 
-echo "1..$((passed + failed + skipped))"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+finish

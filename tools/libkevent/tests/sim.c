@@ -339,6 +339,8 @@ int kevent_modify(int fd, struct kevent_watch *watches, size_t wsize, unsigned i
 			w->w.user_data = watches[done].user_data;
 		if (flags & KEVENT_MODIFY_EVENTS)
 			w->w.events = watches[done].events;
+		if (flags & KEVENT_MODIFY_ARG)
+			memcpy(w->w.arg, watches[done].arg, sizeof(w->w.arg));
 		if (flags & KEVENT_MODIFY_MODE)
 			w->w.flags = watches[done].flags;
 		if (flags & KEVENT_MODIFY_DISABLE)
@@ -636,4 +638,21 @@ unsigned int sim_watches(int fd)
 		n += q->watches[i].state != EMPTY;
 	leave(state);
 	return n;
+}
+
+__u64 sim_find(int fd, __u32 source, __u64 ident, struct kevent_watch *record)
+{
+	int state = enter();
+	struct queue *q = find(fd);
+	__u64 handle = 0;
+
+	for (int i = 0; i < WATCHES; i++)
+		if (q->watches[i].state != EMPTY && q->watches[i].w.source == source &&
+		    q->watches[i].w.ident == ident) {
+			handle = (__u64)q->watches[i].generation << 32 | (__u32)i;
+			if (record)
+				*record = q->watches[i].w;
+		}
+	leave(state);
+	return handle;
 }

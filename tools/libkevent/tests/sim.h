@@ -23,9 +23,11 @@ void sim_burn(int fd);
 void sim_start_at(int fd, __u32 index);
 /* Sets or clears flags of the ring's header. */
 void sim_ring_flags(int fd, __u32 set, __u32 clear);
+/* The handle of the watch of (source, ident), and its record; 0 if there is none. */
+__u64 sim_find(int fd, __u32 source, __u64 ident, struct kevent_watch *record);
 /* How many threads sleep. */
 unsigned int sim_sleepers(int fd);
-/* How many watches are registered; the last change record of @handle. */
+/* How many watches are registered. */
 unsigned int sim_watches(int fd);
 
 #endif /* SIM_H */
