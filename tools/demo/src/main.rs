@@ -3,7 +3,7 @@
 //! A small program that waits in one place for everything the running kernel can tell it, and
 //! counts the system calls it needed.
 
-use kevent::{Event, Post, Queue, Readiness, Source, Sources, Wait, Watch};
+use kevent::{Error, Event, Post, Queue, Readiness, Source, Sources, UserEvents, Wait, Watch};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -67,8 +67,8 @@ fn main() -> ExitCode {
 /// The source classes of the running kernel, or why there are none, in one line.
 fn sources() -> io::Result<Sources> {
     Queue::probe().map_err(|error| {
-        let reason = match error.kind() {
-            ErrorKind::Unsupported => format!("Linux {} has no kevent", release()),
+        let reason = match error {
+            Error::Unsupported => format!("Linux {} has no kevent", release()),
             _ => format!("kevent_create: {error}"),
         };
         io::Error::other(reason)
@@ -196,7 +196,7 @@ fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
                 "  {nr:3}  {:6}  {:14}  {:#06x}  {:<5}  {how}",
                 event.source(),
                 who(&event),
-                event.events(),
+                event.raw_events(),
                 event.data(),
             )?;
         }
@@ -246,11 +246,11 @@ fn who(event: &Event) -> String {
 fn say(queue: &Queue, who: u64, extra: u32) -> io::Result<()> {
     for n in 1..=EACH {
         sleep(PACE);
-        let last = if n == EACH { 0x8000 } else { 0 };
+        let last = UserEvents::bit(if n == EACH { 15 } else { 0 });
 
         queue
             .post(&[Post::new(who)
-                .events(1 | last)
+                .events(UserEvents::bit(0) | last)
                 .data(n as i64)
                 .extra(extra.into())])
             .map_err(|e| named("kevent_post", e))?;
@@ -355,12 +355,12 @@ fn produce(queue: &Queue) -> io::Result<u64> {
 
     while posted < BURST {
         let batch: Vec<Post> = (posted..BURST.min(posted + BATCH))
-            .map(|n| Post::new(n).events(1).extra(!n))
+            .map(|n| Post::new(n).events(UserEvents::bit(0)).extra(!n))
             .collect();
 
         match queue.post(&batch) {
             Ok(nr) => posted += nr as u64,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            Err(Error::Full) => {
                 full += 1;
                 sleep(PAUSE);
             }
@@ -376,13 +376,15 @@ fn next(queue: &Queue, min: u32) -> io::Result<Event> {
         match queue.next_with(&Wait::new().min(min).timeout(PATIENCE)) {
             Ok(Some(event)) => return Ok(event),
             Ok(None) => return Err(io::Error::other("nothing came")),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(Error::Interrupted) => {}
             Err(error) => return Err(named("kevent_wait", error)),
         }
     }
 }
 
-fn named(what: impl Display, error: io::Error) -> io::Error {
+fn named(what: impl Display, error: impl Into<io::Error>) -> io::Error {
+    let error = error.into();
+
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 

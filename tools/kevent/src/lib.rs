@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
 
-//! kevent: one queue for everything the Linux kernel can tell a program.
+//! kevent: one queue for everything that the Linux kernel can report to a program.
 //!
-//! A program makes a [`Queue`], says what it wants to hear about, and takes [`Event`]s. The kernel
-//! writes them into a ring that is mapped into the program, at the moment they happen: a busy
-//! program takes them without entering the kernel, and only a program with nothing to do makes a
-//! system call, to sleep.
+//! A program makes a `Queue`, says what it is interested in, and takes [`Event`]s. The kernel writes
+//! them into a ring that is mapped into the program, at the moment they happen: a busy program takes
+//! them without entering the kernel, and only a program with nothing to do makes a system call, to
+//! sleep.
 //!
 //! ```no_run
+//! # #[cfg(feature = "std")]
+//! # fn main() -> std::io::Result<()> {
 //! use kevent::{Post, Queue, Wait};
 //! use std::time::Duration;
 //!
-//! # fn main() -> std::io::Result<()> {
 //! let queue = Queue::builder().entries(256).build()?;
 //!
 //! std::thread::scope(|s| {
@@ -27,56 +28,76 @@
 //!     Ok(())
 //! })
 //! # }
+//! # #[cfg(not(feature = "std"))]
+//! # fn main() {}
 //! ```
 //!
 //! # Layers
 //!
-//! * [`Queue`] is the safe interface, and all that most programs need.
-//! * [`Ring`] is the consumer's side of the mapping alone: it never makes a system call.
+//! * `Queue` is the safe interface, and all that most programs need.
+//! * [`ring`] is the consumer's side of the mapping alone: it never makes a system call.
 //! * [`sys`] is the kernel's interface as it is: structures, constants, numbers, system calls.
+//!
+//! Without the feature `std`, which is on by default, the crate is `no_std` and has no allocator: it
+//! is then [`sys`], the records and decoders ([`Watch`], [`Event`], [`Details`], [`Post`]), and the
+//! ring's protocol on memory that somebody else has mapped ([`ring::View`]).
 //!
 //! # Rules worth knowing
 //!
 //! They are the kernel's, and `Documentation/userspace-api/kevent.rst` is the reference.
 //!
-//! * Nothing is lost when the ring is full. Events then wait in the kernel, in order, and
-//!   [`Ring::has_backlog()`] says so; waiting moves them into the ring.
+//! * Nothing is lost when the ring is full. Events then wait in the kernel, in order; waiting moves
+//!   them into the ring.
 //! * Any number of threads may take from one queue. Each event comes out once, to one of them, and
 //!   wakes at most one that sleeps.
-//! * A *state* that occurs again before its event was taken merges into that event: its bits are
-//!   ORed, its amount is refreshed, [`Event::merged()`] goes up. *Facts*, such as a posted event,
+//! * A *state* that occurs again before its event was consumed merges into that event: its bits are
+//!   ORed, [`Event::merged()`] goes up. What was consumed is final. Posted events and completions
 //!   never merge.
-//! * The mapping is not inherited by `fork(2)`; the descriptor is, and may also be sent to another
-//!   process. Whoever holds it may [post](Queue::post).
-//! * A signal ends a wait with [`Interrupted`](std::io::ErrorKind::Interrupted); nothing here
-//!   restarts it.
+//! * Levels are polled when the program waits. A program that is never idle has to wait now and then
+//!   without sleeping: `Queue::next()`, `Queue::try_next()` and `Queue::ready()` do that by
+//!   themselves, `Queue::take()` and `Ring` do not.
+//! * A queue belongs to the address space that made it. Others who have its descriptor may post to it,
+//!   and nothing else, unless it was made shared. The mapping is not inherited by `fork(2)`, and a
+//!   value that is, is safe to use and to drop.
+//! * A signal ends a wait with [`Interrupted`](Error::Interrupted); nothing here restarts it.
 //!
 //! # Errors
 //!
-//! All are [`std::io::Error`]s that carry the kernel's error number. On a kernel without kevent,
-//! everything that makes a queue fails with [`Unsupported`](std::io::ErrorKind::Unsupported)
-//! (`ENOSYS`).
+//! All are [`Error`]s, one for each error number, and turn into [`std::io::Error`]s by `?`. On a kernel
+//! without kevent everything that makes a queue fails with [`Unsupported`](Error::Unsupported).
 
-#![warn(missing_docs)]
+#![deny(missing_docs)]
 #![cfg(target_os = "linux")]
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![cfg_attr(all(loom, test), allow(dead_code))]
 
+mod bits;
+mod error;
 mod event;
-mod readiness;
+#[cfg(all(feature = "std", not(all(loom, test))))]
+mod fork;
 pub mod ring;
 mod sync;
 pub mod sys;
 mod wait;
 mod watch;
 
-#[cfg(not(all(loom, test)))]
+#[cfg(all(feature = "std", not(all(loom, test))))]
 pub mod queue;
 
-pub use event::{Event, Post, Source, Sources};
-#[cfg(not(all(loom, test)))]
+pub use bits::*;
+pub use error::Error;
+pub use event::{Details, Event, Features, Post, Source, Sources};
+#[cfg(all(feature = "std", not(all(loom, test))))]
 pub use queue::{Builder, Calls, Queue};
-pub use readiness::Readiness;
+#[cfg(all(feature = "std", not(all(loom, test))))]
+pub use ring::Ring;
 #[cfg(not(all(loom, test)))]
-pub use ring::{Geometry, Ring, Stats};
+pub use ring::{Geometry, Stats};
 pub use wait::{Clock, SignalSet, Wait};
 pub use watch::{Handle, Modify, Watch};
+
+/// The examples of README.md.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,15 +2,16 @@
 
 //! The queue: a descriptor, its mapped ring, and the system calls on it.
 
-use crate::event::{Event, Post, Sources};
-use crate::ring::{Geometry, Ring};
+use crate::bits::UserEvents;
+use crate::error::Error;
+use crate::event::{Event, Features, Post, Sources};
+use crate::ring::{Geometry, Ring, View};
 use crate::sys;
 use crate::wait::{Timeout, Wait};
 use crate::watch::{Handle, Modify, Watch};
 use core::mem::size_of;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use libc::{c_long, c_uint};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// The size of the ring if nothing else is asked for.
@@ -18,16 +19,8 @@ const DEFAULT_ENTRIES: u32 = 256;
 
 /// The result of a system call: what it returned, or `errno`.
 #[inline]
-fn check(ret: c_long) -> io::Result<c_long> {
-    if ret < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(ret)
-    }
-}
-
-fn invalid() -> io::Error {
-    io::Error::from_raw_os_error(libc::EINVAL)
+fn check(ret: c_long) -> Result<c_long, Error> {
+    if ret < 0 { Err(Error::last()) } else { Ok(ret) }
 }
 
 /// What a new queue shall be like. Made by [`Queue::builder()`].
@@ -36,7 +29,7 @@ fn invalid() -> io::Error {
 pub struct Builder {
     entries: u32,
     sources: Sources,
-    cloexec: bool,
+    shared: bool,
 }
 
 impl Builder {
@@ -56,9 +49,15 @@ impl Builder {
         self
     }
 
-    /// Whether `execve(2)` closes the descriptor. It does if not set.
-    pub fn cloexec(mut self, cloexec: bool) -> Builder {
-        self.cloexec = cloexec;
+    /// Whether other address spaces may use the queue.
+    ///
+    /// If not set, a queue belongs to the address space that made it: a process that has been handed
+    /// the descriptor may poll it and [post](Queue::post), all else is
+    /// [`NotAllowed`](Error::NotAllowed); and when the last task leaves that address space, by exit or
+    /// exec, the queue is dead. A shared queue's ring is still for its maker alone: others use
+    /// [`Queue::get_events()`], and whoever has the descriptor can remove any watch.
+    pub fn shared(mut self, shared: bool) -> Builder {
+        self.shared = shared;
         self
     }
 
@@ -66,33 +65,42 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * `ENOSYS` ([`Unsupported`](io::ErrorKind::Unsupported)): the kernel has no kevent, or not
-    ///   every class in [`sources()`](Builder::sources)
-    /// * `EINVAL`: more than 65536 entries
-    /// * `ENOMEM`: no memory, or the ring is larger than `RLIMIT_MEMLOCK` allows
-    /// * `EMFILE`, `ENFILE`: too many open files
-    pub fn build(&self) -> io::Result<Queue> {
+    /// * [`Unsupported`](Error::Unsupported): the kernel has no kevent, or not every class in
+    ///   [`sources()`](Builder::sources)
+    /// * [`Invalid`](Error::Invalid): more than 65536 entries
+    /// * [`NoMemory`](Error::NoMemory): no memory, or the ring is larger than `RLIMIT_MEMLOCK` allows
+    /// * [`Other`](Error::Other) with `EMFILE` or `ENFILE`: too many open files
+    pub fn build(&self) -> Result<Queue, Error> {
         let mut args = sys::kevent_create {
-            flags: if self.cloexec {
-                sys::KEVENT_CREATE_CLOEXEC
+            flags: if self.shared {
+                sys::KEVENT_CREATE_SHARED
             } else {
                 0
             },
             entries: self.entries,
-            sources: self.sources.bits(),
+            event_size: size_of::<sys::kevent_event>() as u32,
             ..Default::default()
         };
         // SAFETY: `args` is valid for reading and writing its own size.
-        let fd = check(unsafe { sys::kevent_create(&mut args, size_of::<sys::kevent_create>()) })?;
+        let fd = check(unsafe {
+            sys::kevent_create(
+                &mut args,
+                size_of::<sys::kevent_create>(),
+                self.sources.bits(),
+            )
+        })?;
         // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
         let geometry = Geometry {
             ring_entries: args.ring_entries,
             entries_offset: args.entries_offset,
-            mmap_offset: args.mmap_offset,
             mmap_size: args.mmap_size,
         };
-        let queue = Queue::assemble(fd, geometry, Some(Sources::from_bits_retain(args.features)))?;
+        let queue = Queue::assemble(
+            fd,
+            geometry,
+            Some(Features::from_bits_retain(args.features)),
+        )?;
 
         queue.calls.create.store(1, Ordering::Relaxed);
         Ok(queue)
@@ -142,27 +150,36 @@ fn count(counter: &AtomicU64) {
 ///
 /// Everything takes `&self` and may be called from any number of threads at once: share a queue by
 /// reference or in an `Arc`. Dropping it unmaps the ring and closes the descriptor; the queue itself
-/// lives until its last descriptor is closed.
+/// lives until its last descriptor is closed. The descriptor is close-on-exec, always.
 ///
 /// The descriptor is itself pollable, so a queue fits into `poll(2)`, `epoll(7)`, io_uring or
 /// another queue: it is readable while there are events.
+///
+/// # fork
+///
+/// A child of `fork(2)` inherits the value and the descriptor, but neither the ring nor, unless the
+/// queue is [shared](Builder::shared), the right to more than to [post](Queue::post): everything
+/// else is [`NotAllowed`](Error::NotAllowed) there. Dropping it in the child closes the child's
+/// descriptor and does nothing to the parent's.
 #[derive(Debug)]
 pub struct Queue {
     // Unmapped before the descriptor is closed, though the kernel does not mind the order.
     ring: Option<Ring>,
     fd: OwnedFd,
     geometry: Geometry,
-    features: Option<Sources>,
+    features: Option<Features>,
     calls: Counters,
+    /// The cursor when this value last entered the kernel to wait.
+    waited: AtomicU32,
 }
 
 impl Queue {
-    /// Makes a queue with a ring of 256 entries, for all sources, closed by `execve(2)`.
+    /// Makes a queue with a ring of 256 entries, for all sources.
     ///
     /// # Errors
     ///
     /// As for [`Builder::build()`].
-    pub fn new() -> io::Result<Queue> {
+    pub fn new() -> Result<Queue, Error> {
         Queue::builder().build()
     }
 
@@ -171,7 +188,7 @@ impl Queue {
         Builder {
             entries: DEFAULT_ENTRIES,
             sources: Sources::empty(),
-            cloexec: true,
+            shared: false,
         }
     }
 
@@ -179,14 +196,27 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported): it has no kevent at all.
-    pub fn probe() -> io::Result<Sources> {
+    /// As for [`probe_features()`](Queue::probe_features).
+    pub fn probe() -> Result<Sources, Error> {
+        Queue::probe_features().map(Features::sources)
+    }
+
+    /// What the running kernel has.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](Error::Unsupported): it has no kevent at all.
+    pub fn probe_features() -> Result<Features, Error> {
         let queue = Queue::builder().entries(0).build()?;
 
         Ok(queue.features.unwrap_or_default())
     }
 
-    fn assemble(fd: OwnedFd, geometry: Geometry, features: Option<Sources>) -> io::Result<Queue> {
+    fn assemble(
+        fd: OwnedFd,
+        geometry: Geometry,
+        features: Option<Features>,
+    ) -> Result<Queue, Error> {
         let ring = match geometry.mmap_size {
             0 => None,
             _ => Some(Ring::map(fd.as_fd(), &geometry)?),
@@ -198,31 +228,38 @@ impl Queue {
             geometry,
             features,
             calls: Counters::default(),
+            waited: AtomicU32::new(0),
         })
     }
 
     /// Uses the descriptor of a queue that was made elsewhere, without mapping its ring.
     ///
-    /// This is what a process needs that only posts. Events can be taken too, by system call, and
-    /// each comes out once, here or there.
+    /// This is what a process needs that only posts. Whoever may consume, which is the process that
+    /// made the queue, or everybody if it is [shared](Builder::shared), gets events by system call.
     ///
     /// # Errors
     ///
-    /// `EINVAL`: the descriptor is not a kevent queue. `ENOSYS`: the kernel has no kevent.
-    pub fn from_fd(fd: OwnedFd) -> io::Result<Queue> {
-        Queue::from_fd_mapped(fd, Geometry::default())
+    /// [`Invalid`](Error::Invalid): the descriptor is not a queue.
+    /// [`Unsupported`](Error::Unsupported): the kernel has no kevent.
+    pub fn from_fd(fd: OwnedFd) -> Result<Queue, Error> {
+        let queue = Queue::assemble(fd, Geometry::default(), None)?;
+
+        match queue.wait(&Wait::poll()) {
+            Ok(_) | Err(Error::NotAllowed | Error::OwnerGone) => Ok(queue),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Uses the descriptor of a queue that was made elsewhere, and maps its ring.
+    /// Uses the descriptor of a queue that this process has made elsewhere, and maps its ring again.
     ///
-    /// `geometry` is the maker's [`Queue::geometry()`]. Both processes may take events; if one dies
-    /// while it does so, see [`ring`](crate::ring).
+    /// `geometry` is the maker's [`Queue::geometry()`].
     ///
     /// # Errors
     ///
-    /// `EINVAL`: the descriptor is not a kevent queue, or the geometry is not its own. `ENOSYS`: the
-    /// kernel has no kevent.
-    pub fn from_fd_mapped(fd: OwnedFd, geometry: Geometry) -> io::Result<Queue> {
+    /// [`Invalid`](Error::Invalid): the descriptor is not a queue, or the geometry is not its own.
+    /// [`NotAllowed`](Error::NotAllowed): another process has made it.
+    /// [`Unsupported`](Error::Unsupported): the kernel has no kevent.
+    pub fn from_fd_mapped(fd: OwnedFd, geometry: Geometry) -> Result<Queue, Error> {
         let plain = Queue::assemble(fd, Geometry::default(), None)?;
 
         // Fails if it is something else, whose memory could vanish under the mapping.
@@ -230,7 +267,7 @@ impl Queue {
         Queue::assemble(plain.fd, geometry, None)
     }
 
-    /// The shape of the mapping, for another process that shall [map](Queue::from_fd_mapped) it.
+    /// The shape of the mapping; all 0 without a ring.
     pub fn geometry(&self) -> Geometry {
         self.geometry
     }
@@ -240,9 +277,15 @@ impl Queue {
         self.ring.as_ref()
     }
 
-    /// The source classes that the running kernel has; `None` for a queue that was not made here.
-    pub fn features(&self) -> Option<Sources> {
+    /// What the running kernel has; `None` for a queue that was not made by this value.
+    pub fn features(&self) -> Option<Features> {
         self.features
+    }
+
+    /// The source classes that the running kernel has; `None` for a queue that was not made by this
+    /// value.
+    pub fn sources(&self) -> Option<Sources> {
+        self.features.map(Features::sources)
     }
 
     /// The system calls made so far through this value.
@@ -268,12 +311,45 @@ impl Queue {
         self.ring.iter().flat_map(Ring::drain)
     }
 
+    /// Takes all events that there are, without sleeping: without a system call while there are any
+    /// in the ring, and with one when the kernel holds some back, or when it is time to have it poll
+    /// the levels.
+    ///
+    /// This is the loop of a program that is never idle. A level that goes on holding comes out once
+    /// for each time that the kernel was entered, so a program that does not read what it is told of
+    /// goes on for ever: use [`Iterator::take()`] for a limit.
+    ///
+    /// An error ends it, and the next call on the queue says which: the only ones that a correct
+    /// program sees are those of a forked child.
+    pub fn ready(&self) -> impl Iterator<Item = Event> + '_ {
+        core::iter::from_fn(move || self.try_next().ok().flatten())
+    }
+
+    /// The ring, where it is mapped.
+    #[inline]
+    fn view(&self) -> Option<View<'_>> {
+        self.ring.as_ref().and_then(Ring::view)
+    }
+
+    /// Whether the kernel has to be entered before more is taken, though there may be events: it
+    /// asks for it, or so many events were consumed that levels may starve.
+    #[inline]
+    fn is_due(&self, view: &View<'_>) -> bool {
+        let consumed = view
+            .cursor()
+            .wrapping_sub(self.waited.load(Ordering::Relaxed));
+
+        view.flags() & sys::KEVENT_RING_RECHECK != 0 || consumed >= view.entries()
+    }
+
     /// Takes the next event, sleeping until there is one.
     ///
     /// # Errors
     ///
-    /// [`Interrupted`](io::ErrorKind::Interrupted): a signal handler ran.
-    pub fn next(&self) -> io::Result<Event> {
+    /// * [`Interrupted`](Error::Interrupted): a signal was handled, or the process was stopped and
+    ///   continued; call it again
+    /// * [`NotAllowed`](Error::NotAllowed): this is not the process that made the queue
+    pub fn next(&self) -> Result<Event, Error> {
         loop {
             if let Some(event) = self.next_with(&Wait::new())? {
                 return Ok(event);
@@ -281,23 +357,28 @@ impl Queue {
         }
     }
 
-    /// Takes the next event without sleeping; enters the kernel only if it holds events back.
+    /// Takes the next event without sleeping. It enters the kernel only if that holds events back,
+    /// asks for it ([`Ring::wants_recheck()`]), or has not been entered for as many events as the
+    /// ring has entries.
     ///
-    /// A loop that never sleeps calls this rather than [`take()`](Queue::take): it also gets what
-    /// did not fit into the ring. It does not test level watches again, [`Wait::poll()`] does.
+    /// So a loop that never sleeps calls this rather than [`take()`](Queue::take): it gets what did
+    /// not fit into the ring, and levels do not starve.
     ///
     /// # Errors
     ///
-    /// None that a correct program sees.
-    pub fn try_next(&self) -> io::Result<Option<Event>> {
-        let Some(ring) = &self.ring else {
+    /// [`NotAllowed`](Error::NotAllowed): this is not the process that made the queue.
+    pub fn try_next(&self) -> Result<Option<Event>, Error> {
+        let Some(view) = self.view() else {
             return self.get_one(&Wait::poll());
         };
 
-        match ring.take() {
-            None if ring.has_backlog() => {
+        if self.is_due(&view) {
+            self.wait(&Wait::poll())?;
+        }
+        match view.take() {
+            None if view.flags() & (sys::KEVENT_RING_BACKLOG | sys::KEVENT_RING_RECHECK) != 0 => {
                 self.wait(&Wait::poll())?;
-                Ok(ring.take())
+                Ok(view.take())
             }
             event => Ok(event),
         }
@@ -308,21 +389,27 @@ impl Queue {
     ///
     /// With [`Wait::min()`] above 1 it sleeps until there are so many, and returns the first of
     /// them; the others are then there to be taken without sleeping. [`Wait::seen()`] is ignored.
+    /// As [`try_next()`](Queue::try_next) it enters the kernel, without sleeping, when that is due.
     ///
     /// # Errors
     ///
-    /// * [`Interrupted`](io::ErrorKind::Interrupted): a signal handler ran
-    /// * `EINVAL`: `min` is more than the ring has entries; or the queue has no ring, and `wait` has
-    ///   what [`get_events()`](Queue::get_events) cannot do
-    pub fn next_with(&self, wait: &Wait) -> io::Result<Option<Event>> {
-        let Some(ring) = &self.ring else {
+    /// * [`Interrupted`](Error::Interrupted): a signal was handled, or the process was stopped and
+    ///   continued
+    /// * [`Invalid`](Error::Invalid): `min` is more than the ring has entries; or the queue has no
+    ///   ring, and `wait` has what [`get_events()`](Queue::get_events) cannot do
+    /// * [`NotAllowed`](Error::NotAllowed): this is not the process that made the queue
+    pub fn next_with(&self, wait: &Wait) -> Result<Option<Event>, Error> {
+        let Some(view) = self.view() else {
             return self.get_one(wait);
         };
         let mut wait = *wait;
         let mut slept = false;
 
+        if self.is_due(&view) {
+            self.wait(&Wait::poll())?;
+        }
         loop {
-            let seen = match ring.take_or_seen() {
+            let seen = match view.take_or_seen() {
                 Ok(event) => return Ok(Some(event)),
                 Err(seen) => seen,
             };
@@ -333,13 +420,13 @@ impl Queue {
                 slept = true;
             }
             if self.wait(&wait.seen(seen))? == 0 {
-                return Ok(ring.take());
+                return Ok(view.take());
             }
         }
     }
 
     /// The next event of a queue without a ring.
-    fn get_one(&self, wait: &Wait) -> io::Result<Option<Event>> {
+    fn get_one(&self, wait: &Wait) -> Result<Option<Event>, Error> {
         let mut event = [Event::default()];
         let got = self.get_events(&mut event, &wait.min(wait.min_nr.min(1)))?;
 
@@ -353,15 +440,16 @@ impl Queue {
     /// whose watch was removed meanwhile count too, so there may be fewer to take; and where several
     /// threads take events, those that are ready may be gone.
     ///
-    /// Entering the kernel also moves its backlog into free slots and tests level watches again.
+    /// Entering the kernel also moves its backlog into free slots and polls level watches again.
     ///
     /// # Errors
     ///
-    /// * [`Interrupted`](io::ErrorKind::Interrupted): a signal handler ran, and fewer than `min`
-    ///   events were ready
-    /// * `EINVAL`: `min` is more than the ring has entries
+    /// * [`Interrupted`](Error::Interrupted): a signal was handled, or the process was stopped and
+    ///   continued, and fewer than `min` events were ready
+    /// * [`Invalid`](Error::Invalid): `min` is more than the ring has entries
+    /// * [`NotAllowed`](Error::NotAllowed): this is not the process that made the queue
     #[inline]
-    pub fn wait(&self, wait: &Wait) -> io::Result<u32> {
+    pub fn wait(&self, wait: &Wait) -> Result<u32, Error> {
         let timespec = wait.timeout.timespec();
         let seen = wait
             .seen
@@ -385,7 +473,13 @@ impl Queue {
             args.sigsetsize = size_of_val(mask) as u32;
         }
 
+        if wait.wake_next {
+            args.flags |= sys::KEVENT_WAIT_WAKE_NEXT;
+        }
         count(&self.calls.wait);
+        if let Some(view) = self.view() {
+            self.waited.store(view.cursor(), Ordering::Relaxed);
+        }
         // SAFETY: `args` is valid for its own size; the time-out and the mask it points to live
         // until the call returns.
         let ret = unsafe {
@@ -401,28 +495,35 @@ impl Queue {
     /// Copies events out by system call: at least `wait`'s [`min()`](Wait::min) unless the time is
     /// over, at most as many as `events` has room for. Returns how many.
     ///
-    /// This works with and without a ring; an event comes out once, whichever way it leaves.
+    /// This works with and without a ring; an event comes out once, whichever way it leaves. A level
+    /// is polled before its event is copied, so it holds, and its amounts are fresh.
     ///
     /// # Errors
     ///
-    /// * [`Interrupted`](io::ErrorKind::Interrupted): a signal handler ran, and nothing was copied
-    /// * `EINVAL`: no room at all, `min` is larger than the room, or `wait` has a deadline on
-    ///   another clock than [`Monotonic`](crate::Clock::Monotonic), a window, or a signal mask
+    /// * [`Interrupted`](Error::Interrupted): a signal was handled, or the process was stopped and
+    ///   continued, and nothing was copied
+    /// * [`Invalid`](Error::Invalid): no room at all, `min` is larger than the room, or `wait` has a
+    ///   deadline on another clock than [`Monotonic`](crate::Clock::Monotonic), a window, or a
+    ///   signal mask
+    /// * [`NotAllowed`](Error::NotAllowed): this is not the process that made the queue
     #[inline]
-    pub fn get_events(&self, events: &mut [Event], wait: &Wait) -> io::Result<usize> {
+    pub fn get_events(&self, events: &mut [Event], wait: &Wait) -> Result<usize, Error> {
         let timespec = wait.timeout.timespec();
         let flags = match wait.timeout {
             Timeout::At(crate::Clock::Monotonic, _) => sys::KEVENT_WAIT_ABSTIME,
-            Timeout::At(..) => return Err(invalid()),
+            Timeout::At(..) => return Err(Error::Invalid),
             _ => 0,
         };
         let most = i32::MAX as usize / size_of::<Event>();
 
         if !wait.min_wait.is_zero() || wait.sigmask.is_some() {
-            return Err(invalid());
+            return Err(Error::Invalid);
         }
 
         count(&self.calls.get_events);
+        if let Some(view) = self.view() {
+            self.waited.store(view.cursor(), Ordering::Relaxed);
+        }
         // SAFETY: `events` is valid for writing that many of the kernel's structures, for `Event` is
         // transparent, and any bits are a valid one; the time-out is null or valid.
         let ret = unsafe {
@@ -445,12 +546,12 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// * [`WouldBlock`](io::ErrorKind::WouldBlock) (`EAGAIN`): the ring is full, or events already
-    ///   wait for free slots. Nothing is lost: try again, or use
-    ///   [`post_deferred()`](Queue::post_deferred)
-    /// * `EINVAL`: `events` is empty
-    /// * `EPERM`: the queue is sealed without [`Sources::USER`]
-    pub fn post(&self, events: &[Post]) -> io::Result<usize> {
+    /// * [`Full`](Error::Full): the ring is full, or events already wait for free slots. Nothing is
+    ///   lost: try again, or use [`post_deferred()`](Queue::post_deferred)
+    /// * [`Invalid`](Error::Invalid): `events` is empty
+    /// * [`Sealed`](Error::Sealed): the queue is sealed without [`Sources::USER`]
+    /// * [`OwnerGone`](Error::OwnerGone): the program that made the queue has ended
+    pub fn post(&self, events: &[Post]) -> Result<usize, Error> {
         self.post_flags(events, 0)
     }
 
@@ -460,14 +561,14 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// * [`WouldBlock`](io::ErrorKind::WouldBlock) (`EAGAIN`): 65536 posted events wait already
-    /// * `ENOMEM`: no memory
+    /// * [`Full`](Error::Full): 65536 posted events wait already
+    /// * [`NoMemory`](Error::NoMemory): no memory
     /// * others as for [`post()`](Queue::post)
-    pub fn post_deferred(&self, events: &[Post]) -> io::Result<usize> {
+    pub fn post_deferred(&self, events: &[Post]) -> Result<usize, Error> {
         self.post_flags(events, sys::KEVENT_POST_DEFER)
     }
 
-    fn post_flags(&self, events: &[Post], flags: u32) -> io::Result<usize> {
+    fn post_flags(&self, events: &[Post], flags: u32) -> Result<usize, Error> {
         count(&self.calls.post);
         // SAFETY: `events` is valid for reading that many of the kernel's structures, for `Post` is
         // transparent.
@@ -490,10 +591,31 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// * `ENOSYS` ([`Unsupported`](io::ErrorKind::Unsupported)): the kernel does not have the class
-    /// * `EPERM`: the queue is sealed without the class
-    /// * others per source
-    pub fn add(&self, watches: &mut [Watch]) -> io::Result<usize> {
+    /// * [`Unsupported`](Error::Unsupported): the kernel does not have the class
+    /// * [`NoWatches`](Error::NoWatches): the class has no watches
+    /// * [`Sealed`](Error::Sealed): the queue is sealed without the class
+    /// * [`Limit`](Error::Limit): a limit on the number of watches
+    /// * [`Invalid`](Error::Invalid): `watches` is empty, or the record is wrong
+    /// * [`NotAllowed`](Error::NotAllowed): this is not the process that made the queue
+    /// * others per class, see [`Watch`]
+    pub fn add(&self, watches: &mut [Watch]) -> Result<usize, Error> {
+        self.add_flags(watches, 0)
+    }
+
+    /// Registers watches, or changes everything about those that are there already, which class and
+    /// descriptor tell. Returns how many; an error only if the first one fails.
+    ///
+    /// Needs [`Features::BY_IDENT`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`add()`](Queue::add), and [`Ambiguous`](Error::Ambiguous) if several watches fit;
+    /// [`Invalid`](Error::Invalid) on a kernel without the feature.
+    pub fn add_or_update(&self, watches: &mut [Watch]) -> Result<usize, Error> {
+        self.add_flags(watches, sys::KEVENT_ADD_UPDATE)
+    }
+
+    fn add_flags(&self, watches: &mut [Watch], flags: u32) -> Result<usize, Error> {
         count(&self.calls.change);
         // SAFETY: `watches` is valid for reading and writing that many of the kernel's structures,
         // for `Watch` is transparent, and any bits are a valid one.
@@ -503,7 +625,7 @@ impl Queue {
                 watches.as_mut_ptr().cast(),
                 size_of::<sys::kevent_watch>(),
                 nr(watches),
-                0,
+                flags,
             )
         };
         Ok(check(ret)? as usize)
@@ -514,7 +636,7 @@ impl Queue {
     /// # Errors
     ///
     /// As for [`add()`](Queue::add).
-    pub fn add_one(&self, watch: Watch) -> io::Result<Handle> {
+    pub fn add_one(&self, watch: Watch) -> Result<Handle, Error> {
         let mut watches = [watch];
 
         self.add(&mut watches)?;
@@ -523,13 +645,19 @@ impl Queue {
     }
 
     /// Changes what `what` says of the watches that these records [name](Watch::of). Returns how
-    /// many; an error only if the first one fails.
+    /// many; an error only if the first one fails. A record is made like the one that was added.
+    ///
+    /// After it returns, no unconsumed event that was made under the old settings is left: states and
+    /// counts are reported again, under the new ones. Completions and intercepted signals that were
+    /// posted stay as they are.
     ///
     /// # Errors
     ///
-    /// * `ENOENT`: there is no such watch, or it is gone
-    /// * `EINVAL`: `what` is empty or contradicts itself, or the record does
-    pub fn modify(&self, watches: &mut [Watch], what: Modify) -> io::Result<usize> {
+    /// * [`NoSuchWatch`](Error::NoSuchWatch): there is no such watch, or it is gone
+    /// * [`Invalid`](Error::Invalid): `what` is empty or contradicts itself, or the record does
+    /// * [`Ambiguous`](Error::Ambiguous): [`Modify::BY_IDENT`], and several watches fit
+    /// * [`NotAllowed`](Error::NotAllowed): this is not the process that made the queue
+    pub fn modify(&self, watches: &mut [Watch], what: Modify) -> Result<usize, Error> {
         count(&self.calls.change);
         // SAFETY: as for add().
         let ret = unsafe {
@@ -550,14 +678,68 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// `ENOENT`: there is no such watch, or it is gone.
-    pub fn remove(&self, handles: &[Handle]) -> io::Result<usize> {
+    /// * [`NoSuchWatch`](Error::NoSuchWatch): there is no such watch, or it is gone: its last event was
+    ///   consumed
+    /// * [`NotAllowed`](Error::NotAllowed): this is not the process that made the queue
+    pub fn remove(&self, handles: &[Handle]) -> Result<usize, Error> {
         count(&self.calls.change);
         // SAFETY: `handles` is valid for reading that many handles, for `Handle` is transparent.
         let ret = unsafe {
             sys::kevent_remove(self.fd.as_raw_fd(), handles.as_ptr().cast(), nr(handles), 0)
         };
         Ok(check(ret)? as usize)
+    }
+
+    /// Fires a watch of [`Watch::user()`] with these bits, which are ORed until the event is consumed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`modify()`](Queue::modify).
+    pub fn trigger(&self, watch: Handle, events: UserEvents) -> Result<(), Error> {
+        let mut record = [Watch::of_events(events).of(watch)];
+
+        self.modify(&mut record, Modify::TRIGGER).map(drop)
+    }
+
+    /// Hands on a wake-up that this thread has got and will not use, because it is about to go away:
+    /// another thread is woken for it. Needs [`Features::WAKE_NEXT`].
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](Error::Invalid) on a kernel without the feature.
+    pub fn wake_next(&self) -> Result<(), Error> {
+        let mut wait = Wait::poll();
+
+        wait.wake_next = true;
+        self.wait(&wait).map(drop)
+    }
+
+    /// Prepares a request of `io_submit(2)`, complete otherwise, so that its completion comes to this
+    /// queue with this `user_data`, as [`Details::Aio`](crate::Details::Aio).
+    ///
+    /// It sets `aio_data`, `aio_resfd` and `aio_flags`. A kernel without [`Sources::AIO`] ignores
+    /// them, and the completion goes to the AIO context. The queue's descriptor must be open when the
+    /// request is submitted.
+    pub fn prepare_aio(&self, request: &mut libc::iocb, user_data: u64) {
+        request.aio_data = user_data;
+        request.aio_flags = sys::IOCB_FLAG_KEVENT;
+        request.aio_resfd = self.fd.as_raw_fd() as u32;
+    }
+
+    /// A `sigevent` for `timer_create(2)` and `mq_notify(3)` with which the timer or the message
+    /// queue reports to this queue, as [`Details::SigevTimer`](crate::Details::SigevTimer) or
+    /// [`Details::SigevMessage`](crate::Details::SigevMessage).
+    ///
+    /// On a 32-bit machine `user_data` is cut to 32 bits. The queue's descriptor must be open when
+    /// the `sigevent` is used.
+    pub fn sigevent(&self, user_data: u64) -> libc::sigevent {
+        // SAFETY: it holds integers and pointers, for which zero is a value.
+        let mut event: libc::sigevent = unsafe { core::mem::zeroed() };
+
+        event.sigev_notify = sys::SIGEV_KEVENT;
+        event.sigev_value.sival_ptr = core::ptr::without_provenance_mut(user_data as usize);
+        event.sigev_notify_thread_id = self.fd.as_raw_fd();
+        event
     }
 }
 

@@ -20,16 +20,16 @@
 //! # What is not promised
 //!
 //! A thread that dies between claiming an entry and giving the slot back keeps that slot, and the
-//! ring stops there one lap later; threads of one process do not die alone, but two processes that
-//! share a ring share this too. And whoever can write the mapping can write nonsense: it then gets
-//! nonsense out. None of it is undefined behaviour, for everything in the mapping is read and
-//! written as atomics and no index is believed.
+//! ring stops there one lap later; threads of one process do not die alone, and no other process may
+//! map the ring. And whoever can write the mapping can write nonsense: it then gets nonsense out. None
+//! of it is undefined behaviour, for everything in the mapping is read and written as atomics and no
+//! index is believed.
 
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(test)]
 mod model;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, feature = "std", not(loom)))]
 mod tests;
 
 use crate::event::Event;
@@ -38,8 +38,8 @@ use crate::sys;
 
 /// A slot of the ring: `struct kevent_event`, each field an atomic.
 ///
-/// Only `events` needs to be one for the protocol. The others are, because two processes that
-/// disagree about the protocol must get wrong values and not undefined behaviour.
+/// Only `events` needs to be one for the protocol. The others are, because a program that disagrees
+/// with itself about the protocol must get wrong values and not undefined behaviour.
 #[repr(C)]
 pub(crate) struct Slot {
     pub(crate) user_data: AtomicU64,
@@ -201,48 +201,62 @@ impl<'a> Consumer<'a> {
     }
 }
 
+#[cfg(all(feature = "std", not(all(loom, test))))]
+pub use mapped::Ring;
 #[cfg(not(all(loom, test)))]
-pub use mapped::{Geometry, Ring, Stats};
+pub use view::{Geometry, Stats, View};
 
 #[cfg(not(all(loom, test)))]
-mod mapped {
+mod view {
     use super::{Consumer, Slot};
+    use crate::error::Error;
     use crate::event::Event;
     use crate::sync::{AtomicU32, AtomicU64, Ordering};
     use crate::sys;
     use core::fmt;
     use core::mem::{align_of, offset_of, size_of};
     use core::ptr::NonNull;
-    use std::io;
-    use std::os::fd::{AsRawFd, BorrowedFd};
 
-    /// The shape of a queue's mapping, as `kevent_create(2)` told it.
-    ///
-    /// A process that receives the queue's descriptor from another one needs it to map the ring
-    /// too, see [`Queue::from_fd_mapped()`](crate::Queue::from_fd_mapped).
+    /// The shape of a queue's mapping, as `kevent_create(2)` gives it.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Geometry {
         /// Slots in the ring, a power of two; 0 without a ring.
         pub ring_entries: u32,
         /// Where the slots begin in the mapping, in bytes.
         pub entries_offset: u32,
-        /// Offset for `mmap(2)`.
-        pub mmap_offset: u64,
-        /// Length for `mmap(2)`, in bytes; 0 without a ring.
+        /// Length for `mmap(2)` at offset 0, in bytes; 0 without a ring.
         pub mmap_size: u64,
+    }
+
+    impl Geometry {
+        /// The length of the mapping, if all of this fits together.
+        pub(super) fn len(&self) -> Option<usize> {
+            let len = usize::try_from(self.mmap_size).ok()?;
+            let slots = (self.ring_entries as usize).checked_mul(size_of::<Slot>())?;
+            let end = (self.entries_offset as usize).checked_add(slots)?;
+            let good = self.ring_entries.is_power_of_two()
+                && self.ring_entries <= sys::KEVENT_MAX_ENTRIES
+                && self.entries_offset as usize >= size_of::<Header>()
+                && self.entries_offset as usize % align_of::<Slot>() == 0
+                && end <= len;
+
+            good.then_some(len)
+        }
     }
 
     /// Counters that the kernel keeps in the ring's header, as of the last system call on the queue.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Stats {
-        /// Entries ever published.
+        /// Entries ever published, those without an event too.
         pub posted: u64,
-        /// Occurrences that found their entry untaken.
+        /// Occurrences that found their entry unconsumed.
         pub merged: u64,
         /// Events that had to wait in the backlog.
         pub deferred: u64,
         /// Wake-ups of a waiting thread.
         pub woken: u64,
+        /// Entries that were published without a wake-up.
+        pub saved: u64,
     }
 
     /// `struct kevent_ring`, each field an atomic.
@@ -250,14 +264,16 @@ mod mapped {
     struct Header {
         entries: AtomicU32,
         entries_offset: AtomicU32,
-        __resv0: [AtomicU32; 14],
+        event_size: AtomicU32,
+        __resv0: [AtomicU32; 13],
         flags: AtomicU32,
         __resv1: AtomicU32,
         posted: AtomicU64,
         merged: AtomicU64,
         deferred: AtomicU64,
         woken: AtomicU64,
-        __resv2: [AtomicU64; 3],
+        saved: AtomicU64,
+        __resv2: [AtomicU64; 2],
         cursor: AtomicU32,
         __resv3: [AtomicU32; 15],
     }
@@ -267,22 +283,174 @@ mod mapped {
         assert!(align_of::<Header>() == 8);
         assert!(offset_of!(Header, flags) == offset_of!(sys::kevent_ring, flags));
         assert!(offset_of!(Header, posted) == offset_of!(sys::kevent_ring, posted));
+        assert!(offset_of!(Header, merged) == offset_of!(sys::kevent_ring, merged));
+        assert!(offset_of!(Header, deferred) == offset_of!(sys::kevent_ring, deferred));
         assert!(offset_of!(Header, woken) == offset_of!(sys::kevent_ring, woken));
+        assert!(offset_of!(Header, saved) == offset_of!(sys::kevent_ring, saved));
         assert!(offset_of!(Header, cursor) == offset_of!(sys::kevent_ring, cursor));
     };
+
+    /// The ring in memory that somebody else has mapped: what `Ring` is built on, and all of it that
+    /// needs no `std`.
+    ///
+    /// Nothing here makes a system call, and nothing blocks. Any number of threads may take events
+    /// at once; each event comes out once.
+    #[derive(Clone, Copy)]
+    pub struct View<'a> {
+        header: &'a Header,
+        slots: &'a [Slot],
+    }
+
+    impl<'a> View<'a> {
+        /// The ring of this shape at `base`.
+        ///
+        /// # Errors
+        ///
+        /// [`Invalid`](Error::Invalid): the geometry is not one of a ring, or `base` is not a
+        /// multiple of 64.
+        ///
+        /// # Safety
+        ///
+        /// At `base` there must be a mapping of the queue, or other memory with nothing but integers
+        /// in it, of `geometry.mmap_size` bytes, readable and writable for as long as `'a`, and
+        /// accessed by nothing in this program but as atomics. What is in it does not matter.
+        pub unsafe fn from_raw(base: NonNull<u8>, geometry: &Geometry) -> Result<View<'a>, Error> {
+            if geometry.len().is_none() || base.addr().get() % 64 != 0 {
+                return Err(Error::Invalid);
+            }
+            // SAFETY: the caller vouches for the memory; len() has checked that it is large enough
+            // for both, and that the slots are aligned.
+            Ok(unsafe { View::at(base, geometry.ring_entries, geometry.entries_offset) })
+        }
+
+        /// # Safety
+        ///
+        /// As [`View::from_raw()`], of a geometry that was checked.
+        #[inline]
+        pub(super) unsafe fn at(base: NonNull<u8>, entries: u32, offset: u32) -> View<'a> {
+            // SAFETY: the caller vouches for memory, alignment and size.
+            unsafe {
+                let slots = base.add(offset as usize).cast::<Slot>();
+
+                View {
+                    header: base.cast::<Header>().as_ref(),
+                    slots: core::slice::from_raw_parts(slots.as_ptr(), entries as usize),
+                }
+            }
+        }
+
+        #[inline]
+        fn consumer(&self) -> Consumer<'a> {
+            Consumer::new(&self.header.cursor, self.slots)
+        }
+
+        /// Takes the next event, or returns `None` if there is nothing in the ring.
+        #[inline]
+        pub fn take(&self) -> Option<Event> {
+            self.consumer().take().ok()
+        }
+
+        /// Takes the next event, or gives the cursor at which there was none: what
+        /// [`Wait::seen()`](crate::Wait::seen) wants.
+        ///
+        /// # Errors
+        ///
+        /// The cursor, if there is nothing.
+        #[inline]
+        pub fn take_or_seen(&self) -> Result<Event, u32> {
+            self.consumer().take()
+        }
+
+        /// Copies the next event and leaves it in the ring.
+        pub fn peek(&self) -> Option<Event> {
+            self.consumer().peek()
+        }
+
+        /// Whether there is nothing to take now.
+        pub fn is_empty(&self) -> bool {
+            self.consumer().is_empty()
+        }
+
+        /// The index of the next entry to take, modulo 2³².
+        #[inline]
+        pub fn cursor(&self) -> u32 {
+            self.header.cursor.load(Ordering::Acquire)
+        }
+
+        /// The number of slots, a power of two.
+        pub fn entries(&self) -> u32 {
+            self.slots.len() as u32
+        }
+
+        /// The ring was full and events wait in the kernel for free slots.
+        #[inline]
+        pub fn has_backlog(&self) -> bool {
+            self.flags() & sys::KEVENT_RING_BACKLOG != 0
+        }
+
+        /// The kernel cannot say what holds before it polls: it does so when the program waits next.
+        #[inline]
+        pub fn wants_recheck(&self) -> bool {
+            self.flags() & sys::KEVENT_RING_RECHECK != 0
+        }
+
+        #[inline]
+        pub(crate) fn flags(&self) -> u32 {
+            self.header.flags.load(Ordering::Relaxed)
+        }
+
+        /// What the kernel counted, as of the last system call on the queue.
+        pub fn stats(&self) -> Stats {
+            let header = self.header;
+
+            Stats {
+                posted: header.posted.load(Ordering::Relaxed),
+                merged: header.merged.load(Ordering::Relaxed),
+                deferred: header.deferred.load(Ordering::Relaxed),
+                woken: header.woken.load(Ordering::Relaxed),
+                saved: header.saved.load(Ordering::Relaxed),
+            }
+        }
+    }
+
+    impl fmt::Debug for View<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("View")
+                .field("entries", &self.entries())
+                .field("cursor", &self.cursor())
+                .field("flags", &self.flags())
+                .finish()
+        }
+    }
+}
+
+#[cfg(all(feature = "std", not(all(loom, test))))]
+mod mapped {
+    use super::{Geometry, Stats, View};
+    use crate::error::Error;
+    use crate::event::Event;
+    use crate::fork::Process;
+    use core::fmt;
+    use core::ptr::NonNull;
+    use std::os::fd::{AsRawFd, BorrowedFd};
 
     /// The ring of a [`Queue`](crate::Queue), mapped into this process.
     ///
     /// Nothing here makes a system call, and nothing blocks. Any number of threads may take events
     /// at once; each event comes out once. The mapping goes away with the value.
     ///
-    /// `fork(2)` does not hand the mapping down: a child that touches a `Ring` of its parent dies
-    /// of `SIGSEGV`. Give it the descriptor instead.
+    /// # fork
+    ///
+    /// `fork(2)` does not hand the mapping down. A `Ring` that a child has inherited says so
+    /// ([`is_inherited()`](Ring::is_inherited)), is empty for ever, and touches no memory, not even
+    /// when it is dropped.
     pub struct Ring {
         base: NonNull<u8>,
         len: usize,
         entries: u32,
         entries_offset: u32,
+        /// Where the mapping is.
+        process: Process,
     }
 
     // SAFETY: the value owns its mapping, which is the process's, not a thread's.
@@ -295,19 +463,9 @@ mod mapped {
         ///
         /// `fd` must be a kevent queue, or else memory whose size never shrinks: the pages of other
         /// files can go away under the mapping, which is a `SIGBUS`.
-        pub(crate) fn map(fd: BorrowedFd<'_>, geometry: &Geometry) -> io::Result<Ring> {
-            let bad = || io::Error::from_raw_os_error(libc::EINVAL);
-            let len = usize::try_from(geometry.mmap_size).map_err(|_| bad())?;
-            let slots = geometry.ring_entries as usize * size_of::<Slot>();
-            let end = (geometry.entries_offset as usize).checked_add(slots);
-
-            if !geometry.ring_entries.is_power_of_two()
-                || (geometry.entries_offset as usize) < size_of::<Header>()
-                || geometry.entries_offset as usize % align_of::<Slot>() != 0
-                || end.is_none_or(|end| end > len)
-            {
-                return Err(bad());
-            }
+        pub(crate) fn map(fd: BorrowedFd<'_>, geometry: &Geometry) -> Result<Ring, Error> {
+            let len = geometry.len().ok_or(Error::Invalid)?;
+            let process = Process::current()?;
 
             // SAFETY: a new mapping, at an address of the kernel's choice, touches nothing else.
             let base = unsafe {
@@ -317,60 +475,68 @@ mod mapped {
                     libc::PROT_READ | libc::PROT_WRITE,
                     libc::MAP_SHARED,
                     fd.as_raw_fd(),
-                    libc::off_t::try_from(geometry.mmap_offset).map_err(|_| bad())?,
+                    0,
                 )
             };
             if base == libc::MAP_FAILED {
-                return Err(io::Error::last_os_error());
+                return Err(Error::last());
             }
+            let base = NonNull::new(base.cast::<u8>()).ok_or(Error::Invalid)?;
 
+            // As the kernel does it by itself to a queue's mapping; the tests have other memory.
+            // SAFETY: it is our own mapping.
+            unsafe { libc::madvise(base.as_ptr().cast(), len, libc::MADV_DONTFORK) };
             Ok(Ring {
-                base: NonNull::new(base.cast()).ok_or_else(bad)?,
+                base,
                 len,
                 entries: geometry.ring_entries,
                 entries_offset: geometry.entries_offset,
+                process,
             })
         }
 
+        /// What is mapped, unless this is a forked child.
         #[inline]
-        fn header(&self) -> &Header {
-            // SAFETY: the mapping is page-aligned, at least as long as the header (map() checked),
-            // lives as long as `self`, and holds nothing but integers, all accessed as atomics.
-            unsafe { self.base.cast::<Header>().as_ref() }
+        pub(crate) fn view(&self) -> Option<View<'_>> {
+            if !self.process.is_current() {
+                return None;
+            }
+            // SAFETY: map() has checked the geometry; the mapping is page-aligned, lives as long as
+            // `self`, is in this process, and holds nothing but integers, all accessed as atomics.
+            Some(unsafe { View::at(self.base, self.entries, self.entries_offset) })
         }
 
-        #[inline]
-        fn consumer(&self) -> Consumer<'_> {
-            // SAFETY: map() checked that the slots are aligned and end inside the mapping; the rest
-            // is as for header().
-            let slots = unsafe {
-                core::slice::from_raw_parts(
-                    self.base
-                        .as_ptr()
-                        .add(self.entries_offset as usize)
-                        .cast::<Slot>(),
-                    self.entries as usize,
-                )
-            };
+        /// Where it is mapped.
+        #[cfg(test)]
+        pub(super) fn range(&self) -> (*mut libc::c_void, usize) {
+            (self.base.as_ptr().cast(), self.len)
+        }
 
-            Consumer::new(&self.header().cursor, slots)
+        /// Whether it was inherited by `fork(2)`, and so is not there.
+        #[inline]
+        pub fn is_inherited(&self) -> bool {
+            !self.process.is_current()
         }
 
         /// Takes the next event, or returns `None` if there is nothing in the ring.
         ///
         /// The kernel may still hold events back, see [`has_backlog()`](Ring::has_backlog), and it
-        /// tests level watches again only when it is entered: a program that never sleeps should
-        /// now and then call [`Queue::try_next()`](crate::Queue::try_next).
+        /// polls level watches again only when it is entered: a program that never sleeps should
+        /// use [`Queue::try_next()`](crate::Queue::try_next), which does what is needed.
         #[inline]
         pub fn take(&self) -> Option<Event> {
-            self.consumer().take().ok()
+            self.view()?.take()
         }
 
         /// Takes the next event, or gives the cursor at which there was none: what
         /// [`Wait::seen()`](crate::Wait::seen) wants.
+        ///
+        /// # Errors
+        ///
+        /// The cursor, if there is nothing; 0 in a forked child.
         #[inline]
         pub fn take_or_seen(&self) -> Result<Event, u32> {
-            self.consumer().take()
+            self.view().ok_or(0u32)?.take_or_seen()
         }
 
         /// Copies the next event and leaves it in the ring.
@@ -378,12 +544,12 @@ mod mapped {
         /// Further occurrences may still merge into it, another thread may take it, and removing
         /// its watch may cancel it.
         pub fn peek(&self) -> Option<Event> {
-            self.consumer().peek()
+            self.view()?.peek()
         }
 
         /// Whether there is nothing to take now.
         pub fn is_empty(&self) -> bool {
-            self.consumer().is_empty()
+            self.view().is_none_or(|view| view.is_empty())
         }
 
         /// Takes events until there are no more.
@@ -391,15 +557,13 @@ mod mapped {
         /// Those that arrive meanwhile are included, so a producer that is fast enough keeps this
         /// going forever: use [`Iterator::take()`] for a limit.
         pub fn drain(&self) -> impl Iterator<Item = Event> + '_ {
-            let consumer = self.consumer();
-
-            core::iter::from_fn(move || consumer.take().ok())
+            core::iter::from_fn(move || self.take())
         }
 
-        /// The index of the next entry to take, modulo 2³².
+        /// The index of the next entry to take, modulo 2³²; 0 in a forked child.
         #[inline]
         pub fn cursor(&self) -> u32 {
-            self.header().cursor.load(Ordering::Acquire)
+            self.view().map_or(0, |view| view.cursor())
         }
 
         /// The number of slots, a power of two.
@@ -411,25 +575,28 @@ mod mapped {
         ///
         /// They move into the ring, in order, when the program next waits.
         pub fn has_backlog(&self) -> bool {
-            self.header().flags.load(Ordering::Relaxed) & sys::KEVENT_RING_BACKLOG != 0
+            self.view().is_some_and(|view| view.has_backlog())
+        }
+
+        /// A wake-up did not say what it is for: the kernel polls those watches when the program
+        /// waits next.
+        pub fn wants_recheck(&self) -> bool {
+            self.view().is_some_and(|view| view.wants_recheck())
         }
 
         /// What the kernel counted, as of the last system call on the queue.
         pub fn stats(&self) -> Stats {
-            let header = self.header();
-
-            Stats {
-                posted: header.posted.load(Ordering::Relaxed),
-                merged: header.merged.load(Ordering::Relaxed),
-                deferred: header.deferred.load(Ordering::Relaxed),
-                woken: header.woken.load(Ordering::Relaxed),
-            }
+            self.view().map(|view| view.stats()).unwrap_or_default()
         }
     }
 
     impl Drop for Ring {
         fn drop(&mut self) {
-            // SAFETY: the range is this value's own mapping, and no reference into it is left.
+            if self.is_inherited() {
+                return;
+            }
+            // SAFETY: the range is this value's own mapping, in the process that made it, and no
+            // reference into it is left.
             unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
         }
     }
@@ -440,6 +607,7 @@ mod mapped {
                 .field("entries", &self.entries)
                 .field("cursor", &self.cursor())
                 .field("backlog", &self.has_backlog())
+                .field("recheck", &self.wants_recheck())
                 .finish()
         }
     }

@@ -117,6 +117,7 @@ pub(crate) enum Timeout {
 }
 
 impl Timeout {
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     /// The same moment on a clock, so that a wait can be taken up again without growing longer.
     pub(crate) fn fixed(self) -> Timeout {
         match self {
@@ -128,6 +129,7 @@ impl Timeout {
         }
     }
 
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     #[inline]
     pub(crate) fn timespec(self) -> Option<sys::__kernel_timespec> {
         match self {
@@ -160,6 +162,7 @@ pub struct Wait {
     pub(crate) timeout: Timeout,
     pub(crate) min_wait: Duration,
     pub(crate) sigmask: Option<SignalSet>,
+    pub(crate) wake_next: bool,
 }
 
 impl Default for Wait {
@@ -178,10 +181,11 @@ impl Wait {
             timeout: Timeout::Never,
             min_wait: Duration::ZERO,
             sigmask: None,
+            wake_next: false,
         }
     }
 
-    /// Do not sleep: let the kernel move its backlog into the ring and test level watches again.
+    /// Do not sleep: let the kernel move its backlog into the ring and poll level watches again.
     #[inline]
     pub const fn poll() -> Wait {
         Wait::new().min(0)
@@ -226,7 +230,7 @@ impl Wait {
     /// Wait for events from this index of the ring on, instead of from the cursor.
     ///
     /// An event that came after the program looked at the ring, and found nothing at this index,
-    /// then ends the wait at once. [`Queue::next()`](crate::Queue::next) does it by itself.
+    /// then ends the wait at once. `Queue::next()` does it by itself.
     #[inline]
     pub const fn seen(mut self, index: u32) -> Wait {
         self.seen = Some(index);

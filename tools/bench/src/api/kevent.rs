@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 use anyhow::{Context, Result};
-use kevent::{Event, Queue, Readiness, Ring, Wait, Watch, sys};
+use kevent::{Event, Queue, Readiness, Ring, SocketEvents, Wait, Watch};
 use std::ops::Range;
 
 use super::{AT_ONCE, Api};
@@ -42,7 +42,7 @@ impl Watching {
             let fd = ends.watched(index);
             let plain = match self.how {
                 How::Edge | How::Level => Watch::poll(fd, Readiness::IN),
-                How::Socket => Watch::socket(fd, sys::KEVENT_SOCKET_IN as u16),
+                How::Socket => Watch::socket(fd, SocketEvents::IN),
             };
             let plain = plain.user_data(index as u64);
 

@@ -43,7 +43,7 @@ fn event(n: u64) -> sys::kevent_event {
 fn number(event: Event) -> u64 {
     let n = event.user_data();
 
-    assert_eq!(u64::from(event.events()), n);
+    assert_eq!(u64::from(event.raw_events()), n);
     assert_eq!(event.data(), -(n as i64));
     assert_eq!(event.extra(), !n);
     n
@@ -193,7 +193,7 @@ fn amount() {
         let first = consumer.join().unwrap();
         assert_eq!((first.user_data(), first.extra()), (1, !1));
         assert_eq!(first.merged(), u32::from(merged));
-        assert_eq!(first.events(), if merged { 0x101 } else { 1 });
+        assert_eq!(first.raw_events(), if merged { 0x101 } else { 1 });
         // A merge that stored its amount and then came too late: fresh is allowed.
         assert!(first.data() == 100 || first.data() == -1 && !merged);
         check_all(&model, Vec::new(), vec![2]);
@@ -283,7 +283,7 @@ fn everything_at_once() {
         assert_eq!(taken.is_none(), cancelled == Change::Done);
         if let Some(event) = taken {
             assert_eq!(event.merged(), u32::from(merged));
-            assert_eq!(event.events(), if merged { 0x101 } else { 1 });
+            assert_eq!(event.raw_events(), if merged { 0x101 } else { 1 });
         }
         assert!(model.consumer().is_empty());
     });

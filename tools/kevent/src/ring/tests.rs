@@ -5,6 +5,7 @@
 
 use super::model::{Change, Model, Private, Producer, empty_slot};
 use super::{Geometry, Ring, Slot};
+use crate::error::Error;
 use crate::event::{Event, Source};
 use crate::sys;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -30,7 +31,7 @@ fn is_whole(event: &Event) -> bool {
     let n = event.user_data();
 
     event.source() == Source::User
-        && event.events() == n as u16
+        && event.raw_events() == n as u16
         && event.data() == -(n as i64)
         && event.extra() == !n
 }
@@ -94,7 +95,7 @@ fn merges() {
     assert!(taken.is_counted());
     assert_eq!(taken.source(), Source::Timer);
     assert_eq!(
-        (taken.merged(), taken.data(), taken.events()),
+        (taken.merged(), taken.data(), taken.raw_events()),
         (1023, 1024, 5)
     );
     assert_eq!(producer.merge(index, 8, None), Change::Gone);
@@ -104,7 +105,7 @@ fn merges() {
     assert_eq!(producer.merge(index, 0x8000, Some(77)), Change::Done);
     let taken = consumer.take().unwrap();
     assert_eq!(
-        (taken.merged(), taken.data(), taken.events()),
+        (taken.merged(), taken.data(), taken.raw_events()),
         (1, 77, 0x8003)
     );
 }
@@ -190,7 +191,7 @@ struct Entry {
 impl Entry {
     fn matches(&self, event: &Event) -> bool {
         event.user_data() == self.user_data
-            && event.events() == self.events
+            && event.raw_events() == self.events
             && event.merged() == self.merged
             && event.is_counted() == self.counted
             && event.extra() == !self.user_data
@@ -445,9 +446,171 @@ fn memfd(len: usize) -> OwnedFd {
 const GEOMETRY: Geometry = Geometry {
     ring_entries: 8,
     entries_offset: 4096,
-    mmap_offset: 0,
     mmap_size: 8192,
 };
+
+/// The memory of a descriptor once more, as integers that are accessed as atomics.
+fn words(fd: &OwnedFd, len: usize) -> &'static [AtomicU32] {
+    // SAFETY: a new mapping, checked, never unmapped, of memory that stays as long as it is.
+    unsafe {
+        let base = libc::mmap(
+            core::ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            fd.as_raw_fd(),
+            0,
+        );
+        assert_ne!(base, libc::MAP_FAILED);
+        core::slice::from_raw_parts(base.cast::<AtomicU32>(), len / 4)
+    }
+}
+
+/// What there is to do with a ring: each of it comes to an end.
+fn use_all(ring: &Ring) {
+    for _ in 0..20 {
+        let _ = (ring.peek(), ring.is_empty(), ring.cursor(), ring.stats());
+        let _ = (
+            ring.has_backlog(),
+            ring.wants_recheck(),
+            format!("{ring:?}"),
+        );
+        if let Some(event) = ring.take() {
+            let _ = format!("{event:?} {:?}", event.details());
+        }
+        let _ = ring.take_or_seen();
+    }
+    assert!(ring.drain().take(100).count() <= 100);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+
+    /// Anything may be in the mapping, and be written there at any time, by somebody who knows where
+    /// the words are that matter.
+    #[test]
+    fn scribbled(
+        all in prop::collection::vec(any::<u32>(), 2048),
+        later in prop::collection::vec((0usize..3, any::<prop::sample::Index>(), any::<u32>()), 0..200),
+    ) {
+        let fd = memfd(8192);
+        let ring = Ring::map(fd.as_fd(), &GEOMETRY).unwrap();
+        let words = words(&fd, 8192);
+        let stop = AtomicBool::new(false);
+
+        for (word, value) in words.iter().zip(&all) {
+            word.store(*value, Ordering::Relaxed);
+        }
+        use_all(&ring);
+        for (kind, which, value) in &later {
+            scribble(words, *kind, which.index(2048), *value);
+            use_all(&ring);
+        }
+        thread::scope(|s| {
+            s.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    for (kind, which, value) in &later {
+                        scribble(words, *kind, which.index(2048), *value);
+                        thread::yield_now();
+                    }
+                    thread::yield_now();
+                }
+            });
+            for _ in 0..20 {
+                use_all(&ring);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        // SAFETY: the mapping of words(), of which nobody uses anything any more.
+        unsafe { libc::munmap(words.as_ptr() as *mut _, 8192) };
+    }
+}
+
+/// Writes anywhere, to the cursor, or a word that looks right to an entry.
+fn scribble(words: &[AtomicU32], kind: usize, at: usize, value: u32) {
+    match kind {
+        0 => words[at].store(value, Ordering::Relaxed),
+        1 => words[32].store(value, Ordering::Relaxed),
+        _ => {
+            let cursor = words[32].load(Ordering::Relaxed);
+            let lap = (cursor >> 3 & sys::KEVENT_WORD_LAP_MASK) << sys::KEVENT_WORD_LAP_SHIFT;
+            let state = [sys::KEVENT_WORD_READY, sys::KEVENT_WORD_CANCELLED][at & 1];
+            let slot = 1024 + (cursor as usize & 7) * 8 + 2;
+
+            words[slot].store(state | lap | value & 0x3ff_ffff, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A ring that a child inherits is empty there, touches nothing, and is not unmapped.
+#[test]
+fn forked() {
+    let fd = memfd(8192);
+    let ring = Ring::map(fd.as_fd(), &GEOMETRY).unwrap();
+    let words = words(&fd, 8192);
+    let entry = sys::KEVENT_WORD_READY | 7;
+
+    words[1024 + 2].store(entry, Ordering::Relaxed);
+    assert!(!ring.is_inherited() && ring.peek().is_some());
+    // SAFETY: the child calls nothing that takes a lock, and leaves by _exit().
+    unsafe {
+        let pid = libc::fork();
+        assert!(pid >= 0);
+        if pid == 0 {
+            // Something else of the child's, where the parent has its ring.
+            let (base, len) = ring.range();
+            let other = libc::mmap(
+                base,
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE,
+                -1,
+                0,
+            );
+            let mut good = other == base;
+            let bytes = base.cast::<u32>();
+
+            bytes.add(1024 + 2).write_volatile(entry);
+            good &= ring.is_inherited() && ring.take().is_none() && ring.is_empty();
+            good &= ring.cursor() == 0 && ring.take_or_seen() == Err(0);
+            good &= ring.drain().next().is_none() && ring.stats().posted == 0;
+            drop(ring);
+            good &= bytes.add(1024 + 2).read_volatile() == entry;
+            libc::_exit(if good { 0 } else { 1 });
+        }
+        let mut status = -1;
+        assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+        assert_eq!(status, 0);
+    }
+    assert_eq!(ring.take().map(|event| event.raw_events()), Some(7));
+}
+
+/// The ring's memory may be mapped by somebody else, who needs no `std`.
+#[test]
+fn viewed() {
+    use super::View;
+    use core::ptr::NonNull;
+
+    let fd = memfd(8192);
+    let words = words(&fd, 8192);
+    let base = NonNull::new(words.as_ptr().cast::<u8>().cast_mut()).unwrap();
+    // SAFETY: it is mapped for good, and accessed as atomics.
+    let view = unsafe { View::from_raw(base, &GEOMETRY) }.unwrap();
+
+    words[1024 + 2].store(sys::KEVENT_WORD_READY | 3, Ordering::Relaxed);
+    words[16].store(sys::KEVENT_RING_RECHECK, Ordering::Relaxed);
+    words[26].store(5, Ordering::Relaxed);
+    assert!(view.wants_recheck() && !view.has_backlog() && view.entries() == 8);
+    assert_eq!(view.stats().saved, 5);
+    assert_eq!(view.take().map(|event| event.raw_events()), Some(3));
+    assert_eq!((view.take_or_seen(), view.cursor()), (Err(1), 1));
+    // SAFETY: as above; and what is wrong is refused before anything is accessed.
+    unsafe {
+        let odd = NonNull::new(base.as_ptr().add(8)).unwrap();
+        assert!(View::from_raw(odd, &GEOMETRY).is_err());
+        assert!(View::from_raw(base, &Geometry::default()).is_err());
+    }
+}
 
 /// The mapped ring, with the producer on another mapping of the same memory.
 #[test]
@@ -510,7 +673,7 @@ fn bad_geometry() {
 
         change(&mut geometry);
         let error = Ring::map(fd.as_fd(), &geometry).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{geometry:?}");
+        assert_eq!(error, Error::Invalid, "{geometry:?}");
     };
 
     bad(|g| g.ring_entries = 0);
@@ -523,8 +686,7 @@ fn bad_geometry() {
     bad(|g| g.entries_offset = u32::MAX - 7);
     bad(|g| g.mmap_size = 0);
     bad(|g| g.mmap_size = 4096);
-    bad(|g| g.mmap_offset = 1);
-    bad(|g| g.mmap_offset = u64::MAX);
+    bad(|g| g.ring_entries = 1 << 17);
     assert!(Ring::map(fd.as_fd(), &GEOMETRY).is_ok());
 }
 
