@@ -152,7 +152,7 @@ fn merge() {
             let mut last = index;
 
             for _ in 0..2 {
-                if model.producer().merge(last, 1, None) != Change::Done {
+                if model.producer().merge(last, 1) != Change::Done {
                     last = model.producer().post(counted).expect("a slot is free");
                 }
             }
@@ -169,8 +169,7 @@ fn merge() {
     });
 }
 
-/// An amount is that of an occurrence which is in the entry, or a fresher one; never of another
-/// entry.
+/// An amount is as of the post, whatever merges into the entry; never of another entry.
 #[test]
 fn amount() {
     check(3, || {
@@ -178,14 +177,14 @@ fn amount() {
         let index = model.producer().post(event(1)).unwrap();
 
         let producer = spawn(&model, move |model| {
-            let merged = model.producer().merge(index, 0x100, Some(100));
+            let merged = model.producer().merge(index, 0x100);
             assert_eq!(post(model, [2]), [2]);
             merged == Change::Done
         });
         let consumer = spawn(&model, |model| {
             let seen = model.consumer().peek().unwrap();
             assert_eq!(seen.user_data(), 1);
-            assert!(seen.data() == 100 || seen.data() == -1 && seen.merged() == 0);
+            assert_eq!(seen.data(), -1);
             model.consumer().take().unwrap()
         });
 
@@ -194,8 +193,7 @@ fn amount() {
         assert_eq!((first.user_data(), first.extra()), (1, !1));
         assert_eq!(first.merged(), u32::from(merged));
         assert_eq!(first.raw_events(), if merged { 0x101 } else { 1 });
-        // A merge that stored its amount and then came too late: fresh is allowed.
-        assert!(first.data() == 100 || first.data() == -1 && !merged);
+        assert_eq!(first.data(), -1);
         check_all(&model, Vec::new(), vec![2]);
     });
 }
@@ -267,9 +265,7 @@ fn everything_at_once() {
         let model = Arc::new(Model::new(2, 0));
         let index = model.producer().post(event(1)).unwrap();
 
-        let merger = spawn(&model, move |model| {
-            model.producer().merge(index, 0x100, None)
-        });
+        let merger = spawn(&model, move |model| model.producer().merge(index, 0x100));
         let canceller = spawn(&model, move |model| model.producer().cancel(index));
         let consumer = spawn(&model, |model| model.consumer().take().ok());
 

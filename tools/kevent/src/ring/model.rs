@@ -160,7 +160,7 @@ impl Producer<'_> {
     }
 
     /// Changes the word of the entry at `index`, if that is still the one published there.
-    fn change(&self, index: u32, new: impl Fn(&Slot, u32) -> Option<u32>) -> Change {
+    fn change(&self, index: u32, new: impl Fn(u32) -> Option<u32>) -> Change {
         const STATE_AND_LAP: u32 =
             sys::KEVENT_WORD_STATE_MASK | sys::KEVENT_WORD_LAP_MASK << sys::KEVENT_WORD_LAP_SHIFT;
         let slot = &self.slots[self.at(index)];
@@ -183,8 +183,7 @@ impl Producer<'_> {
             || word & STATE_AND_LAP != sys::KEVENT_WORD_READY | self.lap(index)
         {
             Change::Gone
-        } else if let Some(new) = new(slot, word) {
-            // Release: whoever takes the word with this change in it has the amount too.
+        } else if let Some(new) = new(word) {
             match slot
                 .word
                 .compare_exchange(word, new, Ordering::AcqRel, Ordering::Relaxed)
@@ -199,17 +198,13 @@ impl Producer<'_> {
         result
     }
 
-    /// Merges a further occurrence into the entry at `index`: `amount` is its fresh amount, if it
-    /// has one.
-    pub(super) fn merge(&self, index: u32, bits: u16, amount: Option<i64>) -> Change {
-        self.change(index, |slot, word| {
+    /// Merges a further occurrence into the entry at `index`: into its word, and nothing else.
+    pub(super) fn merge(&self, index: u32, bits: u16) -> Change {
+        self.change(index, |word| {
             let merged = (word >> sys::KEVENT_WORD_MERGED_SHIFT) & sys::KEVENT_WORD_MERGED_MAX;
 
             if merged == sys::KEVENT_WORD_MERGED_MAX {
                 return None;
-            }
-            if let Some(amount) = amount {
-                slot.data.store(amount as u64, Ordering::Relaxed);
             }
             Some((word | u32::from(bits)) + (1 << sys::KEVENT_WORD_MERGED_SHIFT))
         })
@@ -217,6 +212,6 @@ impl Producer<'_> {
 
     /// Cancels the entry at `index`. The lap stays: a consumer tells by it whose entry this is.
     pub(super) fn cancel(&self, index: u32) -> Change {
-        self.change(index, |_, word| Some(word | sys::KEVENT_WORD_CANCELLED))
+        self.change(index, |word| Some(word | sys::KEVENT_WORD_CANCELLED))
     }
 }

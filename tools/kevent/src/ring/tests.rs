@@ -88,9 +88,9 @@ fn merges() {
     // A count: data plus the number of merges, and no more of them than fit.
     let index = producer.post(counted).unwrap();
     for _ in 0..1023 {
-        assert_eq!(producer.merge(index, 4, None), Change::Done);
+        assert_eq!(producer.merge(index, 4), Change::Done);
     }
-    assert_eq!(producer.merge(index, 8, None), Change::Later);
+    assert_eq!(producer.merge(index, 8), Change::Later);
     let taken = consumer.take().unwrap();
     assert!(taken.is_counted());
     assert_eq!(taken.source(), Source::Timer);
@@ -98,15 +98,15 @@ fn merges() {
         (taken.merged(), taken.data(), taken.raw_events()),
         (1023, 1024, 5)
     );
-    assert_eq!(producer.merge(index, 8, None), Change::Gone);
+    assert_eq!(producer.merge(index, 8), Change::Gone);
 
-    // An amount: the latest.
+    // An amount: as of the post.
     let index = producer.post(event(3)).unwrap();
-    assert_eq!(producer.merge(index, 0x8000, Some(77)), Change::Done);
+    assert_eq!(producer.merge(index, 0x8000), Change::Done);
     let taken = consumer.take().unwrap();
     assert_eq!(
         (taken.merged(), taken.data(), taken.raw_events()),
-        (1, 77, 0x8003)
+        (1, -3, 0x8003)
     );
 }
 
@@ -160,7 +160,7 @@ enum Op {
     Post(u16, i64, bool),
     Take,
     Peek,
-    Merge(u16, i64),
+    Merge(u16),
     Cancel,
 }
 
@@ -169,7 +169,7 @@ fn op() -> impl Strategy<Value = (Op, prop::sample::Index)> {
         4 => (any::<u16>(), any::<i64>(), any::<bool>()).prop_map(|(e, d, c)| Op::Post(e, d, c)),
         3 => Just(Op::Take),
         1 => Just(Op::Peek),
-        2 => (any::<u16>(), any::<i64>()).prop_map(|(e, d)| Op::Merge(e, d)),
+        2 => any::<u16>().prop_map(Op::Merge),
         1 => Just(Op::Cancel),
     ];
 
@@ -261,15 +261,13 @@ proptest! {
                         expected.pop_front();
                     }
                 }
-                Op::Merge(events, data) => if let Some(entry) = picked.map(|n| &mut expected[n]) {
-                    let amount = (!entry.counted).then_some(data);
-                    let merged = producer.merge(entry.index, events, amount);
+                Op::Merge(events) => if let Some(entry) = picked.map(|n| &mut expected[n]) {
+                    let merged = producer.merge(entry.index, events);
 
                     prop_assert_eq!(merged == Change::Done, !entry.cancelled);
                     if merged == Change::Done {
                         entry.events |= events;
                         entry.merged += 1;
-                        entry.data = amount.unwrap_or(entry.data);
                     }
                 },
                 Op::Cancel => if let Some(entry) = picked.map(|n| &mut expected[n]) {
@@ -377,7 +375,7 @@ fn threads_that_merge() {
             let mut last = None;
 
             for _ in 0..OCCURRENCES {
-                if last.is_none_or(|last| model.producer().merge(last, 1, None) != Change::Done) {
+                if last.is_none_or(|last| model.producer().merge(last, 1) != Change::Done) {
                     last = loop {
                         match model.producer().post(counted) {
                             None => thread::yield_now(),
