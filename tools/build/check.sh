@@ -13,11 +13,13 @@ help_check() {
 	  checkpatch  scripts/checkpatch.pl --strict has nothing to say about any patch
 	  shellcheck  nor shellcheck about any script
 	  clippy      nor clippy about the tools
+	  man         the manual pages are well formed, and their programs compile
+	  uapi        the crate's copy of the kernel's header has what that has
 	  paths       no file names a path of the machine it was made on
 	END
 }
 
-CHECKS=(series rustfmt checkpatch shellcheck clippy paths)
+CHECKS=(series rustfmt checkpatch shellcheck clippy man uapi paths)
 
 verb_check() {
 	parse_options "$@"

@@ -14,6 +14,7 @@ help_test() {
 	  FILTER...         only tests in the kernel whose name contains this (or fits it, with * and ?);
 	                    the names: ./build.sh test --list
 	  libkevent, kqueue the C libraries: their unit tests, and their tests in the booted kernel
+	  crate             the kevent crate's live tests and examples, and the manual pages' programs
 	  --kernel VARIANT  boot this kernel instead of 'default', only it, and run only what runs in it;
 	                    'debug' takes an hour
 	  --kernel uml      KUnit and the Rust doctests as an ordinary program: an 11 minute build of its own
@@ -53,6 +54,7 @@ verb_test() {
 		fi
 		if [ -n "$PICKED" ] || [ ${#ARGS[@]} = 0 ]; then
 			test_libraries_live
+			[ -z "$CRATE" ] || test_crate_live
 		fi
 	fi
 	say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
@@ -87,17 +89,19 @@ test_workspace() {
 LIBRARIES=(libkevent kqueue)
 
 # Takes the libraries' names out of ARGS: LIBRARIES is then those, and PICKED not empty.
-PICKED=
+# So with 'crate', which is CRATE.
+PICKED='' CRATE=1
 pick_libraries() {
-	local arg args=() picked=()
+	local arg args=() picked=() crate=
 	for arg in ${ARGS[@]+"${ARGS[@]}"}; do
 		case $arg in
 		libkevent | kqueue) picked+=("$arg") ;;
+		crate) crate=1 ;;
 		*) args+=("$arg") ;;
 		esac
 	done
-	[ ${#picked[@]} != 0 ] || return 0
-	PICKED=1 LIBRARIES=("${picked[@]}") ARGS=(${args[@]+"${args[@]}"})
+	[ -n "$crate" ] || [ ${#picked[@]} != 0 ] || return 0
+	PICKED=1 CRATE=$crate LIBRARIES=(${picked[@]+"${picked[@]}"}) ARGS=(${args[@]+"${args[@]}"})
 }
 
 # in_library NAME TARGET: make, with everything it makes in the cache.
@@ -105,7 +109,7 @@ in_library() { make -C "$ROOT/tools/$1" OUT="$CACHE/target/$1" UAPI="$TREE/inclu
 
 test_libraries() {
 	local name totals
-	for name in "${LIBRARIES[@]}"; do
+	for name in ${LIBRARIES[@]+"${LIBRARIES[@]}"}; do
 		logged "$name" in_library "$name" check || true
 		totals=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$LOG/$name.log" | tail -n 1)
 		if [ -z "$totals" ]; then
@@ -122,7 +126,7 @@ test_libraries() {
 test_libraries_live() {
 	local name log totals
 	build_kernel "$VARIANT"
-	for name in "${LIBRARIES[@]}"; do
+	for name in ${LIBRARIES[@]+"${LIBRARIES[@]}"}; do
 		log=$LOG/$name-live.log
 		if ! logged "$name-live-build" in_library "$name" live; then
 			say "FAIL  $name: its live tests do not build (log: $LOG/$name-live-build.log)"
