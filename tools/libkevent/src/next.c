@@ -14,7 +14,9 @@ int kevent_deadline_(const struct timespec *span, struct __kernel_timespec *end)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	nsec = (long long)now.tv_nsec + span->tv_nsec;
 	/* More than anybody's uptime, less than the kernel's limit. */
-	sec = span->tv_sec > (long long)INT_MAX ? (long long)INT_MAX : (long long)span->tv_sec;
+	sec = (long long)span->tv_sec;
+	if (sec > INT_MAX)
+		sec = INT_MAX;
 	sec += (long long)now.tv_sec + nsec / SEC_NS;
 	end->tv_sec = sec;
 	end->tv_nsec = nsec % SEC_NS;
