@@ -139,7 +139,8 @@ int kevent_probe(struct kevent_probe *probe);
  * most KEVENT_MAX_ENTRIES.  @sources: mask of 1U << KEVENT_SOURCE_*, the classes it
  * may ever use; 0 for all; kevent_wake() needs USER.  @flags: KEVENT_CREATE_*.
  * On failure @q is KEVENT_QUEUE_NONE, and there is nothing to undo.  Errors: ENOSYS,
- * EINVAL, ENOMEM (also RLIMIT_MEMLOCK), EMFILE, ENFILE, EPERM.
+ * EINVAL, ENOMEM (also RLIMIT_MEMLOCK), EMFILE, ENFILE, EPERM.  ENOSYS also means a kernel
+ * that grants no ring where one was asked for: its kevent is not the one of this header.
  */
 int kevent_queue_init(struct kevent_queue *q, unsigned int entries,
 		      unsigned int sources, unsigned int flags);
@@ -151,7 +152,8 @@ int kevent_queue_init_args(struct kevent_queue *q, struct kevent_create *args,
 /*
  * Makes @q of a queue that exists already, whose descriptor @fd is @q's from here
  * on, and maps its ring, with what kevent_create(2) answered in @args.  If that
- * fails @fd stays the caller's.  Errors: EINVAL (the sizes do not fit), EACCES
+ * fails @fd stays the caller's.  With @args->ring_entries 0 nothing is mapped: so a process
+ * that was passed the descriptor of a KEVENT_CREATE_SHARED queue uses it.  Errors: EINVAL (the sizes do not fit), EACCES
  * (another process' queue), EBADF, ENODEV (no queue), ENOMEM.
  */
 int kevent_queue_map(struct kevent_queue *q, int fd, const struct kevent_create *args);
@@ -227,7 +229,7 @@ void kevent_prep_sigevent(struct sigevent *sev, int fd, void *user_data);
 #ifdef KEVENT_DECLARE_ONLY
 
 int kevent_queue_is_mine(const struct kevent_queue *q);
-int kevent_is_wake(const struct kevent_event *ev);
+int kevent_is_wake(struct kevent_queue *q, const struct kevent_event *ev);
 int kevent_take_begin(struct kevent_queue *q, struct kevent_event *ev, __u32 *index);
 void kevent_take_end(struct kevent_queue *q, __u32 index, int exhausted);
 int kevent_take(struct kevent_queue *q, struct kevent_event *ev);

@@ -48,21 +48,14 @@ int kevent_serve_(struct kevent_queue *q, unsigned int flags)
 	return kevent_wait(q->fd, &wait, sizeof(wait));
 }
 
-static void met_wake(struct kevent_queue *q, unsigned int *wakes)
-{
-	/* Before what the caller looks at next: kevent_wake() from here on posts again. */
-	__atomic_store_n(&q->waking, 0, __ATOMIC_SEQ_CST);
-	++*wakes;
-}
-
 unsigned int kevent_drop_wakes_(struct kevent_queue *q, struct kevent_event *events,
 				unsigned int nr, unsigned int *wakes)
 {
 	unsigned int i, kept = 0;
 
 	for (i = 0; i < nr; i++) {
-		if (kevent_is_wake(&events[i]))
-			met_wake(q, wakes);
+		if (kevent_is_wake(q, &events[i]))
+			++*wakes;
 		else if (kept++ != i)
 			events[kept - 1] = events[i];
 	}
@@ -78,8 +71,8 @@ unsigned int kevent_take_some_(struct kevent_queue *q, struct kevent_event *even
 	for (left = q->entries; left && n < max; left--) {
 		if (!kevent_take_shared(q, &events[n]))
 			break;
-		if (kevent_is_wake(&events[n]))
-			met_wake(q, wakes);
+		if (kevent_is_wake(q, &events[n]))
+			++*wakes;
 		else
 			n++;
 	}

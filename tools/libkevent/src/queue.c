@@ -127,9 +127,12 @@ EXPORT int kevent_queue_init_args(struct kevent_queue *q, struct kevent_create *
 	fd = kevent_create(args, sizeof(*args), sources);
 	if (fd < 0)
 		return -1;
-	if (!kevent_queue_map(q, fd, args))
+	if (args->entries && !args->ring_entries)
+		error = ENOSYS;
+	else if (!kevent_queue_map(q, fd, args))
 		return 0;
-	error = errno;
+	else
+		error = errno;
 	close(fd);
 	return fail(error);
 }

@@ -10,13 +10,13 @@ program unit "$OUT/unit"
 # Neither sanitizer can follow a thread that is cancelled in the middle of things: ASan keeps the
 # red zones of the frames that are gone.  Nor TSan a fork.
 program unit-asan "$OUT/unit-asan" ring index entry cancelled_and merges exhausted for_each threads next \
-	flags wake child misuse probe prepared channel
+	flags wake child misuse probe prepared queue channel
 TSAN_OPTIONS="halt_on_error=1 exitcode=66" program unit-tsan "$OUT/unit-tsan" ring index entry cancelled_and \
 	merges threads next flags wake channel
 if command -v valgrind >/dev/null && [ "${VALGRIND:-1}" = 1 ]; then
 	program unit-valgrind valgrind -q --error-exitcode=9 --leak-check=full --fair-sched=yes \
 		--trace-children=no "$OUT/unit" ring index entry cancelled_and merges exhausted for_each next_in \
-		wake misuse probe prepared channel
+		wake misuse probe prepared queue channel
 else
 	skip unit-valgrind "no valgrind"
 fi

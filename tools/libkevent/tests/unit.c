@@ -359,6 +359,15 @@ static void wake_ends_a_wait(void)
 		CHECK_EQ(kevent_wake(&q), 0);
 		CHECK_EQ(sim_posts, posts + 3);
 		CHECK_EQ(kevent_next(&q, ev, 8, NULL), 0);
+		/* Taken by hand. */
+		for (int i = 0; i < 3 && entries; i++) {
+			CHECK_EQ(kevent_wake(&q), 0);
+			CHECK_EQ(kevent_take(&q, ev), 1);
+			CHECK_EQ(kevent_is_wake(&q, ev), 1);
+			CHECK_EQ(post(&q, KEVENT_WAKE_DATA, 0), 1);
+			CHECK_EQ(kevent_take(&q, ev), 1);
+			CHECK_EQ(kevent_is_wake(&q, ev), 0);
+		}
 		kevent_queue_exit(&q);
 		CHECK_ERR(kevent_wake(&q), EBADF);
 	}
@@ -465,6 +474,25 @@ static void probe(void)
 	sim_error = EPERM;
 	CHECK_ERR(kevent_probe(&p), EPERM);
 	sim_error = 0;
+}
+
+static void queue_of_somebody_else(void)
+{
+	struct kevent_create none;
+	struct kevent_queue q, theirs;
+	struct kevent_event ev;
+
+	/* As of a process that was passed the descriptor: no ring. */
+	memset(&none, 0, sizeof(none));
+	CHECK_EQ(kevent_queue_init(&q, 4, 0, KEVENT_CREATE_SHARED), 0);
+	CHECK_EQ(kevent_queue_map(&theirs, dup(q.fd), &none), 0);
+	CHECK_EQ(post(&q, 5, 0), 1);
+	CHECK_EQ(kevent_take(&theirs, &ev), 0);
+	CHECK_EQ(kevent_next(&theirs, &ev, 1, NULL), 1);
+	CHECK_EQ(ev.user_data, 5);
+	CHECK_EQ(kevent_next(&q, &ev, 1, &no_time), 0);
+	kevent_queue_exit(&theirs);
+	kevent_queue_exit(&q);
 }
 
 static void prepared_records(void)
@@ -619,6 +647,7 @@ int main(int argc, char **argv)
 		TEST(child_of_fork_gets_eacces),
 		TEST(misuse_is_an_errno),
 		TEST(probe),
+		TEST(queue_of_somebody_else),
 		TEST(prepared_records),
 		TEST(channel_calls),
 		TEST(cancelled_thread_loses_nothing),

@@ -21,12 +21,19 @@ KEVENT_INLINE int kevent_queue_is_mine(const struct kevent_queue *q)
 	       __atomic_load_n(generation, __ATOMIC_RELAXED) == q->generation;
 }
 
-/* Whether @ev, taken out of the ring, is only a kevent_wake(). */
-KEVENT_INLINE int kevent_is_wake(const struct kevent_event *ev)
+/*
+ * Whether @ev is only a kevent_wake(), which is noted: the next kevent_wake() posts again.
+ * kevent_next() does that by itself.  Who takes out of the ring in other ways asks it of each event
+ * of KEVENT_SOURCE_USER, if the program uses kevent_wake().
+ */
+KEVENT_INLINE int kevent_is_wake(struct kevent_queue *q, const struct kevent_event *ev)
 {
-	return ev->user_data == KEVENT_WAKE_DATA && ev->events == KEVENT_WAKE_EVENTS &&
-	       ev->extra == KEVENT_WAKE_DATA &&
-	       KEVENT_INFO_SOURCE(ev->info) == KEVENT_SOURCE_USER;
+	if (ev->user_data != KEVENT_WAKE_DATA || ev->events != KEVENT_WAKE_EVENTS ||
+	    ev->extra != KEVENT_WAKE_DATA || KEVENT_INFO_SOURCE(ev->info) != KEVENT_SOURCE_USER)
+		return 0;
+	/* An exchange: what was written before a kevent_wake() that found 1 is seen from here on. */
+	(void)__atomic_exchange_n(&q->waking, 0, __ATOMIC_SEQ_CST);
+	return 1;
 }
 
 /* The index of the next entry to take: kevent_wait.seen.  0 without a ring. */
