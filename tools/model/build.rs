@@ -51,8 +51,8 @@ const QUEUE_METHODS: &[&str] = &[
     "is_backlogged",
     "visits",
     "list",
-    "ask_for_visits",
-    "ask_program",
+    "kick_waiter",
+    "has_room",
     "add_rings",
     "visit",
     "reserve",
@@ -94,9 +94,9 @@ use kernel::sync::barrier::smp_mb;
 use kernel::sync::Arc;
 use super::event::Event;
 use super::fifo::{Buffer, Fifo};
-use super::queue::{workqueue, Deadline, IrqWork, Mutex, Queue, WaitQueue, Woken};
+use super::queue::{Deadline, IrqWork, Mutex, Queue, WaitQueue, Woken};
 use super::ring::{Index, Merge, Ring};
-use super::table::Table;
+use super::table::{Batch, Table, Walk};
 use super::trace;
 use super::visits::Visits;
 use super::watch::{move_into_ring, take_waiting, untake, Visitor, Watch};
@@ -240,11 +240,11 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "listed_for_ever",
-        &[("watch", "state & !(LISTED | LOOK)", "state & !LOOK")],
+        &[("watch", "state & !(LISTED | LOOK | REFIRED)", "state & !(LOOK | REFIRED)")],
     ),
     (
         "untaken_not_listed",
-        &[("watch", "told when the program waits, and not otherwise.\n            watch.list();\n", "\n")],
+        &[("watch", "if watch.is_untaken() {\n            watch.list();\n", "if watch.is_untaken() {\n")],
     ),
     (
         "waiting_not_listed",
@@ -354,19 +354,19 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "look_without_asking",
-        &[("watch", "Queue::ask_for_visits(&watch.queue);", "")],
+        &[("watch", "watch.queue.kick_waiter();", "")],
     ),
     (
-        "look_by_a_worker_only",
-        &[("watch", "watch.queue.ask_program();", "")],
+        "recheck_not_shown",
+        &[("methods", "ring.set_flag(uapi::KEVENT_RING_RECHECK, true);", "")],
     ),
     (
-        "look_forgotten",
-        &[("watch", "watch.change(|state| state | LOOK);", "")],
-    ),
-    (
-        "visits_not_seen",
-        &[("table", "        let _turn = visits.begin();\n", "")],
+        "recheck_shown_before_it_is_wanted",
+        &[(
+            "watch",
+            "        if old & LISTED == 0 {\n            watch.queue.list(watch.place(), &watch.next);\n        }\n        watch.queue.kick_waiter();\n",
+            "        watch.queue.kick_waiter();\n        if old & LISTED == 0 {\n            watch.queue.list(watch.place(), &watch.next);\n        }\n",
+        )],
     ),
     (
         "count_not_given_back",

@@ -96,9 +96,8 @@ watches! {
     entry_not_known: remove(watch(EDGE), Program);
     no_refill_by_who_adds: busy_program(watch(EDGE));
     look_without_asking: look(watch(EDGE));
-    look_by_a_worker_only: look(watch(EDGE).private());
-    look_forgotten: look(watch(EDGE).private());
-    visits_not_seen: look_beside_a_worker(watch(EDGE).private());
+    recheck_not_shown: look_when_shown(watch(EDGE));
+    recheck_shown_before_it_is_wanted: look_when_shown(watch(EDGE));
     count_not_given_back: full_ring(watch(EDGE).counted(), Program);
     put_back_twice: untake(watch(EDGE).without_ring());
     not_tried_again: sleeper_and_backlog(watch(EDGE), Program);

@@ -3,7 +3,7 @@
 //! A queue, as far as its watches have to do with it.
 //!
 //! The methods are the kernel's own; the build script takes them out of `queue.rs`. What is here is
-//! what they use of the rest of the kernel: locks, those who sleep, the worker.
+//! what they use of the rest of the kernel: locks, and those who sleep.
 
 pub(crate) use super::methods::MOST_MOVED;
 use super::methods::{Backlog, Spare};
@@ -131,7 +131,7 @@ impl WaitQueue {
         let Some(queue) = self.queue.upgrade() else {
             return false;
         };
-        let ready = queue.asked.load(Relaxed) || queue.has(None, 1);
+        let ready = queue.recheck_wanted.load(Relaxed) || queue.has(None, 1);
         if ready {
             self.woken.store(true, Relaxed);
         }
@@ -177,30 +177,13 @@ impl IrqWork {
     pub(crate) fn queue(_: &Queue) {}
 }
 
-pub(crate) mod workqueue {
-    use super::{Arc, Full, Queue};
-
-    pub(crate) struct Worker;
-
-    pub(crate) fn system_dfl() -> Worker {
-        Worker
-    }
-
-    impl Worker {
-        /// Tells whether it was not enqueued already.
-        pub(crate) fn enqueue(&self, queue: Arc<Queue>) -> bool {
-            !queue.work.xchg(true, Full)
-        }
-    }
-}
-
 /// With the names that the kernel's have.
 pub(crate) struct Queue {
     pub(crate) ring: Option<Ring>,
     pub(crate) consumer: Mutex<Spare>,
     pub(crate) watches: Mutex<Table>,
     pub(crate) visits: Visits,
-    pub(crate) asked: Flag,
+    pub(crate) recheck_wanted: Flag,
     pub(crate) backlog: Mutex<Backlog>,
     pub(crate) backlogged: Atomic<u32>,
     pub(crate) waiters: WaitQueue,
@@ -211,8 +194,6 @@ pub(crate) struct Queue {
     pub(crate) merged: Counter,
     pub(crate) deferred: Counter,
     pub(crate) woken: Counter,
-    /// Whether the worker is to run.
-    pub(crate) work: Flag,
 }
 
 impl Queue {
@@ -228,7 +209,7 @@ impl Queue {
             consumer: Mutex::new(None),
             watches: Mutex::new(Table::new(WatchAccount)),
             visits: Visits::new(),
-            asked: Flag::new(),
+            recheck_wanted: Flag::new(),
             backlog: Mutex::new(Backlog::new()),
             backlogged: Atomic::new(0),
             waiters: WaitQueue {
@@ -243,32 +224,23 @@ impl Queue {
             merged: Counter,
             deferred: Counter,
             woken: Counter,
-            work: Flag::new(),
         });
         queue.reserve_watches(1).expect("there is memory");
         // So that the model knows the words.
         if let Some(ring) = queue.ring() {
             ring.posted();
-            ring.set_flags(0);
+            ring.set_flag(crate::uapi::KEVENT_RING_RECHECK, false);
         }
         queue.visits().is_empty();
         queue.is_backlogged();
         queue.rings.load(Relaxed);
         for flag in [
-            &queue.asked,
+            &queue.recheck_wanted,
             &queue.waiters.asleep,
             &queue.waiters.woken,
-            &queue.work,
         ] {
             flag.load(Relaxed);
         }
         queue
-    }
-
-    /// Runs the worker if somebody wants it to.
-    pub(crate) fn work(self: &Arc<Self>) {
-        if self.work.xchg(false, Full) {
-            self.visit(super::watch::Visitor::WORKER, None, 1);
-        }
     }
 }

@@ -25,17 +25,14 @@ pub(crate) struct Object {
     owed: Atomic<u64>,
     /// The locks under which wakers fire, as those of wait queues are; whether they still do.
     entries: [Mutex<bool>; WAKERS],
-    /// Workers see nothing.
-    is_private: bool,
 }
 
 impl Object {
-    pub(crate) fn new(is_private: bool) -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let object = Self {
             state: Atomic::new(0),
             owed: Atomic::new(0),
             entries: [(); WAKERS].map(|()| Mutex::new(true)),
-            is_private,
         };
         let object = Arc::new(object);
         object.state.load(Relaxed);
@@ -85,6 +82,15 @@ impl Object {
     }
 }
 
+/// What is polled while no mutex is held.
+pub(crate) struct Target(Arc<Object>);
+
+impl Target {
+    pub(crate) fn poll(&self, _: Visitor) -> u32 {
+        self.0.state()
+    }
+}
+
 /// A source of the tests.
 pub(crate) struct Tested<const COUNTS: bool>(pub(crate) Arc<Object>);
 
@@ -117,12 +123,16 @@ impl<const COUNTS: bool> Source for Tested<COUNTS> {
         }
     }
 
-    fn test(&self, _: ArcBorrow<'_, Watch>, visitor: Visitor) -> u32 {
-        if self.0.is_private && !visitor.is_program {
-            0
-        } else {
-            self.0.state()
-        }
+    fn test(&self, _: ArcBorrow<'_, Watch>, _: Visitor) -> u32 {
+        self.0.state()
+    }
+
+    fn target(&self, _: ArcBorrow<'_, Watch>) -> Option<Target> {
+        Some(Target(self.0.clone()))
+    }
+
+    fn polled(&self, _: ArcBorrow<'_, Watch>, found: u32) -> u32 {
+        found
     }
 
     fn ident(&self) -> u64 {

@@ -44,8 +44,6 @@ pub(crate) struct Setting {
     pub(crate) counts: bool,
     /// The ring is full of what was posted.
     pub(crate) is_full: bool,
-    /// Only the program sees what there is.
-    pub(crate) is_private: bool,
 }
 
 pub(crate) const fn watch(flags: u32) -> Setting {
@@ -54,7 +52,6 @@ pub(crate) const fn watch(flags: u32) -> Setting {
         flags,
         counts: false,
         is_full: false,
-        is_private: false,
     }
 }
 
@@ -76,13 +73,6 @@ impl Setting {
     pub(crate) const fn without_ring(self) -> Self {
         Self { entries: 0, ..self }
     }
-
-    pub(crate) const fn private(self) -> Self {
-        Self {
-            is_private: true,
-            ..self
-        }
-    }
 }
 
 struct World {
@@ -96,7 +86,7 @@ struct World {
 impl World {
     fn new(setting: Setting) -> Arc<Self> {
         let queue = Queue::new(setting.entries);
-        let object = Object::new(setting.is_private);
+        let object = Object::new();
         let record = uapi::kevent_watch {
             flags: setting.flags,
             events: A | B,
@@ -332,14 +322,20 @@ impl World {
         core::iter::from_fn(|| self.kernel_takes()).collect()
     }
 
+    /// Whether the ring's header says that the program is to wait.
+    fn wants_recheck(&self) -> bool {
+        let ring = self.queue.ring().expect("the test has one");
+        ring.flags_word().load(Relaxed) & uapi::KEVENT_RING_RECHECK != 0
+    }
+
     /// All threads are done: nobody sleeps who should be told something.
     fn nobody_is_forgotten(&self) {
         if self.queue.waiters.sleeps() {
             assert!(!self.queue.has(None, 1), "sleeps with an event");
             assert!(!self.queue.is_backlogged(), "sleeps with a backlog");
             assert!(
-                !self.queue.asked.load(Relaxed),
-                "sleeps when asked to visit"
+                !self.queue.recheck_wanted.load(Relaxed),
+                "sleeps when asked to recheck"
             );
         }
     }
@@ -491,7 +487,6 @@ pub(crate) fn oneshot_and_look(setting: Setting) {
     world.stirs(1, A);
     world.looks();
     waker.join().unwrap();
-    world.queue.work();
     assert_eq!(times(&world.drain()), 1);
     world.is_settled();
     world.ends();
@@ -581,7 +576,6 @@ pub(crate) fn level_and_look(setting: Setting, by: Consumer) {
     }
     world.waits();
     waker.join().unwrap();
-    world.queue.work();
     world.no_level_is_lost();
     world.ends();
 }
@@ -593,7 +587,6 @@ pub(crate) fn level_meets_look(setting: Setting) {
     world.stirs(1, A);
     world.looks();
     waker.join().unwrap();
-    world.queue.work();
     world.no_level_is_lost();
     world.ends();
 }
@@ -722,15 +715,12 @@ pub(crate) fn vanish_and_close(setting: Setting) {
     world.ends();
 }
 
-/// Something happens and nobody says what: a thread that waits looks, or a worker.
+/// Something happens and nobody says what: a thread that waits looks.
 pub(crate) fn look(setting: Setting) {
     let world = World::new(setting);
     let waker = world.spawn(|w| w.stirs(0, A));
-    let worker = world.spawn(|w| w.queue.work());
     world.waits();
     waker.join().unwrap();
-    worker.join().unwrap();
-    world.queue.work();
     world.nobody_is_forgotten();
     assert!(!world.queue.waiters.sleeps(), "sleeps and is not told");
     world.looks();
@@ -738,16 +728,29 @@ pub(crate) fn look(setting: Setting) {
     world.ends();
 }
 
-/// What the program sees has happened before it looks, though a worker is looking meanwhile.
-pub(crate) fn look_beside_a_worker(setting: Setting) {
+/// The same, and the program is busy: it looks when the ring's header says so.
+pub(crate) fn look_when_shown(setting: Setting) {
+    let world = World::new(setting);
+    let waker = world.spawn(|w| w.stirs(0, A));
+    // It may wait for another reason.
+    world.looks();
+    waker.join().unwrap();
+    if world.wants_recheck() {
+        world.looks();
+        assert!(!world.wants_recheck(), "shown for ever");
+    }
+    assert_eq!(bits(&world.drain()), A, "nobody looks");
+    world.ends();
+}
+
+/// A watch is removed while it is polled.
+pub(crate) fn look_and_remove(setting: Setting) {
     let world = World::new(setting);
     world.stirs(0, A);
-    let worker = world.spawn(|w| w.queue.work());
-    world.looks();
-    assert_eq!(bits(&world.drain()), A, "told too late");
-    worker.join().unwrap();
-    world.queue.work();
-    world.nobody_is_forgotten();
+    let looking = world.spawn(|w| w.looks());
+    world.removes().expect("it is there");
+    looking.join().unwrap();
+    assert_eq!(told(&world.drain()).len(), 0, "an event after it was removed");
     world.ends();
 }
 

@@ -134,12 +134,12 @@ hold! {
     looked_at: 2,
         look(watch(EDGE)),
         look(watch(LEVEL));
-    looked_at_by_the_program: 2,
-        look(watch(EDGE).private()),
-        look(watch(LEVEL).private());
-    looked_at_by_both: 3,
-        look_beside_a_worker(watch(EDGE)),
-        look_beside_a_worker(watch(EDGE).private());
+    looked_at_when_shown: 2,
+        look_when_shown(watch(EDGE)),
+        look_when_shown(watch(LEVEL));
+    removed_while_it_is_polled: 2,
+        look_and_remove(watch(EDGE)),
+        look_and_remove(watch(LEVEL));
     untaken: 3,
         untake(watch(EDGE).without_ring()),
         untake(watch(EDGE).without_ring().counted());
