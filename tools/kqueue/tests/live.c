@@ -293,6 +293,234 @@ static void nests(void)
 	CHECK_EQ(now(&kev), 0);
 }
 
+static void read_and_write_are_two(void)
+{
+	struct kevent kev[4];
+	int s[2], marks[2], n;
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
+	CHECK_EQ(write(s[1], "ab", 2), 2);
+	EV_SET(&kev[0], s[0], EVFILT_READ, EV_ADD, 0, 0, &marks[0]);
+	EV_SET(&kev[1], s[0], EVFILT_WRITE, EV_ADD, 0, 0, &marks[1]);
+	CHECK_EQ(kevent(kq, kev, 2, NULL, 0, NULL), 0);
+	n = kevent(kq, NULL, 0, kev, 4, &a_while);
+	if (n == 1)
+		n += kevent(kq, NULL, 0, kev + 1, 1, &a_while);
+	CHECK_EQ(n, 2);
+	for (int i = 0; i < 2; i++)
+		CHECK(kev[i].udata == &marks[kev[i].filter == EVFILT_WRITE]);
+	CHECK(kev[0].filter != kev[1].filter);
+	CHECK_EQ(change(s[0], EVFILT_WRITE, EV_DELETE, 0, 0, NULL), 0);
+	CHECK_EQ(next(kev), 1);
+	CHECK_EQ(kev->filter, EVFILT_READ);
+	/* EV_ADD again: new user data, for the event that is there too. */
+	CHECK_EQ(change(s[0], EVFILT_READ, EV_ADD, 0, 0, &marks[1]), 0);
+	CHECK_EQ(next(kev), 1);
+	CHECK(kev->udata == &marks[1]);
+	CHECK_EQ(change(s[0], EVFILT_READ, EV_ADD | EV_KEEPUDATA, 0, 0, NULL), 0);
+	CHECK_EQ(next(kev), 1);
+	CHECK(kev->udata == &marks[1]);
+	close(s[0]);
+	close(s[1]);
+}
+
+static void closed_and_reused_descriptor(void)
+{
+	struct kevent kev;
+	int p[2], again[2];
+
+	CHECK_EQ(pipe(p), 0);
+	CHECK_EQ(change(p[0], EVFILT_READ, EV_ADD, 0, 0, NULL), 0);
+	CHECK_EQ(write(p[1], "a", 1), 1);
+	close(p[0]);
+	CHECK_EQ(now(&kev), 0);
+	CHECK_EQ(pipe(again), 0);
+	CHECK_EQ(again[0], p[0]);
+	CHECK_EQ(now(&kev), 0);
+	CHECK_EQ(write(again[1], "a", 1), 1);
+	CHECK_EQ(now(&kev), 0);
+	CHECK_ERR(change(again[0], EVFILT_READ, EV_DISABLE, 0, 0, NULL), ENOENT);
+	CHECK_EQ(change(again[0], EVFILT_READ, EV_ADD, 0, 0, NULL), 0);
+	CHECK_EQ(next(&kev), 1);
+	close(p[1]);
+	close(again[0]);
+	close(again[1]);
+}
+
+static void receipts(void)
+{
+	struct kevent kev[3];
+	int p[2];
+
+	CHECK_EQ(pipe(p), 0);
+	CHECK_EQ(write(p[1], "a", 1), 1);
+	EV_SET(&kev[0], p[0], EVFILT_READ, EV_ADD | EV_RECEIPT, 0, 0, NULL);
+	EV_SET(&kev[1], 12345, EVFILT_READ, EV_ADD | EV_RECEIPT, 0, 0, NULL);
+	EV_SET(&kev[2], 1, EVFILT_TIMER, EV_DELETE | EV_RECEIPT, 0, 0, NULL);
+	CHECK_EQ(kevent(kq, kev, 3, kev, 3, NULL), 3);
+	CHECK(kev[0].flags & EV_ERROR && !kev[0].data);
+	CHECK(kev[1].flags & EV_ERROR && kev[1].data == EBADF);
+	CHECK(kev[2].flags & EV_ERROR && kev[2].data == ENOENT);
+	CHECK_EQ(next(kev), 1);
+	close(p[0]);
+	close(p[1]);
+}
+
+static void directories(void)
+{
+	char name[] = "/tmp/kqueue-XXXXXX", file[sizeof(name) + 4];
+	struct kevent kev;
+	int fd, sub;
+
+	if (!mkdtemp(name))
+		SKIP("no directory can be made in /tmp");
+	sprintf(file, "%s/a", name);
+	fd = open(name, O_RDONLY | O_DIRECTORY);
+	CHECK_EQ(change(fd, EVFILT_VNODE, EV_ADD | EV_CLEAR, NOTE_WRITE | NOTE_DELETE, 0, NULL), 0);
+	sub = open(file, O_CREAT | O_RDWR, 0600);
+	CHECK(sub >= 0);
+	CHECK_EQ(next(&kev), 1);
+	CHECK(kev.fflags & NOTE_WRITE);
+	CHECK_EQ(unlink(file), 0);
+	CHECK_EQ(next(&kev), 1);
+	CHECK(kev.fflags & NOTE_WRITE);
+	CHECK_EQ(now(&kev), 0);
+	close(sub);
+	CHECK_EQ(rmdir(name), 0);
+	close(fd);
+	now(&kev);
+}
+
+static void process_that_executes(void)
+{
+	struct kevent kev;
+	int go[2], status, seen = 0;
+	pid_t pid;
+
+	CHECK_EQ(pipe(go), 0);
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		char c;
+
+		if (read(go[0], &c, 1) != 1)
+			_exit(1);
+		execl("/bin/true", "true", NULL);
+		_exit(2);
+	}
+	CHECK_EQ(change(pid, EVFILT_PROC, EV_ADD, NOTE_EXEC | NOTE_EXIT, 0, NULL), 0);
+	CHECK_EQ(write(go[1], "x", 1), 1);
+	while (!(seen & 2)) {
+		CHECK_EQ(next(&kev), 1);
+		seen |= (kev.fflags & NOTE_EXEC ? 1 : 0) | (kev.fflags & NOTE_EXIT ? 2 : 0);
+	}
+	CHECK_EQ(seen, 3);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(now(&kev), 0);
+	close(go[0]);
+	close(go[1]);
+}
+
+static void process_that_has_ended(void)
+{
+	struct kevent kev;
+	siginfo_t info;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid)
+		_exit(3);
+	CHECK_EQ(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	CHECK_EQ(change(pid, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, NULL), 0);
+	CHECK_EQ(next(&kev), 1);
+	CHECK_EQ(WEXITSTATUS(kev.data), 3);
+	CHECK_EQ(now(&kev), 0);
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+}
+
+static void signal_in_two_queues(void)
+{
+	struct kevent kev;
+	int first = kq, second = kqueue();
+
+	CHECK(second >= 0);
+	signal(SIGUSR2, SIG_IGN);
+	CHECK_EQ(change(SIGUSR2, EVFILT_SIGNAL, EV_ADD, 0, 0, NULL), 0);
+	kq = second;
+	CHECK_EQ(change(SIGUSR2, EVFILT_SIGNAL, EV_ADD | EV_DISABLE, 0, 0, NULL), 0);
+	CHECK_EQ(kill(getpid(), SIGUSR2), 0);
+	CHECK_EQ(now(&kev), 0);
+	CHECK_EQ(change(SIGUSR2, EVFILT_SIGNAL, EV_ENABLE, 0, 0, NULL), 0);
+	CHECK_EQ(kill(getpid(), SIGUSR2), 0);
+	CHECK_EQ(next(&kev), 1);
+	kq = first;
+	CHECK_EQ(next(&kev), 1);
+	CHECK_EQ(kev.data, 2);
+	CHECK_EQ(change(SIGUSR2, EVFILT_SIGNAL, EV_DELETE, 0, 0, NULL), 0);
+	signal(SIGUSR2, SIG_DFL);
+	close(second);
+}
+
+static unsigned int got;
+
+static void *wait_for_one(void *arg)
+{
+	struct kevent kev;
+
+	while (kevent(kq, NULL, 0, &kev, 1, NULL) == 1) {
+		if (kev.ident == 777)
+			return NULL;
+		__atomic_fetch_add(&got, 1, __ATOMIC_RELAXED);
+	}
+	return arg;
+}
+
+static void each_event_to_one_thread(void)
+{
+	pthread_t threads[3];
+	void *bad;
+
+	got = 0;
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, wait_for_one, &got), 0);
+	for (unsigned int i = 0; i < 300; i++)
+		CHECK_EQ(change(i, EVFILT_USER, EV_ADD | EV_ONESHOT, NOTE_TRIGGER, 0, NULL), 0);
+	while (__atomic_load_n(&got, __ATOMIC_RELAXED) < 300)
+		usleep(1000);
+	/* A level wakes one after the other. */
+	CHECK_EQ(change(777, EVFILT_USER, EV_ADD, NOTE_TRIGGER, 0, NULL), 0);
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(pthread_join(threads[i], &bad), 0);
+		CHECK(!bad);
+	}
+	CHECK_EQ(got, 300);
+	CHECK_EQ(change(777, EVFILT_USER, EV_DELETE, 0, 0, NULL), 0);
+}
+
+static void queue_of_the_parent(void)
+{
+	struct kevent kev;
+	int status;
+	pid_t pid;
+
+	CHECK_EQ(change(5, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_TRIGGER, 0, NULL), 0);
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		int own;
+
+		if (now(&kev) != -1 || errno != EBADF)
+			_exit(1);
+		own = kqueue();
+		_exit(own < 0 || kevent(own, NULL, 0, &kev, 1, &no_time) ? 2 : 0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(next(&kev), 1);
+	CHECK_EQ(change(5, EVFILT_USER, EV_DELETE, 0, 0, NULL), 0);
+}
+
 static void what_cannot_be_had(void)
 {
 	int fd = open("/proc/self/exe", O_RDONLY);
@@ -309,7 +537,10 @@ int main(int argc, char **argv)
 	static const struct test tests[] = {
 		TEST(read_level_clear_oneshot), TEST(read_eof), TEST(read_low_water), TEST(accepts_and_refusals),
 		TEST(pipes), TEST(vnodes), TEST(processes), TEST(signals), TEST(timers), TEST(user_events),
-		TEST(nests), TEST(what_cannot_be_had),
+		TEST(nests), TEST(read_and_write_are_two), TEST(closed_and_reused_descriptor), TEST(receipts),
+		TEST(directories), TEST(process_that_executes), TEST(process_that_has_ended),
+		TEST(signal_in_two_queues), TEST(each_event_to_one_thread), TEST(queue_of_the_parent),
+		TEST(what_cannot_be_had),
 	};
 
 	kq = kqueue();
