@@ -5,7 +5,7 @@
 
 help_bench() {
 	cat <<-END
-	Usage: ./build.sh bench [--json FILE] [--check] [--list | --profile] [--kernel VARIANT] [--tree DIR] [ROW...]
+	Usage: ./build.sh bench [--json FILE] [--check] [--quick] [--list | --profile] [--kernel VARIANT] [--tree DIR] [ROW...]
 
 	Counts instructions in one boot: for an event by kevent, epoll, io_uring and poll, beyond the bare
 	write and read of the same loop, and for registering a watch, with the memory it takes.
@@ -14,6 +14,7 @@ help_bench() {
 	  ROW...        only rows whose name contains one of these, such as eventfd/64 or register
 	  --json FILE   write the rows for programs, too
 	  --check       fail when a limit is not met, with a line for each
+	  --quick       only what takes a minute: one source, and not poll
 	  --list        only show the names of the rows
 	  --profile     show in which functions of the kernel the instructions are, instead
 	END
@@ -29,7 +30,7 @@ verb_bench() {
 		--json) json=$2 && shift 2 ;;
 		--json=*) json=${1#*=} && shift ;;
 		--list) list=1 && shift ;;
-		--check | --profile) options+=("$1") && shift ;;
+		--check | --quick | --profile) options+=("$1") && shift ;;
 		--) break ;;
 		*) others+=("$1") && shift ;;
 		esac
@@ -50,7 +51,7 @@ verb_bench() {
 		die "tools/bench does not build: $(grep -m1 -E '^error' "$LOG/bench-build.log") (log: $LOG/bench-build.log)"
 	program=$CACHE/target/release/kevent-bench
 	if [ -n "$list" ]; then
-		"$program" --list ${ARGS[@]+"${ARGS[@]}"}
+		"$program" --list ${options[@]+"${options[@]}"} ${ARGS[@]+"${ARGS[@]}"}
 		return
 	fi
 

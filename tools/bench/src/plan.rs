@@ -35,6 +35,11 @@ impl Task {
     pub fn begin(&self) {
         eprintln!("measuring {self}");
     }
+
+    /// Whether it is one of the few that say most in little time.
+    fn is_quick(&self) -> bool {
+        self.source == Source::Unix && self.kind != Kind::Poll
+    }
 }
 
 impl fmt::Display for Task {
@@ -54,10 +59,11 @@ pub struct Plan {
 
 impl Plan {
     /// What this kernel can do of what fits one of the filters; all of it without one.
-    pub fn new(filters: &[String]) -> Result<Plan> {
+    pub fn new(filters: &[String], quick: bool) -> Result<Plan> {
         let kevent = has_kevent();
         let mut tasks = all();
 
+        tasks.retain(|task| !quick || task.is_quick());
         tasks.retain(|task| kevent || !task.kind.is_kevent());
         tasks.retain(|task| wanted(&task.to_string(), filters));
         ensure!(!tasks.is_empty(), "no row of this kernel has such a name");
@@ -81,9 +87,9 @@ impl Plan {
 }
 
 /// Names the rows that fit one of the filters, whatever this kernel can do.
-pub fn list(filters: &[String]) {
+pub fn list(filters: &[String], quick: bool) {
     for task in all() {
-        if wanted(&task.to_string(), filters) {
+        if (!quick || task.is_quick()) && wanted(&task.to_string(), filters) {
             println!("{task}");
         }
     }

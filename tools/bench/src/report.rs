@@ -183,8 +183,13 @@ impl Row {
         }
     }
 
+    /// Whether it is about events.
+    pub fn is_of_events(&self) -> bool {
+        matches!(self.figures, Figures::Event { .. })
+    }
+
     /// Whether both do the same.
-    fn is_like(&self, other: &Row) -> bool {
+    pub fn is_like(&self, other: &Row) -> bool {
         match (self.figures, other.figures) {
             (Figures::Event { .. }, Figures::Event { .. }) => self.batch == other.batch,
             (Figures::Watch { .. }, Figures::Watch { .. }) => true,
