@@ -65,8 +65,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * [`Unsupported`](Error::Unsupported): the kernel has no kevent, or not every class in
-    ///   [`sources()`](Builder::sources)
+    /// * [`Unsupported`](Error::Unsupported): the kernel has no kevent, or another edition of it,
+    ///   or not every class in [`sources()`](Builder::sources)
     /// * [`Invalid`](Error::Invalid): more than 65536 entries
     /// * [`NoMemory`](Error::NoMemory): no memory, or the ring is larger than `RLIMIT_MEMLOCK` allows
     /// * [`Other`](Error::Other) with `EMFILE` or `ENFILE`: too many open files
@@ -78,7 +78,8 @@ impl Builder {
                 0
             },
             entries: self.entries,
-            event_size: size_of::<sys::kevent_event>() as u32,
+            // 0 stands for the size that this crate knows.
+            event_size: 0,
             ..Default::default()
         };
         // SAFETY: `args` is valid for reading and writing its own size.
@@ -91,6 +92,10 @@ impl Builder {
         })?;
         // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+        // The first edition of the interface has the length elsewhere.
+        if self.entries != 0 && args.mmap_size == 0 {
+            return Err(Error::Unsupported);
+        }
         let geometry = Geometry {
             ring_entries: args.ring_entries,
             entries_offset: args.entries_offset,
