@@ -10,12 +10,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const HEADER: &str = "include/uapi/linux/kevent.h";
-const RING: &str = "kernel/kevent/ring.rs";
+const RING: &str = "kernel/kevent/core/ring.rs";
 
-const WATCH: &str = "kernel/kevent/watch.rs";
-const TABLE: &str = "kernel/kevent/table.rs";
-const QUEUE: &str = "kernel/kevent/queue.rs";
-const SOURCE: &str = "kernel/kevent/source.rs";
+const WATCH: &str = "kernel/kevent/engine/watch.rs";
+const TABLE: &str = "kernel/kevent/engine/table.rs";
+const QUEUE: &str = "kernel/kevent/engine/queue.rs";
+const SOURCE: &str = "kernel/kevent/source/mod.rs";
 
 const TESTS: &str = "#[cfg(CONFIG_KEVENT_KUNIT_TEST)]";
 
@@ -34,12 +34,12 @@ const QUEUE_ITEMS: &[&str] = &[
     "type Spare",
     "struct Backlog",
     "impl Backlog",
-    "struct Moved",
-    "const MOST_MOVED",
-    "const MUCH_ROOM",
-    "const FEW_REMOVED",
-    "const MOST_TRIES",
-    "const RING_ANY",
+    "struct Flushed",
+    "const FLUSH_BATCH",
+    "const DOUBLING_LIMIT",
+    "const REMOVED_BATCH",
+    "const MAX_TRIES",
+    "const POLL_WAKE_ANY",
     "struct NoRoom",
 ];
 const QUEUE_METHODS: &[&str] = &[
@@ -49,16 +49,16 @@ const QUEUE_METHODS: &[&str] = &[
     "watches",
     "count_merge",
     "is_backlogged",
-    "visits",
+    "recheck_list",
     "list",
     "kick_waiter",
     "has_room",
-    "add_rings",
-    "visit",
+    "add_poll_wake",
+    "recheck",
     "reserve",
     "reserve_watches",
     "unreserve_watches",
-    "forget_watch",
+    "skip_watch",
     "while_nobody_moves",
     "compact",
     "defer_watch",
@@ -66,16 +66,16 @@ const QUEUE_METHODS: &[&str] = &[
     "publish",
     "wake",
     "wake_slowly",
-    "refill_if_free",
-    "refill",
-    "refill_slowly",
-    "refill_all",
+    "flush_if_free",
+    "flush_backlog",
+    "flush_backlog_slowly",
+    "flush_whole_backlog",
     "publish_silently",
     "wake_one",
-    "moved",
-    "has_grown",
-    "count_untold",
-    "move_backlog",
+    "wake_for",
+    "wake_after_append",
+    "count_unwoken",
+    "flush_some",
     "show_backlog",
     "has",
     "take",
@@ -83,7 +83,7 @@ const QUEUE_METHODS: &[&str] = &[
     "pop_backlog",
     "put_back",
     "put_back_event",
-    "grown",
+    "after_append",
 ];
 
 /// What these import, and what the tests need of them.
@@ -92,14 +92,14 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::{Full, Relaxed}, Atomic};
 use kernel::sync::barrier::smp_mb;
 use kernel::sync::Arc;
-use super::event::Event;
-use super::fifo::{Buffer, Fifo};
+use crate::core::event::Event;
+use crate::core::fifo::{Buffer, Fifo};
 use super::queue::{Deadline, IrqWork, Mutex, Queue, WaitQueue, Woken};
-use super::ring::{Index, Merge, Ring};
+use crate::core::ring::{Index, Merge, Ring};
 use super::table::{Batch, Table, Walk};
 use super::trace;
-use super::visits::Visits;
-use super::watch::{move_into_ring, take_waiting, untake, Visitor, Watch};
+use crate::core::recheck::RecheckList;
+use super::watch::{move_into_ring, take_deferred, unconsume, Rechecker, Watch};
 use crate::uapi;
 
 impl Backlog {
@@ -131,7 +131,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "no_busy_look",
-        &[NO_LAP_BITS, ("self.busy.load(Acquire) != 0", "false")],
+        &[NO_LAP_BITS, ("self.update_lock.load(Acquire) != 0", "false")],
     ),
     (
         "no_tail_look",
@@ -144,7 +144,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
         "relaxed_busy",
         &[
             NO_LAP_BITS,
-            ("slot.busy.cmpxchg(0, 1, Full)", "slot.busy.cmpxchg(0, 1, Relaxed)"),
+            ("slot.update_lock.cmpxchg(0, 1, Full)", "slot.update_lock.cmpxchg(0, 1, Relaxed)"),
         ],
     ),
     (
@@ -157,8 +157,8 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     (
         "relaxed_word",
         &[(
-            "spot.word.store(word, Release)",
-            "spot.word.store(word, Relaxed)",
+            "slot_ref.word.store(word, Release)",
+            "slot_ref.word.store(word, Relaxed)",
         )],
     ),
     (
@@ -214,7 +214,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
         "no_busy",
         &[
             NO_LAP_BITS,
-            ("slot.busy.cmpxchg(0, 1, Full).is_err()", "false"),
+            ("slot.update_lock.cmpxchg(0, 1, Full).is_err()", "false"),
         ],
     ),
 ];
@@ -229,70 +229,70 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "watch",
-                "    if listed & !old != 0 {\n        watch.queue.list(watch.place(), &watch.next);\n    }\n    own(watch, mode, events | (old & EVENTS), after)\n",
-                "    let told = own(watch, mode, events | (old & EVENTS), after);\n    if listed & !old != 0 {\n        watch.queue.list(watch.place(), &watch.next);\n    }\n    told\n",
+                "    if listed & !old != 0 {\n        watch.queue.list(watch.place(), &watch.next);\n    }\n    post_owned(watch, mode, events | (old & EVENTS), after)\n",
+                "    let told = post_owned(watch, mode, events | (old & EVENTS), after);\n    if listed & !old != 0 {\n        watch.queue.list(watch.place(), &watch.next);\n    }\n    told\n",
             ),
         ],
     ),
     (
         "not_listed",
-        &[("watch", "let listed = if mode & NO_LEVEL == 0 { LISTED }", "let listed = if false { LISTED }")],
+        &[("watch", "let listed = if mode & NO_LEVEL == 0 { ON_LIST }", "let listed = if false { ON_LIST }")],
     ),
     (
         "listed_for_ever",
-        &[("watch", "state & !(LISTED | LOOK | REFIRED)", "state & !(LOOK | REFIRED)")],
+        &[("watch", "state & !(ON_LIST | REPOLL | REFIRED)", "state & !(REPOLL | REFIRED)")],
     ),
     (
         "untaken_not_listed",
-        &[("watch", "if watch.is_untaken() {\n            watch.list();\n", "if watch.is_untaken() {\n")],
+        &[("watch", "if watch.is_unconsumed() {\n            watch.list();\n", "if watch.is_unconsumed() {\n")],
     ),
     (
         "waiting_not_listed",
-        &[("watch", "is_level && old & (OWNED | WAITS) != 0", "is_level && old & OWNED != 0")],
+        &[("watch", "is_level && old & (OWNED | DEFERRED) != 0", "is_level && old & OWNED != 0")],
     ),
     (
         "owned_not_listed",
-        &[("watch", "is_level && old & (OWNED | WAITS) != 0", "is_level && old & WAITS != 0")],
+        &[("watch", "is_level && old & (OWNED | DEFERRED) != 0", "is_level && old & DEFERRED != 0")],
     ),
     (
         "owned_not_looked_at",
         &[(
             "watch",
-            "if old & WAITS != 0 {\n            return Visit::Stays;",
-            "if old & (OWNED | WAITS) != 0 {\n            return Visit::Stays;",
+            "if old & DEFERRED != 0 {\n            return RecheckOutcome::Stays;",
+            "if old & (OWNED | DEFERRED) != 0 {\n            return RecheckOutcome::Stays;",
         )],
     ),
     (
         "no_more",
-        &[("watch", "(state & EVENTS != 0 && state & SILENT == 0)", "false")],
+        &[("watch", "(state & EVENTS != 0 && state & MUTED == 0)", "false")],
     ),
     (
         "more_when_silent",
-        &[("watch", "(state & EVENTS != 0 && state & SILENT == 0)", "state & EVENTS != 0")],
+        &[("watch", "(state & EVENTS != 0 && state & MUTED == 0)", "state & EVENTS != 0")],
     ),
     (
         "not_undone",
-        &[("watch", "(state & !(OWNED | after)) | events | WAITS", "(state & !OWNED) | events | WAITS")],
+        &[("watch", "(state & !(OWNED | after)) | events | DEFERRED", "(state & !OWNED) | events | DEFERRED")],
     ),
     (
         "nothing_not_undone",
         &[(
             "watch",
-            "            Told::Nothing => {\n                watch.change(|state| state & !after);\n            }\n            Told::Anew | Told::Merged | Told::Off => {}\n        }\n        if watch.let_go() {\n            watch.queue.refill();",
-            "            Told::Nothing => {}\n            Told::Anew | Told::Merged | Told::Off => {}\n        }\n        if watch.let_go() {\n            watch.queue.refill();",
+            "            PostOutcome::Empty => {\n                watch.change(|state| state & !after);\n            }\n            PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}\n        }\n        if watch.release_ownership() {\n            watch.queue.flush_backlog();",
+            "            PostOutcome::Empty => {}\n            PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}\n        }\n        if watch.release_ownership() {\n            watch.queue.flush_backlog();",
         )],
     ),
     (
         "two_owners",
-        &[("watch", "const BUSY: u32 = OWNED | WAITS | SILENT | LAST;", "const BUSY: u32 = WAITS | SILENT | LAST;")],
+        &[("watch", "const BUSY: u32 = OWNED | DEFERRED | MUTED | VANISH_PENDING;", "const BUSY: u32 = DEFERRED | MUTED | VANISH_PENDING;")],
     ),
     (
         "waits_twice",
-        &[("watch", "const BUSY: u32 = OWNED | WAITS | SILENT | LAST;", "const BUSY: u32 = OWNED | SILENT | LAST;")],
+        &[("watch", "const BUSY: u32 = OWNED | DEFERRED | MUTED | VANISH_PENDING;", "const BUSY: u32 = OWNED | MUTED | VANISH_PENDING;")],
     ),
     (
         "waits_for_ever",
-        &[("watch", "(state & !(WAITS | TELL)) | OWNED | after", "(state & !TELL) | OWNED | after")],
+        &[("watch", "(state & !(DEFERRED | REPORTABLE)) | OWNED | after", "(state & !REPORTABLE) | OWNED | after")],
     ),
     (
         "never_silent",
@@ -301,19 +301,19 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     (
         "enabled_and_not_told",
         &[
-            ("watch", "if on & EVENTS != 0 && on & busy == 0 {", "if false {"),
+            ("watch", "if on & EVENTS != 0 && on & update_lock == 0 {", "if false {"),
             ("watch", "if kept && old & EVENTS != 0", "if false && old & EVENTS != 0"),
         ],
     ),
     (
         "last_one_merges",
-        &[("watch", "ring.filter(|_| events & LAST == 0)", "ring")],
+        &[("watch", "ring.filter(|_| events & VANISH_PENDING == 0)", "ring")],
     ),
     (
         "last_one_after_gone",
         &[
-            ("watch", "(state | GONE) & !told", "state | GONE"),
-            ("watch", "!(WAITS | FORGOTTEN | LAST)", "!(WAITS | FORGOTTEN)"),
+            ("watch", "(state | REMOVED) & !told", "state | REMOVED"),
+            ("watch", "!(DEFERRED | SKIP | VANISH_PENDING)", "!(DEFERRED | SKIP)"),
         ],
     ),
     (
@@ -322,27 +322,27 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "last_one_taken_for_told",
-        &[("watch", "return old & LAST != 0;", "return false;")],
+        &[("watch", "return old & VANISH_PENDING != 0;", "return false;")],
     ),
     (
         "not_forgotten",
-        &[("watch", "self.change(|state| state | FORGOTTEN);", "")],
+        &[("watch", "self.change(|state| state | SKIP);", "")],
     ),
     (
         "comes_out_in_two_steps",
         &[(
             "watch",
-            "let old = self.change(|state| (state & !(WAITS | FORGOTTEN | LAST)) | LISTED);",
-            "self.change(|state| state & !(WAITS | FORGOTTEN | LAST));\n        let old = self.change(|state| state | LISTED);",
+            "let old = self.change(|state| (state & !(DEFERRED | SKIP | VANISH_PENDING)) | ON_LIST);",
+            "self.change(|state| state & !(DEFERRED | SKIP | VANISH_PENDING));\n        let old = self.change(|state| state | ON_LIST);",
         )],
     ),
     (
         "gone_not_listed",
-        &[("watch", "if old & (ONCE | GONE) != 0 {\n            self.list();", "if old & (ONCE | GONE) != 0 {")],
+        &[("watch", "if old & (ONESHOT_DONE | REMOVED) != 0 {\n            self.list();", "if old & (ONESHOT_DONE | REMOVED) != 0 {")],
     ),
     (
         "settled_while_owned",
-        &[("watch", "state & (OWNED | WAITS | LAST) == 0", "state & LAST == 0")],
+        &[("watch", "state & (OWNED | DEFERRED | VANISH_PENDING) == 0", "state & VANISH_PENDING == 0")],
     ),
     (
         "entry_not_known",
@@ -350,7 +350,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "no_refill_by_who_adds",
-        &[("watch", "watch.queue.refill_if_free();", "")],
+        &[("watch", "watch.queue.flush_if_free();", "")],
     ),
     (
         "look_without_asking",
@@ -364,31 +364,31 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "recheck_shown_before_it_is_wanted",
         &[(
             "watch",
-            "        if old & LISTED == 0 {\n            watch.queue.list(watch.place(), &watch.next);\n        }\n        watch.queue.kick_waiter();\n",
-            "        watch.queue.kick_waiter();\n        if old & LISTED == 0 {\n            watch.queue.list(watch.place(), &watch.next);\n        }\n",
+            "        if old & ON_LIST == 0 {\n            watch.queue.list(watch.place(), &watch.next);\n        }\n        watch.queue.kick_waiter();\n",
+            "        watch.queue.kick_waiter();\n        if old & ON_LIST == 0 {\n            watch.queue.list(watch.place(), &watch.next);\n        }\n",
         )],
     ),
     (
         "count_not_given_back",
-        &[("watch", "        if told == Told::Later {\n            self.give_back_owed(owed);\n        }\n", "")],
+        &[("watch", "        if told == PostOutcome::Deferred {\n            self.return_pending(pending_count);\n        }\n", "")],
     ),
     (
         "put_back_twice",
-        &[("watch", "old & (OWNED | WAITS) == 0\n}", "true\n}")],
+        &[("watch", "old & (OWNED | DEFERRED) == 0\n}", "true\n}")],
     ),
     (
         "not_tried_again",
         &[(
             "methods",
-            "        smp_mb(Full);\n        self.move_backlog(backlog)\n",
-            "        Moved { entries: 0, more: false }\n",
+            "        smp_mb(Full);\n        self.flush_some(backlog)\n",
+            "        Flushed { entries: 0, more: false }\n",
         )],
     ),
     (
         "sleeps_without_a_refill",
         &[(
             "methods",
-            "        self.refill_all();\n        let woken = loop {\n",
+            "        self.flush_whole_backlog();\n        let woken = loop {\n",
             "        let woken = loop {\n",
         )],
     ),
@@ -396,13 +396,13 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "cancelled_before_it_is_forgotten",
         &[(
             "table",
-            "        queue.forget_watch(watch);\n        watch.source().removed(watch, cancels);\n        if cancels {\n            cancel(watch);\n        }\n",
-            "        if cancels {\n            cancel(watch);\n        }\n        queue.forget_watch(watch);\n",
+            "        queue.skip_watch(watch);\n        watch.source().removed(watch, cancels);\n        if cancels {\n            cancel(watch);\n        }\n",
+            "        if cancels {\n            cancel(watch);\n        }\n        queue.skip_watch(watch);\n",
         )],
     ),
     (
         "not_detached",
-        &[("table", "        watch.set_gone(cancels);\n        watch.source().detach(queue);\n", "        watch.set_gone(cancels);\n")],
+        &[("table", "        watch.set_removed(cancels);\n        watch.source().detach(queue);\n", "        watch.set_removed(cancels);\n")],
     ),
     (
         "freed_while_busy",
@@ -526,7 +526,7 @@ fn watches(overlay: &Path, src: &Path, out: &Path) {
     for (name, changes) in WATCH_COPIES {
         writeln!(
             modules,
-            "pub(crate) mod {name} {{\nuse crate::{{event, fifo, hooks, ring, trace, visits}};"
+            "pub(crate) mod {name} {{\nuse crate::{{core, sys, trace}};\npub(crate) mod engine {{ pub(crate) use super::{{queue, watch}}; }}"
         )
         .expect("a string takes it");
         world(name, &mut modules, changes);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Where the rest of the kernel tells kevent what happens.
+ * Where the rest of the kernel reports kevent what happens.
  */
 #ifndef _LINUX_KEVENT_H
 #define _LINUX_KEVENT_H
@@ -11,7 +11,7 @@
 #include <uapi/linux/kevent.h>
 
 struct k_itimer;
-struct kevent_fact;
+struct kevent_completion;
 struct sigevent;
 
 struct mm_struct;
@@ -26,7 +26,6 @@ struct task_struct;
 extern struct static_key_false_deferred kevent_queues;
 
 void __kevent_file_closed(struct file *file, fl_owner_t id);
-void __kevent_file_released(struct file *file);
 void __kevent_exec(void);
 
 static inline bool kevent_watches(const struct file *file)
@@ -47,16 +46,6 @@ static inline void kevent_file_closed(struct file *file, fl_owner_t id)
 }
 
 /**
- * kevent_file_released - the last reference to a file is gone
- * @file: it; to be called before anything else happens to it
- */
-static inline void kevent_file_released(struct file *file)
-{
-	if (kevent_watches(file))
-		__kevent_file_released(file);
-}
-
-/**
  * kevent_exec - the current task runs another program
  */
 static inline void kevent_exec(void)
@@ -66,23 +55,23 @@ static inline void kevent_exec(void)
 }
 
 /**
- * kevent_fact_new - prepare to tell a queue that something has happened
+ * kevent_completion_new - prepare to report a queue that something has happened
  * @fd: the queue's, in the current task
  * @class: KEVENT_SOURCE_*
  * @user_data: what the event will say
  *
  * Whatever the event needs is allocated here, so that it cannot be lost later.
- * The descriptor may be closed meanwhile: nobody hears of the event then.
+ * The descriptor may be closed meanwhile: nobody sees the event then.
  *
- * Return: the fact, or an ERR_PTR: EBADF, EINVAL if @fd is no queue, EPERM if
- * the queue may not use the class, EAGAIN if too many events wait in it that
- * nobody takes, ENOMEM.
+ * Return: the completion, or an ERR_PTR: EBADF, EINVAL if @fd is no queue,
+ * EPERM if the queue may not use the class, EAGAIN if too many events wait in
+ * it that nobody takes, ENOMEM.
  */
-struct kevent_fact *kevent_fact_new(int fd, u32 class, u64 user_data);
+struct kevent_completion *kevent_completion_new(int fd, u32 class, u64 user_data);
 
 /**
- * kevent_fact_happens - it has happened
- * @fact: from kevent_fact_new(); gone after this
+ * kevent_complete - it has happened
+ * @fact: from kevent_completion_new(); gone after this
  * @events: event bits of the class
  * @info: KEVENT_INFO_* flags beside the class
  * @data: as in the event
@@ -90,20 +79,20 @@ struct kevent_fact *kevent_fact_new(int fd, u32 class, u64 user_data);
  *
  * May be called from any context in which a spinlock may be taken.
  */
-void kevent_fact_happens(struct kevent_fact *fact, u32 events, u32 info,
-			 s64 data, u64 extra);
+void kevent_complete(struct kevent_completion *fact, u32 events, u32 info,
+		     s64 data, u64 extra);
 
 /**
- * kevent_fact_drop - it will not happen
- * @fact: from kevent_fact_new(); gone after this
+ * kevent_completion_drop - it will not happen
+ * @fact: from kevent_completion_new(); gone after this
  *
  * May be called from any context in which a spinlock may be taken.
  */
-void kevent_fact_drop(struct kevent_fact *fact);
+void kevent_completion_drop(struct kevent_completion *fact);
 
 /**
  * struct kevent_sigev - part of the watch of a POSIX timer
- * @timer: the timer; NULL when it does not tell the watch any more.  Protected
+ * @timer: the timer; NULL when it does not report the watch any more.  Protected
  *	by the mutex of the queue's watches
  */
 struct kevent_sigev {
@@ -112,20 +101,20 @@ struct kevent_sigev {
 
 u64 kevent_sigev_user_data(const struct sigevent *event);
 int kevent_sigev_add(int fd, struct k_itimer *timer, int id, u64 user_data);
-bool kevent_sigev_tell(struct kevent_sigev *sigev, u64 count);
+bool kevent_sigev_expired(struct kevent_sigev *sigev, u64 count);
 const void *kevent_sigev_get(struct kevent_sigev *sigev);
 void kevent_sigev_remove(const void *watch);
 
 /* kernel/time/posix-timers.c */
 void posixtimer_set_kevent(struct k_itimer *timr, struct kevent_sigev *sigev);
-void posixtimer_revisit_kevent(struct k_itimer *timr);
+void posixtimer_revisit_kevent(struct k_itimer *timr, bool consumed);
 
 extern struct static_key_false_deferred kevent_signals;
 
 struct kevent_signal *__kevent_signal_sent(int sig, struct task_struct *t,
 					   bool can_take);
-void kevent_take_signal(struct kevent_signal *taker, struct sigqueue *q,
-			struct task_struct *t);
+void kevent_intercept_signal(struct kevent_signal *taker, struct sigqueue *q,
+			     struct task_struct *t);
 void __kevent_signals_end(void);
 
 /**
@@ -134,7 +123,7 @@ void __kevent_signals_end(void);
  * @t: to this task or its process; siglock is held
  * @can_take: whether it may be taken instead of being delivered
  *
- * Return: who is to be handed it in kevent_take_signal(), with the siglock
+ * Return: who is to be handed it in kevent_intercept_signal(), with the siglock
  * still held, or NULL if it is to be delivered.
  */
 static inline struct kevent_signal *
@@ -170,24 +159,23 @@ kevent_signal_sent(int sig, struct task_struct *t, bool can_take)
 	return NULL;
 }
 
-static inline void kevent_take_signal(struct kevent_signal *taker,
-				      struct sigqueue *q,
-				      struct task_struct *t) {}
+static inline void kevent_intercept_signal(struct kevent_signal *taker,
+					   struct sigqueue *q,
+					   struct task_struct *t) {}
 static inline void kevent_signals_end(void) {}
 
 static inline void kevent_file_closed(struct file *file, fl_owner_t id) {}
-static inline void kevent_file_released(struct file *file) {}
 static inline void kevent_exec(void) {}
 
-static inline struct kevent_fact *kevent_fact_new(int fd, u32 class,
-						  u64 user_data)
+static inline struct kevent_completion *kevent_completion_new(int fd, u32 class,
+							      u64 user_data)
 {
 	return ERR_PTR(-EINVAL);
 }
 
-static inline void kevent_fact_happens(struct kevent_fact *fact, u32 events,
-				       u32 info, s64 data, u64 extra) {}
-static inline void kevent_fact_drop(struct kevent_fact *fact) {}
+static inline void kevent_complete(struct kevent_completion *fact, u32 events,
+				   u32 info, s64 data, u64 extra) {}
+static inline void kevent_completion_drop(struct kevent_completion *fact) {}
 
 static inline u64 kevent_sigev_user_data(const struct sigevent *event)
 {

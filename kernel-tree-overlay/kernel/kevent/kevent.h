@@ -6,6 +6,7 @@
 #define _KERNEL_KEVENT_KEVENT_H
 
 #include <linux/kevent.h>
+#include <linux/jiffies.h>
 #include <linux/spinlock_types.h>
 #include <linux/types.h>
 #include <uapi/linux/kevent.h>
@@ -23,7 +24,7 @@ struct user_struct;
 
 /**
  * struct kevent_file_link - that a watch is of a file
- * @node: in the bucket of the file
+ * @node: in the bucket of the file and the table
  * @file: without a reference; NULL if it was never linked
  * @files: the table in which the program named the file
  * @fd: by which number
@@ -68,8 +69,8 @@ struct kevent_process {
 /**
  * struct kevent_socket - what a watch knows of its socket
  * @sock: it, from when it is attached; stays as long as its file is open
- * @receive_mark: do not tell of fewer bytes to read; 0: as the socket does
- * @send_mark: do not tell of less free space; 0: as the protocol does
+ * @receive_mark: do not report fewer bytes to read; 0: as the socket does
+ * @send_mark: do not report less free space; 0: as the protocol does
  * @amount: bytes to read or connections to accept, as last seen
  * @space: free space in the send buffer, as last seen
  * @error: the pending error, as last seen
@@ -102,9 +103,9 @@ struct kevent_socket {
  * @takes: the event is the delivery
  * @stale: since it was taken it was overruled, as SIGCONT is by a stop signal;
  *	protected by siglock
- * @untold: what was taken and not told, oldest first; of a signal that is not
- *	queued only the last, told or not
- * @told: what was told, oldest first, and may not have been taken yet
+ * @untold: what was taken and not reported, oldest first; of a signal that is not
+ *	queued only the last, reported or not
+ * @told: what was reported, oldest first, and may not have been taken yet
  * @spare: for a signal for which there is no memory; NULL if there was one
  *	already, which has not been taken
  */
@@ -132,8 +133,11 @@ struct kevent_deadline {
 	u32 clockid;
 };
 
+/* The length of a tick, in nanoseconds. */
+enum { KEVENT_TICK_NS = TICK_NSEC };
+
 /* hooks.rs */
-struct file *kevent_do_create(struct kevent_create *args);
+struct file *kevent_do_create(struct kevent_create *args, unsigned int sources);
 int kevent_do_add(int fd, struct kevent_watch __user *watches, size_t wsize,
 		  unsigned int nr);
 int kevent_do_modify(int fd, struct kevent_watch __user *watches, size_t wsize,
@@ -158,7 +162,7 @@ void kevent_futex_gone(const void *watch);
 
 /* hooks/signal.rs */
 void kevent_signal_count(const struct kevent_signal *ks);
-bool kevent_signal_takes(const struct kevent_signal *ks);
+bool kevent_signal_intercepts(const struct kevent_signal *ks);
 void kevent_signal_sweep(const struct kevent_signal *ks);
 void kevent_signal_fire(const struct kevent_signal *ks);
 const void *kevent_get_signal(const struct kevent_signal *ks);
@@ -166,12 +170,13 @@ void kevent_signal_ended(const void *ks);
 
 /* files.c */
 void kevent_resched(void);
+u64 kevent_divide(u64 dividend, u64 divisor);
 void kevent_queue_made(void);
 void kevent_queue_gone(void);
 void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd);
 void kevent_unlink_file(struct kevent_file_link *link);
 struct file *kevent_linked_file(const struct kevent_file_link *link);
-bool kevent_is_unsure(struct file *file);
+bool kevent_write_wake_is_hint(struct file *file);
 bool kevent_link_is_open(const struct kevent_file_link *link);
 
 /* source/futex.c */
@@ -192,7 +197,7 @@ u64 kevent_futex_name(const struct kevent_futex *f, u32 *flags);
 int kevent_process_open(struct kevent_process *process, struct file *file);
 void kevent_process_close(struct kevent_process *process);
 u32 kevent_process_woken(struct kevent_process *process);
-u32 kevent_process_look(struct kevent_process *process);
+u32 kevent_process_poll(struct kevent_process *process);
 u32 kevent_process_outcome(const struct kevent_process *process, s32 *status,
 			   u64 *cputime);
 
@@ -214,10 +219,10 @@ void kevent_signal_unlock(struct task_struct *t, unsigned long flags);
 bool kevent_signal_next(struct kevent_signal *ks, u32 *info, s64 *data,
 			u64 *extra);
 void kevent_signal_drop(struct kevent_signal *ks);
-void kevent_signal_told(struct kevent_signal *ks, u64 entry);
+void kevent_signal_posted(struct kevent_signal *ks, u64 entry);
 bool kevent_signal_entry(struct kevent_signal *ks, bool oldest, u64 *entry);
-void kevent_signal_settle(struct kevent_signal *ks, bool oldest, u64 entry,
-			  bool taken);
+void kevent_signal_resolve(struct kevent_signal *ks, bool oldest, u64 entry,
+			   bool taken);
 void kevent_signal_return(struct kevent_signal *ks);
 
 /* limits.c */

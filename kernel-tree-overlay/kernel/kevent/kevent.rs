@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! kevent: one queue for everything the kernel can tell a program.
+//! kevent: one queue for everything the kernel can report a program.
 //!
 //! What programs see is in `Documentation/userspace-api/kevent.rst` and
 //! `include/uapi/linux/kevent.h`. This is how it is done.
 //!
 //! # Objects
 //!
-//! * [`queue::Queue`] is what a descriptor stands for. It is owned by the file that
+//! * [`engine::queue::Queue`] is what a descriptor stands for. It is owned by the file that
 //!   `kevent_create()` makes, and by nobody else: it goes with the last reference to the file.
 //!   Mappings of the ring are such references.
-//! * [`watch::Watch`] is what a program registers: it connects a source, such as a timer, with the
-//!   queue. The table of the queue owns it, the backlog has a reference while it waits there, and
-//!   it has one to the queue. That is a circle; it is broken when the file is released, which
-//!   removes all watches.
-//! * [`source::Source`] is what fires a watch: it calls [`watch::fire`], or [`watch::look`] if it
-//!   does not know what has happened, and nothing else. It does so no more once it is detached,
-//!   which comes before the table lets go of the watch.
-//! * [`ring::Ring`] is the memory shared with the program, and the protocol on it.
+//! * [`engine::watch::Watch`] is what a program registers: it connects a source, such as a timer,
+//!   with the queue. The table of the queue owns it, the backlog has a reference while it waits
+//!   there, and it has one to the queue. That is a circle; it is broken when the file is released,
+//!   which removes all watches.
+//! * [`source::Source`] is what fires a watch: it calls [`engine::watch::fire`], or
+//!   [`engine::watch::request_repoll`] if it does not know what has happened, and nothing else. It
+//!   does so no more once it is detached, which comes before the table lets go of the watch.
+//! * [`core::ring::Ring`] is the memory shared with the program, and the protocol on it.
 //! * The backlog, in the queue, is what found the ring full, oldest first. Whatever can cause an
 //!   event has a place there from the start, so that nothing is allocated when the event happens.
-//!   A watch is in it at most once: what else it has to tell waits in the watch.
-//! * The list of visits, see [`visits::Visits`], is which watches whoever waits next has to look
-//!   at: levels that were told, timers that were not heard, futexes that were woken, sources that
-//!   want to be looked at.
-//! * [`event::Event`] is one event as a program gets it.
+//!   A watch is in it at most once: what else it has to report waits in the watch.
+//! * The list of rechecks, see [`core::recheck::RecheckList`], is which watches whoever waits next
+//!   has to look at: levels that were reported, timers that were not heard, futexes that were
+//!   woken, sources that want to be looked at.
+//! * [`core::event::Event`] is one event as a program gets it.
 //!
 //! # The way of an event
 //!
@@ -47,17 +47,17 @@
 //!
 //! # The end of a watch
 //!
-//! There are four: the program removes it, its queue is released, it has told its last event
+//! There are four: the program removes it, its queue is released, it has reported its last event
 //! (ONESHOT, VANISHED), or what it watches goes (see `files.c` for descriptors). In each of them,
 //! under the mutex of the table:
 //!
-//! 1. it is marked, so that it tells nothing new;
+//! 1. it is marked, so that it reports nothing new;
 //! 2. its source is detached: from then on nobody fires it;
 //! 3. the lock of the backlog is taken: from then on nobody moves it into the ring;
-//! 4. its entry in the ring is cancelled, if the program is not to hear of it any more.
+//! 4. its entry in the ring is cancelled, if the program is not to see it any more.
 //!
-//! If it is in the backlog or on the list of visits at that time, it keeps its place in the table,
-//! but not its handle, until whoever goes through those comes upon it.
+//! If it is in the backlog or on the list of rechecks at that time, it keeps its place in the
+//! table, but not its handle, until whoever goes through those comes upon it.
 //!
 //! # Locks
 //!
@@ -81,37 +81,27 @@
 //!    while it is woken.
 //! 5. `Queue::backlog`, a spinlock that disables interrupts: the backlog and the decision whether
 //!    it is empty.
-//! 6. The lock of a watch of signals, for what it has taken and is to tell.
+//! 6. The lock of a watch of signals, for what it has taken and is to report.
 //! 7. The lock of the wait queue on which threads sleep.
 //!
 //! The lock of the wait queue for those who poll a queue belongs to step 4, because they may be
-//! watches of other queues. So it is never taken while a watch is fired: [`queue::Queue::wake`]
-//! leaves that to an interrupt of its own.
+//! watches of other queues. So it is never taken while a watch is fired:
+//! [`engine::queue::Queue::wake`] leaves that to an interrupt of its own.
 //!
-//! The ring has no lock, and neither has the list of visits. As long as the ring has room, an event
-//! takes none of those above but the one that its source holds anyway.
+//! The ring has no lock, and neither has the list of rechecks. As long as the ring has room, an
+//! event takes none of those above but the one that its source holds anyway.
 //!
 //! # Contexts
 //!
 //! Firing a watch neither sleeps nor allocates nor calls anybody back, and may be done from any
 //! context that may take a spinlock.
 
-mod event;
-mod fact;
-mod fifo;
-mod hooks;
-mod nest;
-mod post;
-mod queue;
-mod register;
-mod ring;
+mod core;
+mod engine;
+mod entry;
 mod source;
-mod table;
+mod sys;
 mod trace;
-mod user;
-mod visits;
-mod wait;
-mod watch;
 
 use kernel::{
     module::{
@@ -128,5 +118,5 @@ impl ModuleMetadata for LocalModule {
     const NAME: &'static CStr = c"kevent";
 
     // SAFETY: The null pointer stands for the kernel itself.
-    const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
+    const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(::core::ptr::null_mut()) };
 }

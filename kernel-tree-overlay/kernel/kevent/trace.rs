@@ -3,16 +3,20 @@
 //! Tracepoints: see `include/trace/events/kevent.h`.
 //!
 //! As long as nobody traces, each of these functions is a branch that is patched out. What a
-//! tracepoint tells is looked up behind it.
+//! tracepoint reports is looked up behind it.
 
 use kernel::uapi;
 
 use crate::{
-    event::Event,
-    queue::Queue,
-    ring::Index,
-    source::Source,
-    watch::Watch, //
+    core::{
+        event::Event,
+        ring::Index, //
+    },
+    engine::{
+        queue::Queue,
+        watch::Watch, //
+    },
+    source::Source, //
 };
 
 mod tracepoints {
@@ -181,7 +185,7 @@ pub(crate) fn defer(queue: &Queue, watch: &Watch) {
         queue.id(),
         watch.place(),
         watch.class(),
-        watch.untold(),
+        watch.pending(),
         watch.user_data(),
     ));
 }

@@ -36,14 +36,13 @@ static __u32 entries;
 static void make_queue(void)
 {
 	struct kevent_create args = {
-		.flags = KEVENT_CREATE_CLOEXEC,
 		.entries = ENTRIES,
 	};
 
-	queue = check(syscall(__NR_kevent_create, &args, sizeof(args)),
+	queue = check(syscall(__NR_kevent_create, &args, sizeof(args), 0),
 		      "kevent_create");
 	ring = mmap(NULL, args.mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED,
-		    queue, args.mmap_offset);
+		    queue, 0);
 	if (ring == MAP_FAILED)
 		die("mmap");
 	slots = (void *)ring + args.entries_offset;

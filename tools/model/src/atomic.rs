@@ -90,8 +90,8 @@ impl<T: Word> Atomic<T> {
         unsafe { &*ptr.cast() }
     }
 
-    fn place(&self) -> memory::Place {
-        memory::Place::new(self.0.get())
+    fn place(&self) -> memory::HandleSlot {
+        memory::HandleSlot::new(self.0.get())
     }
 
     pub(crate) fn load<O: AcquireOrRelaxed>(&self, _: O) -> T {

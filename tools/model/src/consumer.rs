@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A program's side of the ring: the five steps that `include/uapi/linux/kevent.h` tells, and no
+//! A program's side of the ring: the five steps that `include/uapi/linux/kevent.h` reports, and no
 //! more.
 
 use crate::atomic::ordering::{AcqRel, Acquire, Release};
 use crate::atomic::Atomic;
-use crate::event::Event;
+use crate::core::event::Event;
 use crate::uapi::{self, kevent_event, kevent_ring};
 
 /// A mapping.

@@ -3,8 +3,8 @@
 //! The hand-overs of the kernel's `ring.rs`, in every interleaving.
 
 use crate::copies::no_lap_bits;
+use crate::core::ring::Ring;
 use crate::memory::check;
-use crate::ring::Ring;
 use crate::scenarios::{self, Consumer};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
@@ -58,12 +58,19 @@ fn merge_counts_once() {
 }
 
 #[test]
-fn amount_belongs_to_its_merge() {
+fn amount_stays_as_it_was_posted() {
     check(preemptions(4), || {
-        scenarios::merge_with_an_amount::<Ring>(Consumer::Program);
+        scenarios::merge_leaves_the_amount::<Ring>(Consumer::Program);
     });
     check(preemptions(4), || {
-        scenarios::merge_with_an_amount::<Ring>(Consumer::Kernel);
+        scenarios::merge_leaves_the_amount::<Ring>(Consumer::Kernel);
+    });
+}
+
+#[test]
+fn late_merges_never_hit_a_stranger() {
+    check(preemptions(4), || {
+        scenarios::late_changes_and_republish::<Ring>();
     });
 }
 

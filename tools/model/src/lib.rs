@@ -10,8 +10,8 @@
 //!
 //! * `interleavings`: the hand-overs of the protocol, under [loom], which runs a few threads in
 //!   every order, and lets each load return everything that the memory model of C11 allows.
-//! * `watches`: the states of a watch, in the same way. `watch.rs`, `table.rs`, `visits.rs` and
-//!   `fifo.rs` are the kernel's, and so are the methods of `Queue` that they need: the build script
+//! * `watches`: the states of a watch, in the same way. `watch.rs`, `table.rs`, `slots.rs`,
+//!   `recheck_list.rs` and `fifo.rs` are the kernel's, and so are the methods of `Queue` that they need: the build script
 //!   takes them out of `queue.rs`. A class of sources, locks and those who sleep are stand-ins.
 //! * `mutations`: copies of these files with one thing wrong each. The interleavings must show it.
 //! * `litmus`: the litmus tests in `Documentation/litmus-tests/kevent`, under a part of the kernel's
@@ -27,13 +27,13 @@
 //! The other fields of an entry are accessed by volatile reads and writes, which nothing can
 //! intercept. But loom switches threads at atomic operations only: what a thread wrote is found at
 //! its next atomic operation by comparing the memory with a copy, and what it reads is read right
-//! after the exchange that took the entry. `memory` tells loom then. All fields but one are
+//! after the exchange that took the entry. `memory` reports loom then. All fields but one are
 //! watched for data races: no two threads may access them without an order between them that the
 //! atomic operations make. A merge writes the field `data` while it may be read; it is a relaxed
 //! atomic.
 //!
-//! loom only knows the last access of each object, and leaves out orders that it should try. So each
-//! word is two objects, see `memory`.
+//! loom only knows the last access of each object, and leaves out orders that it should try. So
+//! each word is two objects, see `memory`.
 //!
 //! # What is not shown
 //!
@@ -70,28 +70,18 @@ mod states;
 mod watches;
 
 // What the kernel's files import.
-pub(crate) use shim::{alloc, hooks, mm, page, prelude, sync, trace, uapi};
-
-#[rustfmt::skip]
-#[allow(dead_code)]
-#[path = "../../../kernel-tree-overlay/kernel/kevent/event.rs"]
-mod event;
-
-#[rustfmt::skip]
-#[allow(dead_code)]
-#[path = "../../../kernel-tree-overlay/kernel/kevent/ring.rs"]
-mod ring;
-protocol::implement!(crate::ring, crate::uapi::KEVENT_WORD_LAP_MASK);
-
-#[rustfmt::skip]
-#[allow(dead_code)]
-#[path = "../../../kernel-tree-overlay/kernel/kevent/fifo.rs"]
-mod fifo;
+pub(crate) use shim::{alloc, mm, page, prelude, sync, sys, trace, uapi};
 
 #[rustfmt::skip]
 #[allow(dead_code, unused_imports)]
-#[path = "../../../kernel-tree-overlay/kernel/kevent/visits.rs"]
-mod visits;
+#[path = "../../../kernel-tree-overlay/kernel/kevent/core/mod.rs"]
+mod core;
+protocol::implement!(crate::core::ring, crate::uapi::KEVENT_WORD_LAP_MASK);
+
+// Where the kernel's files import each other from.
+mod engine {
+    pub(crate) use super::{queue, watch};
+}
 
 // `watch.rs` and `table.rs`, and `methods`, which are those of `Queue`.
 include!(concat!(env!("OUT_DIR"), "/watch.rs"));

@@ -6,7 +6,7 @@
 //! the first [`spawn`] is an object of loom's.
 
 use crate::uapi::{kevent_event, kevent_ring};
-use core::mem::offset_of;
+use ::core::mem::offset_of;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicU64 as Modelled;
 use loom::thread::JoinHandle;
@@ -18,12 +18,12 @@ use std::sync::Arc;
 
 /// A word somewhere.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct HandleSlot {
     address: usize,
     wide: bool,
 }
 
-impl Place {
+impl HandleSlot {
     pub(crate) fn new<T>(ptr: *mut T) -> Self {
         assert!(size_of::<T>() == 4 || size_of::<T>() == 8);
         Self {
@@ -36,12 +36,12 @@ impl Place {
     fn update(self, mut new: impl FnMut(u64) -> Option<u64>) -> Result<u64, u64> {
         const ORDER: Ordering = Ordering::SeqCst;
         if self.wide {
-            let ptr = core::ptr::with_exposed_provenance_mut(self.address);
+            let ptr = ::core::ptr::with_exposed_provenance_mut(self.address);
             // SAFETY: A place is made from a pointer to a word that lives, and `check` forgets it
             // before it dies.
             unsafe { AtomicU64::from_ptr(ptr) }.fetch_update(ORDER, ORDER, new)
         } else {
-            let ptr = core::ptr::with_exposed_provenance_mut(self.address);
+            let ptr = ::core::ptr::with_exposed_provenance_mut(self.address);
             // SAFETY: As above. What is stored comes from a word of the same size.
             unsafe { AtomicU32::from_ptr(ptr) }
                 .fetch_update(ORDER, ORDER, |old| new(old.into()).map(|new| new as u32))
@@ -72,8 +72,8 @@ impl Place {
 /// That it was written shows in that it is not what it was before, or what the last one who has
 /// read it found.
 struct Field {
-    place: Place,
-    /// What is there, as far as loom has been told.
+    place: HandleSlot,
+    /// What is there, as far as loom has been reported.
     known: u64,
     object: Rc<Object>,
 }
@@ -166,7 +166,7 @@ pub(crate) fn spawn<T: 'static>(f: impl FnOnce() -> T + 'static) -> JoinHandle<T
 /// Lets the model have all words of 32 bits between `start` and `start + len`.
 pub(crate) fn add_words(start: usize, len: usize) {
     for address in (start..start + len).step_by(4) {
-        let place = Place {
+        let place = HandleSlot {
             address,
             wide: false,
         };
@@ -177,11 +177,11 @@ pub(crate) fn add_words(start: usize, len: usize) {
 /// Lets the model have a ring's mapping.
 pub(crate) fn add_ring(base: *mut u8, entries_offset: usize, entries: u32) {
     let base = base.expose_provenance();
-    let narrow = |address| Place {
+    let narrow = |address| HandleSlot {
         address,
         wide: false,
     };
-    let wide = |address| Place {
+    let wide = |address| HandleSlot {
         address,
         wide: true,
     };
@@ -216,7 +216,7 @@ pub(crate) fn add_ring(base: *mut u8, entries_offset: usize, entries: u32) {
 }
 
 impl Model {
-    fn word(&mut self, place: Place) -> Rc<Word> {
+    fn word(&mut self, place: HandleSlot) -> Rc<Word> {
         let running = self.running;
         let word = self.words.entry(place.address).or_insert_with(|| {
             assert!(!running, "a word that the model does not know");
@@ -239,7 +239,7 @@ impl Model {
     }
 }
 
-/// Tells loom what the running thread has written.
+/// Returns loom what the running thread has written.
 ///
 /// Another thread may run from the first store on: it must not find anything that is not its own.
 fn notice() {
@@ -253,7 +253,7 @@ fn notice() {
 
 /// The running thread has taken the entry of this word, and is going to read it: loom checks that
 /// it may, and says what it finds.
-pub(crate) fn reads_entry(word: Place) {
+pub(crate) fn reads_entry(word: HandleSlot) {
     let objects: Vec<_> = with_model(|model| {
         let fields = model.fields.get(&word.address);
         fields.map(|f| f.iter().map(|f| f.object.clone()).collect())
@@ -278,19 +278,19 @@ pub(crate) fn reads_entry(word: Place) {
     }
 }
 
-fn modelled(place: Place) -> Option<Rc<Word>> {
+fn modelled(place: HandleSlot) -> Option<Rc<Word>> {
     notice();
     with_model(|model| model.word(place))
 }
 
-pub(crate) fn load(place: Place, order: Ordering) -> u64 {
+pub(crate) fn load(place: HandleSlot, order: Ordering) -> u64 {
     match modelled(place) {
         Some(word) => word.access().load(order),
         None => place.read(),
     }
 }
 
-pub(crate) fn store(place: Place, value: u64, order: Ordering) {
+pub(crate) fn store(place: HandleSlot, value: u64, order: Ordering) {
     match modelled(place) {
         Some(word) => word.access().store(value, order),
         None => {
@@ -299,7 +299,7 @@ pub(crate) fn store(place: Place, value: u64, order: Ordering) {
     }
 }
 
-pub(crate) fn swap(place: Place, new: u64, order: Ordering) -> u64 {
+pub(crate) fn swap(place: HandleSlot, new: u64, order: Ordering) -> u64 {
     match modelled(place) {
         Some(word) => word.access().swap(new, order),
         None => place.swap(new),
@@ -307,7 +307,7 @@ pub(crate) fn swap(place: Place, new: u64, order: Ordering) -> u64 {
 }
 
 /// Of a word of 64 bits.
-pub(crate) fn fetch_add(place: Place, value: u64, order: Ordering) -> u64 {
+pub(crate) fn fetch_add(place: HandleSlot, value: u64, order: Ordering) -> u64 {
     match modelled(place) {
         Some(word) => word.access().fetch_add(value, order),
         None => match place.update(|old| Some(old.wrapping_add(value))) {
@@ -318,7 +318,7 @@ pub(crate) fn fetch_add(place: Place, value: u64, order: Ordering) -> u64 {
 
 /// No order if it fails, as in the kernel.
 pub(crate) fn compare_exchange(
-    place: Place,
+    place: HandleSlot,
     old: u64,
     new: u64,
     order: Ordering,

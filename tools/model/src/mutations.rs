@@ -46,7 +46,7 @@ mutations! {
     cancel_without_compare: blind_change, cancel_and_take(Consumer::Program);
     cursor_without_compare: blind_cursor, two_consumers(Consumer::Kernel, Consumer::Program);
     taken_is_what_was_seen_before: blind_take, merge_and_take(Consumer::Kernel);
-    two_changes_at_a_time: no_busy, merge_with_an_amount(Consumer::Program);
+    two_changes_at_a_time: no_busy, late_changes_and_republish;
 }
 
 macro_rules! watches {
@@ -95,11 +95,11 @@ watches! {
     settled_while_owned: oneshot_and_look(watch(ONESHOT).full());
     entry_not_known: remove(watch(EDGE), Program);
     no_refill_by_who_adds: busy_program(watch(EDGE));
-    look_without_asking: look(watch(EDGE));
+    look_without_asking: request_repoll(watch(EDGE));
     recheck_not_shown: look_when_shown(watch(EDGE));
     recheck_shown_before_it_is_wanted: look_when_shown(watch(EDGE));
     count_not_given_back: full_ring(watch(EDGE).counted(), Program);
-    put_back_twice: untake(watch(EDGE).without_ring());
+    put_back_twice: unconsume(watch(EDGE).without_ring());
     not_tried_again: sleeper_and_backlog(watch(EDGE), Program);
     sleeps_without_a_refill: sleeper_and_backlog(watch(EDGE), Program);
     cancelled_before_it_is_forgotten: remove_what_waits(watch(EDGE));

@@ -2,7 +2,7 @@
 
 //! What `ring.rs`, and each changed copy of it, can do.
 
-use crate::event::Event;
+use crate::core::event::Event;
 
 /// What became of a merge or a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(crate) enum Change {
     /// Done, but for so many occurrences that could not be counted.
     Left(u32),
     Gone,
-    Later,
+    Deferred,
 }
 
 pub(crate) trait Protocol: Sized + 'static {
@@ -20,7 +20,7 @@ pub(crate) trait Protocol: Sized + 'static {
 
     fn new(entries: u32) -> Self;
     fn publish(&self, event: &Event) -> Option<u64>;
-    fn merge(&self, index: u64, events: u32, count: u32, data: Option<i64>) -> Change;
+    fn merge(&self, index: u64, events: u32, count: u32) -> Change;
     fn cancel(&self, index: u64) -> Change;
     fn first(&self) -> Option<Self::First>;
     fn take(&self, first: &Self::First) -> Option<Self::Taken>;
@@ -48,9 +48,8 @@ pub(crate) trait Protocol: Sized + 'static {
 macro_rules! implement {
     ($ring:path, $lap_mask:expr) => {
         const _: () = {
-            use crate::event::{Event, Words};
+            use crate::core::event::Event;
             use crate::protocol::{Change, Protocol};
-            use crate::uapi;
             use $ring as ring;
 
             impl From<ring::Merge> for Change {
@@ -59,7 +58,7 @@ macro_rules! implement {
                         ring::Merge::Done(0) => Change::Done,
                         ring::Merge::Done(left) => Change::Left(left),
                         ring::Merge::Gone => Change::Gone,
-                        ring::Merge::Later => Change::Later,
+                        ring::Merge::Locked => Change::Deferred,
                     }
                 }
             }
@@ -74,13 +73,8 @@ macro_rules! implement {
                 fn publish(&self, event: &Event) -> Option<u64> {
                     self.publish(event)
                 }
-                fn merge(&self, index: u64, events: u32, n: u32, data: Option<i64>) -> Change {
-                    let words = data.map(|data| Words {
-                        info: uapi::KEVENT_SOURCE_USER | uapi::KEVENT_INFO_EOF,
-                        data,
-                        extra: !0,
-                    });
-                    self.merge(index, events, n, words).into()
+                fn merge(&self, index: u64, events: u32, n: u32) -> Change {
+                    self.merge(index, events, n).into()
                 }
                 fn cancel(&self, index: u64) -> Change {
                     self.cancel(index).into()

@@ -5,18 +5,18 @@
 //! The methods are the kernel's own; the build script takes them out of `queue.rs`. What is here is
 //! what they use of the rest of the kernel: locks, and those who sleep.
 
-pub(crate) use super::methods::MOST_MOVED;
+pub(crate) use super::methods::FLUSH_BATCH;
 use super::methods::{Backlog, Spare};
-use super::ring::Ring;
 use super::table::Table;
-use super::visits::Visits;
 use crate::atomic::ordering::{Any, Full, Relaxed, ReleaseOrRelaxed};
 use crate::atomic::Atomic;
-use crate::hooks::WatchAccount;
+use crate::core::recheck::RecheckList;
+use crate::core::ring::Ring;
 use crate::memory;
 use crate::sync::Arc;
-use core::mem::ManuallyDrop;
-use core::ops::{Deref, DerefMut};
+use crate::sys::limits::WatchAccount;
+use ::core::mem::ManuallyDrop;
+use ::core::ops::{Deref, DerefMut};
 use std::sync::Weak;
 
 /// A mutex or a spinlock.
@@ -84,7 +84,7 @@ impl Flag {
     }
 }
 
-/// What is only told to people.
+/// What is only reported to people.
 pub(crate) struct Counter;
 
 impl Counter {
@@ -104,8 +104,8 @@ pub(crate) enum Woken {
     Asleep,
 }
 
-/// A wait queue for one thread, which waits for an event or is asked to visit. It does not stop when
-/// it would sleep: [`WaitQueue::sleeps`] tells afterwards.
+/// A wait queue for one thread, which waits for an event or is asked to recheck. It does not stop
+/// when it would sleep: [`WaitQueue::sleeps`] reports afterwards.
 pub(crate) struct WaitQueue {
     queue: Weak<Queue>,
     asleep: Flag,
@@ -159,15 +159,15 @@ impl Pollers {
 
 /// A number that the backlog's lock protects.
 #[derive(Default)]
-pub(crate) struct Untold(core::sync::atomic::AtomicU32);
+pub(crate) struct Untold(::core::sync::atomic::AtomicU32);
 
 impl Untold {
     pub(crate) fn fetch_add<O>(&self, n: u32, _: O) {
-        self.0.fetch_add(n, core::sync::atomic::Ordering::Relaxed);
+        self.0.fetch_add(n, ::core::sync::atomic::Ordering::Relaxed);
     }
 
     pub(crate) fn xchg<O>(&self, n: u32, _: O) -> u32 {
-        self.0.swap(n, core::sync::atomic::Ordering::Relaxed)
+        self.0.swap(n, ::core::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -182,15 +182,15 @@ pub(crate) struct Queue {
     pub(crate) ring: Option<Ring>,
     pub(crate) consumer: Mutex<Spare>,
     pub(crate) watches: Mutex<Table>,
-    pub(crate) visits: Visits,
+    pub(crate) recheck_list: RecheckList,
     pub(crate) recheck_wanted: Flag,
     pub(crate) backlog: Mutex<Backlog>,
     pub(crate) backlogged: Atomic<u32>,
     pub(crate) waiters: WaitQueue,
     pub(crate) sleepers: Counter,
     pub(crate) pollers: Pollers,
-    pub(crate) rings: Atomic<u32>,
-    pub(crate) untold: Untold,
+    pub(crate) poll_wake_mask: Atomic<u32>,
+    pub(crate) pending: Untold,
     pub(crate) merged: Counter,
     pub(crate) deferred: Counter,
     pub(crate) woken: Counter,
@@ -208,7 +208,7 @@ impl Queue {
             ring,
             consumer: Mutex::new(None),
             watches: Mutex::new(Table::new(WatchAccount)),
-            visits: Visits::new(),
+            recheck_list: RecheckList::new(),
             recheck_wanted: Flag::new(),
             backlog: Mutex::new(Backlog::new()),
             backlogged: Atomic::new(0),
@@ -219,8 +219,8 @@ impl Queue {
             },
             sleepers: Counter,
             pollers: Pollers,
-            rings: Atomic::new(0),
-            untold: Untold::default(),
+            poll_wake_mask: Atomic::new(0),
+            pending: Untold::default(),
             merged: Counter,
             deferred: Counter,
             woken: Counter,
@@ -231,9 +231,9 @@ impl Queue {
             ring.posted();
             ring.set_flag(crate::uapi::KEVENT_RING_RECHECK, false);
         }
-        queue.visits().is_empty();
+        queue.recheck_list().is_empty();
         queue.is_backlogged();
-        queue.rings.load(Relaxed);
+        queue.poll_wake_mask.load(Relaxed);
         for flag in [
             &queue.recheck_wanted,
             &queue.waiters.asleep,

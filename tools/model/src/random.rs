@@ -4,9 +4,9 @@
 //! what should happen: a queue with names for its places.
 
 use crate::consumer::Mapping;
-use crate::event::Event;
+use crate::core::event::Event;
+use crate::core::ring::{Ring, Taken};
 use crate::protocol::{Change, Protocol};
-use crate::ring::{Ring, Taken};
 use crate::uapi;
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -22,7 +22,6 @@ enum Op {
         back: u64,
         events: u32,
         count: u32,
-        data: Option<i64>,
     },
     Cancel {
         back: u64,
@@ -40,9 +39,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (0..0x10000u32, any::<bool>())
             .prop_map(|(events, counted)| Op::Publish { events, counted }),
-        4 => (1..6u64, 0..0x10000u32, prop_oneof![4 => 0..3u32, 1 => 500..2000u32],
-              proptest::option::of(-9..9i64))
-            .prop_map(|(back, events, count, data)| Op::Merge { back, events, count, data }),
+        4 => (1..6u64, 0..0x10000u32, prop_oneof![4 => 0..3u32, 1 => 500..2000u32])
+            .prop_map(|(back, events, count)| Op::Merge { back, events, count }),
         1 => (1..6u64).prop_map(|back| Op::Cancel { back }),
         3 => Just(Op::Take),
         2 => Just(Op::Hold),
@@ -157,27 +155,21 @@ impl Tested {
                 back,
                 events,
                 count,
-                data,
             } => {
                 let index = self.posted.wrapping_sub(back);
-                // What counts has no amounts.
-                let data = data.filter(|_| self.entry(index).is_some_and(|e| !e.counted));
                 let expected = match self.entry(index) {
                     None => Change::Gone,
                     Some(e) => {
                         let sum = e.merged + count;
                         e.merged = sum.min(uapi::KEVENT_WORD_MERGED_MAX);
                         e.events |= events;
-                        if let Some(data) = data {
-                            (e.info, e.data, e.extra) = (uapi::KEVENT_INFO_EOF, data, !0);
-                        }
                         match sum - e.merged {
                             0 => Change::Done,
                             left => Change::Left(left),
                         }
                     }
                 };
-                let change = Protocol::merge(&self.ring, index, events, count, data);
+                let change = Protocol::merge(&self.ring, index, events, count);
                 prop_assert_eq!(change, expected);
             }
             Op::Cancel { back } => {
@@ -302,8 +294,8 @@ proptest! {
             unsafe { words.wrapping_add(at).write_volatile(word) };
             match op {
                 Op::Publish { .. } => last = ring.publish(&Event::default()).unwrap_or(last),
-                Op::Merge { back, events, count, data } => {
-                    let _ = Protocol::merge(&ring, last.wrapping_sub(back), events, count, data);
+                Op::Merge { back, events, count } => {
+                    let _ = Protocol::merge(&ring, last.wrapping_sub(back), events, count);
                 }
                 Op::Cancel { back } => {
                     let _ = Protocol::cancel(&ring, last.wrapping_sub(back));

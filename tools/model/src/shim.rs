@@ -196,18 +196,6 @@ pub(crate) mod prelude {
             }
             Ok(())
         }
-
-        pub(crate) fn push_within_capacity(&mut self, value: T) -> Result<(), T> {
-            if self.0.len() == self.0.capacity() {
-                return Err(value);
-            }
-            self.0.push(value);
-            Ok(())
-        }
-
-        pub(crate) fn pop(&mut self) -> Option<T> {
-            self.0.pop()
-        }
     }
 
     impl<T> core::ops::Deref for KVVec<T> {
@@ -270,19 +258,21 @@ pub(crate) mod mm {
 }
 
 /// Of the module of that name in kevent: limits, which there are none of here.
-pub(crate) mod hooks {
-    use crate::prelude::Result;
+pub(crate) mod sys {
+    pub(crate) mod limits {
+        use crate::prelude::Result;
 
-    pub(crate) fn resched() {}
+        pub(crate) fn resched() {}
 
-    pub(crate) struct WatchAccount;
+        pub(crate) struct WatchAccount;
 
-    impl WatchAccount {
-        pub(crate) fn charge(&mut self) -> Result {
-            Ok(())
+        impl WatchAccount {
+            pub(crate) fn charge(&mut self) -> Result {
+                Ok(())
+            }
+
+            pub(crate) fn uncharge(&mut self) {}
         }
-
-        pub(crate) fn uncharge(&mut self) {}
     }
 }
 

@@ -2,16 +2,21 @@
 
 //! The kernel's `Source` and `Class`, and a class for the tests.
 
-use super::event::Words;
 use super::queue::{Mutex, Queue};
-use super::ring::Index;
-use super::watch::{fire, look, Visitor, Watch};
+use super::watch::{fire, request_repoll, Rechecker, Watch};
 use crate::atomic::ordering::{Acquire, Full, Relaxed, Release};
 use crate::atomic::Atomic;
+use crate::core::event::EventData;
+use crate::core::ring::Index;
 use crate::memory;
 use crate::prelude::{ArcMethods, Result, EINVAL, ENOENT};
 use crate::sync::{Arc, ArcBorrow};
 use crate::uapi;
+
+/// No watch here is of a file.
+pub(crate) mod fd {
+    pub(crate) type OfLink = ();
+}
 
 include!(concat!(env!("OUT_DIR"), "/source_items.rs"));
 
@@ -22,7 +27,7 @@ pub(crate) const WAKERS: usize = 2;
 pub(crate) struct Object {
     /// What there is now, as far as a source has levels.
     state: Atomic<u32>,
-    owed: Atomic<u64>,
+    pending_count: Atomic<u64>,
     /// The locks under which wakers fire, as those of wait queues are; whether they still do.
     entries: [Mutex<bool>; WAKERS],
 }
@@ -31,12 +36,12 @@ impl Object {
     pub(crate) fn new() -> Arc<Self> {
         let object = Self {
             state: Atomic::new(0),
-            owed: Atomic::new(0),
+            pending_count: Atomic::new(0),
             entries: [(); WAKERS].map(|()| Mutex::new(true)),
         };
         let object = Arc::new(object);
         object.state.load(Relaxed);
-        object.owed.load(Relaxed);
+        object.pending_count.load(Relaxed);
         object
     }
 
@@ -50,13 +55,13 @@ impl Object {
         memory::fence();
     }
 
-    /// The program does what it was told that it can do, and there is no more.
+    /// The program does what it was reported that it can do, and there is no more.
     pub(crate) fn is_used_up(&self) -> u32 {
         self.state.xchg(0, Full)
     }
 
-    /// Something happens, which is told by one of those who can. Fails if they do not any more.
-    pub(crate) fn happens(&self, waker: usize, watch: &Arc<Watch>, events: u32) -> bool {
+    /// Something happens, which is reported by one of those who can. Fails if they do not any more.
+    pub(crate) fn complete(&self, waker: usize, watch: &Arc<Watch>, events: u32) -> bool {
         let attached = self.entries[waker].lock();
         if *attached {
             fire(watch.as_arc_borrow(), events);
@@ -68,7 +73,7 @@ impl Object {
     pub(crate) fn happens_often(&self, waker: usize, watch: &Arc<Watch>, events: u32, count: u64) {
         let attached = self.entries[waker].lock();
         if *attached {
-            self.owed.fetch_add(count, Relaxed);
+            self.pending_count.fetch_add(count, Relaxed);
             fire(watch.as_arc_borrow(), events);
         }
     }
@@ -77,7 +82,7 @@ impl Object {
     pub(crate) fn stirs(&self, waker: usize, watch: &Arc<Watch>) {
         let attached = self.entries[waker].lock();
         if *attached {
-            look(watch.as_arc_borrow());
+            request_repoll(watch.as_arc_borrow());
         }
     }
 }
@@ -86,7 +91,7 @@ impl Object {
 pub(crate) struct Target(Arc<Object>);
 
 impl Target {
-    pub(crate) fn poll(&self, _: Visitor) -> u32 {
+    pub(crate) fn poll(&self, _: Rechecker) -> u32 {
         self.0.state()
     }
 }
@@ -105,8 +110,8 @@ impl<const COUNTS: bool> Class for Tested<COUNTS> {
 }
 
 impl<const COUNTS: bool> Source for Tested<COUNTS> {
-    fn owed(&self) -> Option<&Atomic<u64>> {
-        COUNTS.then_some(&self.0.owed)
+    fn pending_count(&self) -> Option<&Atomic<u64>> {
+        COUNTS.then_some(&self.0.pending_count)
     }
 
     fn attach(&self, _: ArcBorrow<'_, Watch>, _: &uapi::kevent_watch) -> Result {
@@ -123,7 +128,7 @@ impl<const COUNTS: bool> Source for Tested<COUNTS> {
         }
     }
 
-    fn test(&self, _: ArcBorrow<'_, Watch>, _: Visitor) -> u32 {
+    fn test(&self, _: ArcBorrow<'_, Watch>, _: Rechecker) -> u32 {
         self.0.state()
     }
 

@@ -7,12 +7,12 @@
 
 use super::queue::{Queue, Woken};
 use super::source::{Object, Tested};
-use super::watch::{enable, test, Tells, Visitor, Watch};
+use super::watch::{enable, test, EventKind, Rechecker, Watch};
 use crate::consumer::Mapping;
-use crate::event::Event;
+use crate::core::event::Event;
+use crate::core::ring::Ring;
 use crate::memory::spawn;
 use crate::prelude::{ArcMethods, Error, EFAULT, ENOENT};
-use crate::ring::Ring;
 use crate::scenarios::Consumer;
 use crate::sync::atomic::ordering::Relaxed;
 use crate::sync::Arc;
@@ -20,8 +20,8 @@ use crate::uapi;
 
 const A: u32 = 1;
 const B: u32 = 2;
-/// What a watch tells when what it is of has gone.
-const GONE: u32 = 4;
+/// What a watch reports when what it is of has gone.
+const REMOVED: u32 = 4;
 
 /// The name of the watch, and of what is posted.
 const WATCH: u64 = 1;
@@ -96,10 +96,10 @@ impl World {
         let source = object.clone();
         let watch: Arc<Watch> = if setting.counts {
             let source = move || Ok(Tested::<true>(source));
-            Watch::new(queue.clone(), &record, Tells::Counts, source).expect("there is memory")
+            Watch::new(queue.clone(), &record, EventKind::Count, source).expect("there is memory")
         } else {
             let source = move || Ok(Tested::<false>(source));
-            Watch::new(queue.clone(), &record, Tells::States, source).expect("there is memory")
+            Watch::new(queue.clone(), &record, EventKind::State, source).expect("there is memory")
         };
         queue.reserve_watches(1).expect("there is memory");
         let mut table = queue.watches().lock();
@@ -108,7 +108,7 @@ impl World {
         // So that the model knows the words.
         watch.user_data();
         watch.flags();
-        watch.is_untaken();
+        watch.is_unconsumed();
         watch.next().load(Relaxed);
         let world = Self {
             setting,
@@ -145,18 +145,18 @@ impl World {
     }
 
     /// Fails if the source is detached.
-    fn happens(&self, waker: usize, events: u32) -> bool {
-        self.object.happens(waker, &self.watch, events)
+    fn complete(&self, waker: usize, events: u32) -> bool {
+        self.object.complete(waker, &self.watch, events)
     }
 
     fn happens_often(&self, waker: usize, events: u32, count: u64) {
         self.object.happens_often(waker, &self.watch, events, count);
     }
 
-    /// It comes to be so, and is told.
+    /// It comes to be so, and is reported.
     fn becomes(&self, waker: usize, events: u32) {
         self.object.becomes(events);
-        self.happens(waker, events);
+        self.complete(waker, events);
     }
 
     /// It comes to be so, and nobody says what it is.
@@ -204,8 +204,8 @@ impl World {
 
     /// `kevent_wait()` that does not sleep.
     fn looks(&self) {
-        self.queue.refill();
-        self.queue.visit(Visitor::PROGRAM, None, 1);
+        self.queue.flush_backlog();
+        self.queue.recheck(Rechecker::PROGRAM, None, 1);
     }
 
     /// `kevent_wait()`. Fails if it sleeps.
@@ -238,7 +238,7 @@ impl World {
     fn vanishes(&self) {
         let tells = self.setting.flags & VANISHED != 0;
         let mut table = self.queue.watches().lock();
-        table.vanished(&self.queue, &self.watch, GONE, tells);
+        table.vanished(&self.queue, &self.watch, REMOVED, tells);
     }
 
     /// `kevent_modify()` of an edge watch.
@@ -266,7 +266,7 @@ impl World {
         })
     }
 
-    /// What they said has been told.
+    /// What they said has been reported.
     fn all_was_told(&self, out: &[Event]) {
         assert!(
             told(out).iter().all(|e| e.events != 0),
@@ -280,7 +280,7 @@ impl World {
         }
     }
 
-    /// What was watched has gone, and the watch has told so.
+    /// What was watched has gone, and the watch has reported so.
     fn has_vanished(&self, out: &[Event], was_there: bool) {
         let out = told(out);
         let last = |e: &&uapi::kevent_event| e.info & uapi::KEVENT_INFO_VANISHED != 0;
@@ -292,20 +292,20 @@ impl World {
         assert!(out.last().is_some_and(last), "not told last");
         assert_eq!(out.iter().filter(|e| last(e)).count(), 1);
         let bits = out.iter().fold(0, |bits, e| bits | e.events);
-        assert_eq!(bits, if was_there { A | GONE } else { GONE });
+        assert_eq!(bits, if was_there { A | REMOVED } else { REMOVED });
     }
 
     /// The watch has gone. Its place is free when somebody has looked.
-    fn is_settled(&self) {
+    fn is_dead(&self) {
         self.looks();
         assert_eq!(Arc::strong_count(&self.watch), 1, "keeps its place");
     }
 
-    /// A DISPATCH watch that was switched on once tells the rest.
+    /// A DISPATCH watch that was enabled once reports the rest.
     fn is_dispatched(&self, mut out: Vec<Event>) {
         let counts = self.setting.counts;
         let tells = |out: &[Event]| if counts { told(out).len() } else { times(out) };
-        // At first, and when it was switched on.
+        // At first, and when it was enabled.
         assert!(tells(&out) <= 2);
         for _ in 0..3 {
             self.enables().unwrap();
@@ -328,14 +328,14 @@ impl World {
         ring.flags_word().load(Relaxed) & uapi::KEVENT_RING_RECHECK != 0
     }
 
-    /// All threads are done: nobody sleeps who should be told something.
+    /// All threads are done: nobody sleeps who should be reported something.
     fn nobody_is_forgotten(&self) {
         if self.queue.waiters.sleeps() {
             assert!(!self.queue.has(None, 1), "sleeps with an event");
             assert!(!self.queue.is_backlogged(), "sleeps with a backlog");
             assert!(
                 !self.queue.recheck_wanted.load(Relaxed),
-                "sleeps when asked to recheck"
+                "sleeps when recheck_wanted to recheck"
             );
         }
     }
@@ -351,7 +351,7 @@ impl World {
                 assert!(self.waits(), "a level is lost");
             }
         }
-        // It is still told when it is so again.
+        // It is still reported when it is so again.
         self.object.is_used_up();
         while self.waits() {
             self.drain();
@@ -361,14 +361,14 @@ impl World {
         assert_eq!(self.drain().len(), 1);
     }
 
-    /// Everything has been told. The watch goes, and nothing is left of it.
+    /// Everything has been reported. The watch goes, and nothing is left of it.
     fn ends(self: Arc<Self>) {
         let queue = self.queue.clone();
         let watch = self.watch.clone();
         drop(self);
         queue.watches().lock().clear(&queue);
         assert!(!queue.is_backlogged());
-        assert!(queue.visits().is_empty());
+        assert!(queue.recheck_list().is_empty());
         // The place for what a consumer puts back.
         assert_eq!(queue.backlog.lock().counts(), (1, 0, 0));
         assert_eq!(Arc::strong_count(&watch), 1);
@@ -393,14 +393,14 @@ fn count(events: &[Event]) -> i64 {
     told(events).iter().map(|e| e.data).sum()
 }
 
-/// How many times something was told, into an entry of its own or not.
+/// How many times something was reported, into an entry of its own or not.
 fn times(events: &[Event]) -> usize {
     let times = told(events).into_iter().map(|e| 1 + (e.info >> 16));
     times.sum::<u32>() as usize
 }
 
-/// Two wakers and a consumer: all that they say is told, and none of it twice; and there is no other
-/// event before the first one is taken.
+/// Two wakers and a consumer: all that they say is reported, and none of it twice; and there is no
+/// other event before the first one is taken.
 pub(crate) fn two_wakers(setting: Setting, by: Consumer) {
     let world = World::new(setting);
     let wakers = world.two_wakers();
@@ -447,8 +447,8 @@ pub(crate) fn sleeper_and_backlog(setting: Setting, by: Consumer) {
     world.ends();
 }
 
-/// The program takes what there is, and makes no system call: what waits comes out with what happens
-/// next.
+/// The program takes what there is, and makes no system call: what waits comes out with what
+/// happens next.
 pub(crate) fn busy_program(setting: Setting) {
     let world = World::new(setting.full());
     let waker = world.spawn(|w| w.happens_often(0, A, 1));
@@ -462,7 +462,7 @@ pub(crate) fn busy_program(setting: Setting) {
     world.ends();
 }
 
-/// A ONESHOT watch tells one event, whoever visits it meanwhile, and gives its place up.
+/// A ONESHOT watch reports one event, whoever rechecks it meanwhile, and gives its place up.
 pub(crate) fn oneshot(setting: Setting) {
     let world = World::new(setting);
     let wakers = world.two_wakers();
@@ -472,28 +472,28 @@ pub(crate) fn oneshot(setting: Setting) {
     out.extend(world.drain());
     assert_eq!((told(&out).len(), times(&out)), (1, 1));
     assert_ne!(bits(&out), 0);
-    world.is_settled();
+    world.is_dead();
     assert_eq!(world.enables(), Err(ENOENT));
     world.ends();
 }
 
-/// The same if it is visited because something else was said.
+/// The same if it is rechecked because something else was said.
 ///
-/// This does not hold yet: whoever told the event may list the watch once more when its place is
-/// free already.
+/// This does not hold yet: whoever reported the event may list the watch once more when its place
+/// is free already.
 pub(crate) fn oneshot_and_look(setting: Setting) {
     let world = World::new(setting);
-    let waker = world.spawn(|w| w.happens(0, A));
+    let waker = world.spawn(|w| w.complete(0, A));
     world.stirs(1, A);
     world.looks();
     waker.join().unwrap();
     assert_eq!(times(&world.drain()), 1);
-    world.is_settled();
+    world.is_dead();
     world.ends();
 }
 
-/// A DISPATCH watch tells one event each time that it is switched on. A state that holds then is
-/// told; counts include what happened meanwhile.
+/// A DISPATCH watch reports one event each time that it is enabled. A state that holds then is
+/// reported; counts include what happened meanwhile.
 pub(crate) fn dispatch(setting: Setting) {
     let world = World::new(setting);
     world.object.becomes(A);
@@ -506,7 +506,7 @@ pub(crate) fn dispatch(setting: Setting) {
     world.ends();
 }
 
-/// The same with two wakers, one of which may find that the other one has told what it counts.
+/// The same with two wakers, one of which may find that the other one has reported what it counts.
 pub(crate) fn dispatch_of_two(setting: Setting) {
     let world = World::new(setting);
     let wakers = world.two_wakers();
@@ -524,7 +524,7 @@ pub(crate) fn dispatch_of_two(setting: Setting) {
     world.ends();
 }
 
-/// A level is told, taken and still there, or used up and there again.
+/// A level is reported, taken and still there, or used up and there again.
 pub(crate) fn level(setting: Setting, by: Consumer, uses_up: bool) {
     let world = World::new(setting);
     let waker = world.spawn(|w| w.becomes(0, A));
@@ -552,11 +552,11 @@ pub(crate) fn level_of_two(setting: Setting, by: Consumer) {
     world.ends();
 }
 
-/// A level is told, and taken by one thread, while another one moves the backlog.
+/// A level is reported, and taken by one thread, while another one moves the backlog.
 pub(crate) fn level_and_mover(setting: Setting) {
     let world = World::new(setting.full());
     world.becomes(0, A);
-    let mover = world.spawn(|w| w.queue.refill());
+    let mover = world.spawn(|w| w.queue.flush_backlog());
     for _ in 0..3 {
         world.program_takes();
     }
@@ -566,7 +566,7 @@ pub(crate) fn level_and_mover(setting: Setting) {
     world.ends();
 }
 
-/// A level was told, and something is said by one who does not know what.
+/// A level was reported, and something is said by one who does not know what.
 pub(crate) fn level_and_look(setting: Setting, by: Consumer) {
     let world = World::new(setting);
     world.becomes(0, A);
@@ -580,7 +580,7 @@ pub(crate) fn level_and_look(setting: Setting, by: Consumer) {
     world.ends();
 }
 
-/// The same while it is being told.
+/// The same while it is being reported.
 pub(crate) fn level_meets_look(setting: Setting) {
     let world = World::new(setting);
     let waker = world.spawn(|w| w.becomes(0, A));
@@ -591,7 +591,7 @@ pub(crate) fn level_meets_look(setting: Setting) {
     world.ends();
 }
 
-/// A level watch is switched off and on.
+/// A level watch is disabled and on.
 pub(crate) fn level_off_and_on(setting: Setting, by: Consumer) {
     let world = World::new(setting);
     let waker = world.spawn(|w| w.becomes(0, A));
@@ -619,7 +619,8 @@ pub(crate) fn edge_becomes_level(setting: Setting, by: Consumer) {
     world.ends();
 }
 
-/// A watch is removed while it is fired and while the backlog is moved. After that it tells nothing.
+/// A watch is removed while it is fired and while the backlog is moved. After that it reports
+/// nothing.
 pub(crate) fn remove(setting: Setting, by: Consumer) {
     let world = World::new(setting);
     let waker = world.spawn(|w| w.happens_often(0, A, 1));
@@ -637,7 +638,7 @@ pub(crate) fn remove(setting: Setting, by: Consumer) {
         out.extend(taken);
         assert_eq!(told(&out).len(), 1);
     }
-    world.is_settled();
+    world.is_dead();
     world.ends();
 }
 
@@ -659,14 +660,14 @@ pub(crate) fn remove_what_waits(setting: Setting) {
         out.extend(taken.into_iter().flatten());
         assert_eq!(told(&out).len(), 1);
     }
-    world.is_settled();
+    world.is_dead();
     world.ends();
 }
 
-/// What is watched vanishes while the watch is fired: it tells so once, after all else.
+/// What is watched vanishes while the watch is fired: it reports so once, after all else.
 pub(crate) fn vanish(setting: Setting, by: Consumer) {
     let world = World::new(setting);
-    let waker = world.spawn(|w| w.happens(0, A));
+    let waker = world.spawn(|w| w.complete(0, A));
     let closer = world.spawn(World::vanishes);
     let mut out: Vec<_> = world.takes(by).into_iter().collect();
     world.looks();
@@ -674,35 +675,36 @@ pub(crate) fn vanish(setting: Setting, by: Consumer) {
     closer.join().unwrap();
     out.extend(world.drain());
     world.has_vanished(&out, was_there);
-    world.is_settled();
+    world.is_dead();
     world.ends();
 }
 
 /// What is watched vanishes while the watch waits and the backlog is moved.
 pub(crate) fn vanish_while_it_waits(setting: Setting) {
     let world = World::new(setting.full());
-    world.happens(0, A);
+    world.complete(0, A);
     vanish_while_moved(world, true);
 }
 
-/// Somebody comes to tell that what is watched has vanished, while the watch waits to tell that.
+/// Somebody comes to report that what is watched has vanished, while the watch waits to report
+/// that.
 pub(crate) fn vanish_twice(setting: Setting) {
     let world = World::new(setting.full());
     world.vanishes();
     vanish_while_moved(world, false);
 }
 
-/// The watch waits, and has something to tell beside that, or not.
+/// The watch waits, and has something to report beside that, or not.
 fn vanish_while_moved(world: Arc<World>, was_there: bool) {
     let mover = world.spawn(|w| {
-        w.queue.refill();
+        w.queue.flush_backlog();
         w.kernel_takes()
     });
     world.vanishes();
     let mut out: Vec<_> = mover.join().unwrap().into_iter().collect();
     out.extend(world.drain());
     world.has_vanished(&out, was_there);
-    world.is_settled();
+    world.is_dead();
     world.ends();
 }
 
@@ -710,13 +712,13 @@ fn vanish_while_moved(world: Arc<World>, was_there: bool) {
 pub(crate) fn vanish_and_close(setting: Setting) {
     let world = World::new(setting);
     let closer = world.spawn(World::vanishes);
-    world.happens(0, A);
+    world.complete(0, A);
     closer.join().unwrap();
     world.ends();
 }
 
 /// Something happens and nobody says what: a thread that waits looks.
-pub(crate) fn look(setting: Setting) {
+pub(crate) fn request_repoll(setting: Setting) {
     let world = World::new(setting);
     let waker = world.spawn(|w| w.stirs(0, A));
     world.waits();
@@ -750,12 +752,16 @@ pub(crate) fn look_and_remove(setting: Setting) {
     let looking = world.spawn(|w| w.looks());
     world.removes().expect("it is there");
     looking.join().unwrap();
-    assert_eq!(told(&world.drain()).len(), 0, "an event after it was removed");
+    assert_eq!(
+        told(&world.drain()).len(),
+        0,
+        "an event after it was removed"
+    );
     world.ends();
 }
 
 /// An event that could not be copied to the program is not lost.
-pub(crate) fn untake(setting: Setting) {
+pub(crate) fn unconsume(setting: Setting) {
     let world = World::new(setting);
     world.happens_often(0, A, 1);
     let faulting = world.spawn(World::faults);
@@ -771,7 +777,7 @@ pub(crate) fn untake(setting: Setting) {
     world.ends();
 }
 
-/// The watch of such an event is visited meanwhile, or removed.
+/// The watch of such an event is rechecked meanwhile, or removed.
 pub(crate) fn untake_what_goes(setting: Setting, removes: bool) {
     let world = World::new(setting);
     world.happens_often(0, A, 1);
@@ -785,7 +791,7 @@ pub(crate) fn untake_what_goes(setting: Setting, removes: bool) {
     faulting.join().unwrap();
     assert_eq!(told(&world.drain()).len(), usize::from(!removed));
     if removed || setting.flags & ONESHOT != 0 {
-        world.is_settled();
+        world.is_dead();
     }
     world.ends();
 }

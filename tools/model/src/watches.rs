@@ -132,8 +132,8 @@ hold! {
         vanish_and_close(watch(EDGE | VANISHED).full()),
         vanish_and_close(watch(LEVEL | VANISHED).without_ring());
     looked_at: 2,
-        look(watch(EDGE)),
-        look(watch(LEVEL));
+        request_repoll(watch(EDGE)),
+        request_repoll(watch(LEVEL));
     looked_at_when_shown: 2,
         look_when_shown(watch(EDGE)),
         look_when_shown(watch(LEVEL));
@@ -141,14 +141,14 @@ hold! {
         look_and_remove(watch(EDGE)),
         look_and_remove(watch(LEVEL));
     untaken: 3,
-        untake(watch(EDGE).without_ring()),
-        untake(watch(EDGE).without_ring().counted());
+        unconsume(watch(EDGE).without_ring()),
+        unconsume(watch(EDGE).without_ring().counted());
     untaken_oneshot: 3,
-        untake(watch(ONESHOT).without_ring()),
-        untake(watch(ONESHOT).without_ring().counted());
+        unconsume(watch(ONESHOT).without_ring()),
+        unconsume(watch(ONESHOT).without_ring().counted());
     untaken_from_the_ring: 2,
-        untake(watch(EDGE)),
-        untake(watch(EDGE).counted());
+        unconsume(watch(EDGE)),
+        unconsume(watch(EDGE).counted());
     untaken_and_visited: 3,
         untake_what_goes(watch(ONESHOT).without_ring(), false);
     untaken_and_removed: 3,

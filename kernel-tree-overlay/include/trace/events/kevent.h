@@ -40,7 +40,7 @@ TRACE_EVENT(kevent_add,
 		      __entry->id, __entry->handle, __entry->source, __entry->flags,
 		      __entry->ident, __entry->events, __entry->user_data));
 
-/* By the program, with what it watched, or because it has told its last event. */
+/* By the program, with what it watched, or because it has reported its last event. */
 TRACE_EVENT(kevent_remove,
 	    TP_PROTO(u64 id, u64 handle, u32 source, u64 user_data),
 	    TP_ARGS(id, handle, source, user_data),

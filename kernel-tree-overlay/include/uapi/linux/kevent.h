@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT */
 /*
- * kevent: one queue for everything the kernel can tell a program.
+ * kevent: one queue for everything that the kernel can report to a program.
  *
  * Documentation/userspace-api/kevent.rst is the reference for what follows.
  */
@@ -8,11 +8,13 @@
 #define _UAPI_LINUX_KEVENT_H
 
 #include <linux/types.h>
+#include <asm/bitsperlong.h>
+#include <asm/byteorder.h>
 
 /*
  * Source classes: kevent_watch.source, the low byte of kevent_event.info, and
- * bit (1 << class) of kevent_create.sources.  A class that the running kernel
- * does not know, or was built without, gives ENOSYS.
+ * bit (1 << class) of the argument @sources of kevent_create(2).  A class that
+ * the running kernel does not know, or was built without, gives ENOSYS.
  */
 #define KEVENT_SOURCE_POLL	1	/* any file that can be polled */
 #define KEVENT_SOURCE_SOCKET	2	/* sockets, with amounts */
@@ -22,7 +24,7 @@
 #define KEVENT_SOURCE_PROCESS	6	/* a pidfd: exit, exec */
 #define KEVENT_SOURCE_INODE	7	/* changes of a file or directory */
 #define KEVENT_SOURCE_FUTEX	8	/* a 32-bit word in memory */
-#define KEVENT_SOURCE_USER	9	/* kevent_post(2) */
+#define KEVENT_SOURCE_USER	9	/* kevent_post(2), and watches that are triggered */
 #define KEVENT_SOURCE_SIGEV	10	/* sigevent: timer_create, mq_notify */
 
 /**
@@ -45,18 +47,19 @@ struct kevent_event {
 
 #define KEVENT_EVENTS_MASK	0x0000ffffU
 
-#define KEVENT_INFO_EOF		(1U << 8)	/* the other side is done */
 #define KEVENT_INFO_ERROR	(1U << 9)	/* @data or @extra has an errno */
 #define KEVENT_INFO_MORE	(1U << 10)	/* more of the same follows */
 #define KEVENT_INFO_COUNTED	(1U << 11)	/* @data counts; merges add to it */
 #define KEVENT_INFO_VANISHED	(1U << 12)	/* the watched object is gone */
+#define KEVENT_INFO_POSTED	(1U << 13)	/* posted: @user_data is no pointer */
 
 #define KEVENT_INFO_SOURCE(info)	((info) & 0xffU)
-#define KEVENT_INFO_MERGED(info)	((info) >> 16)
+#define KEVENT_INFO_MERGED(info)	((info) >> 16)	/* at most 1023 */
 
 /*
  * The word kevent_event.events while the entry is in the ring.  It is the only
- * word of an entry that both sides write.  Zero means that the slot is free.
+ * word of an entry that both sides write.  A slot whose state is FREE is free,
+ * whatever the other bits are.
  *
  *	bits  0-15  event bits; the kernel ORs further ones in
  *	bits 16-25  how often the kernel merged a further occurrence
@@ -68,23 +71,37 @@ struct kevent_event {
 #define KEVENT_WORD_LAP_SHIFT		26
 #define KEVENT_WORD_LAP_MASK		0xfU
 #define KEVENT_WORD_STATE_MASK		0xc0000000U
-#define KEVENT_WORD_FREE		0x00000000U	/* all bits zero */
+#define KEVENT_WORD_FREE		0x00000000U
 #define KEVENT_WORD_READY		0x40000000U	/* published, not taken */
 #define KEVENT_WORD_TAKEN		0x80000000U	/* a consumer reads it */
 #define KEVENT_WORD_CANCELLED		0xc0000000U	/* no event: skip */
+
+/*
+ * With KEVENT_FEATURE_EXHAUSTED: a consumer that has seen a short read, or
+ * EAGAIN, for every event bit that was reported may free the slot with
+ * (lap bits of the index | KEVENT_WORD_EXHAUSTED) instead of 0.  The kernel
+ * need not poll that level again until a wake-up.  A mark that is not true may
+ * cost the program that event, and nobody else anything.
+ */
+#define KEVENT_WORD_EXHAUSTED		0x00000001U
 
 /**
  * struct kevent_ring - header of the mapping
  * @entries: number of slots, a power of two
  * @entries_offset: where the slots begin, in bytes from here
+ * @event_size: size of a slot in bytes
+ * @__resv0: zero
  * @flags: KEVENT_RING_* flags
+ * @__resv1: zero
  * @posted: entries ever published, those without an event too; as of the last
  *          system call on the queue
- * @merged: occurrences that found their entry untaken
+ * @merged: occurrences that found their entry unconsumed
  * @deferred: events that had to wait in the backlog
  * @woken: wake-ups of a waiting thread
  * @saved: entries that were published without one
+ * @__resv2: zero
  * @cursor: index of the next entry to take
+ * @__resv3: for later: leave it zero
  *
  * Three cache lines with one writer each: nobody (the geometry, after
  * kevent_create()), the kernel, the program.  The kernel never trusts what it
@@ -101,12 +118,17 @@ struct kevent_event {
  *  4. read the other fields;
  *  5. store-release KEVENT_WORD_FREE.
  *
+ * What was taken out of a slot is final, whole: the kernel writes the other
+ * fields once, before the entry is published, and a merge changes nothing but
+ * the word.
+ *
  * With KEVENT_INFO_COUNTED the count is @data plus the number of merges.
  */
 struct kevent_ring {
 	__u32 entries;
 	__u32 entries_offset;
-	__u32 __resv0[14];
+	__u32 event_size;
+	__u32 __resv0[13];
 
 	__u32 flags;
 	__u32 __resv1;
@@ -123,42 +145,55 @@ struct kevent_ring {
 
 /* kevent_ring.flags */
 #define KEVENT_RING_BACKLOG	(1U << 0)	/* events wait for free slots */
+#define KEVENT_RING_RECHECK	(1U << 1)	/* call kevent_wait(2), with min_nr 0 */
 
 /**
  * struct kevent_create - arguments of kevent_create(2)
  * @flags: KEVENT_CREATE_* flags
  * @entries: slots wanted in the ring; rounded up to a power of two, at least
  *	KEVENT_MIN_ENTRIES and at most KEVENT_MAX_ENTRIES; 0 for no ring
- * @sources: mask of the source classes this queue may ever use, EPERM for the
- *	others; 0 for all
- * @features: out: KEVENT_FEATURE_* bits of this kernel
- * @mmap_offset: out: offset for mmap(2)
- * @mmap_size: out: length for mmap(2), 0 without a ring
+ * @event_size: size of struct kevent_event that the program was built with: 0 or
+ *	KEVENT_EVENT_SIZE_VER0; it is the size of a slot, too
  * @ring_entries: out: slots granted
+ * @features: out: KEVENT_FEATURE_* bits of this kernel
+ * @mmap_size: out: length for mmap(2), at offset 0; 0 without a ring
  * @entries_offset: out: where the slots begin in the mapping, in bytes
+ * @__resv0: must be zero
  * @__resv: must be zero
+ *
+ * The third argument of the call, @sources, is the mask of the source classes
+ * that this queue may ever use: bit (1 << class); EPERM for the others; 0 for
+ * all.
+ *
+ * The descriptor is close-on-exec.  The queue belongs to the address space that
+ * made it: others who have the descriptor may poll it and kevent_post(2), and
+ * get EACCES for all else, unless it is KEVENT_CREATE_SHARED.
  */
 struct kevent_create {
 	__u32 flags;
 	__u32 entries;
-	__u64 sources;
-	__u64 features;
-	__u64 mmap_offset;
-	__u64 mmap_size;
+	__u32 event_size;
 	__u32 ring_entries;
+	__u64 features;
+	__u64 mmap_size;
 	__u32 entries_offset;
-	__u64 __resv[2];
+	__u32 __resv0;
+	__u64 __resv[3];
 };
 
 #define KEVENT_CREATE_SIZE_VER0	64
 
-#define KEVENT_CREATE_CLOEXEC	(1U << 0)
+#define KEVENT_CREATE_SHARED	(1U << 0)	/* other address spaces may use it */
 
 #define KEVENT_MIN_ENTRIES	2U
 #define KEVENT_MAX_ENTRIES	65536U
 
 /* kevent_create.features: bit (1 << class) for each class this kernel has */
 #define KEVENT_FEATURE_SOURCE(class)	(1ULL << (class))
+#define KEVENT_FEATURE_EXHAUSTED	(1ULL << 32)	/* KEVENT_WORD_EXHAUSTED */
+#define KEVENT_FEATURE_BY_IDENT		(1ULL << 33)	/* watches by ident */
+#define KEVENT_FEATURE_WAKE_NEXT	(1ULL << 34)	/* KEVENT_WAIT_WAKE_NEXT */
+#define KEVENT_FEATURE_USER_WATCH	(1ULL << 35)	/* watches of KEVENT_SOURCE_USER */
 
 /**
  * struct kevent_watch - one change record of kevent_add(2), kevent_modify(2)
@@ -166,7 +201,8 @@ struct kevent_create {
  * @flags: KEVENT_WATCH_* flags
  * @ident: file descriptor, signal number, address, ...: per source
  * @events: event bits of interest, within KEVENT_EVENTS_MASK
- * @result: out: 0, or the negated error of this record
+ * @result: out: 0, or the negated error of this record; -ECANCELED if it was not
+ *	tried, because one before it failed
  * @user_data: comes back in each event
  * @handle: kevent_add(): out, the watch's name; kevent_modify(): in
  * @arg: per source: low-water mark, deadline, interval, clock, ...
@@ -185,11 +221,11 @@ struct kevent_watch {
 #define KEVENT_WATCH_SIZE_VER0	72
 
 /* kevent_watch.flags; none of EDGE, ONESHOT and DISPATCH means level */
-#define KEVENT_WATCH_EDGE	(1U << 0)	/* tell of changes only */
+#define KEVENT_WATCH_EDGE	(1U << 0)	/* report changes only */
 #define KEVENT_WATCH_ONESHOT	(1U << 1)	/* removed by its first event */
 #define KEVENT_WATCH_DISPATCH	(1U << 2)	/* disabled by each event */
-#define KEVENT_WATCH_DISABLED	(1U << 3)	/* tells nothing until enabled */
-#define KEVENT_WATCH_EXCLUSIVE	(1U << 4)	/* one of many queues is told */
+#define KEVENT_WATCH_DISABLED	(1U << 3)	/* reports nothing until enabled */
+#define KEVENT_WATCH_EXCLUSIVE	(1U << 4)	/* a wake-up goes to one of many queues */
 #define KEVENT_WATCH_VANISHED	(1U << 5)	/* a last event when it vanishes */
 #define KEVENT_WATCH_ABSTIME	(1U << 6)	/* TIMER: deadline is absolute */
 #define KEVENT_WATCH_TAKE	(1U << 7)	/* SIGNAL: the event delivers it */
@@ -240,8 +276,8 @@ struct kevent_watch {
  * ERROR and CLOSED come whether they are asked for or not, EOF to those who ask
  * for IN.  The event's @data is how many bytes can be read (of a datagram
  * socket: the size of the next datagram), or how many connections can be
- * accepted; @extra see KEVENT_SOCKET_SPACE() and KEVENT_SOCKET_ERRNO().  With
- * KEVENT_INFO_EOF no more will come, with KEVENT_INFO_ERROR there is an errno.
+ * accepted, when the event was posted; @extra see KEVENT_SOCKET_SPACE() and
+ * KEVENT_SOCKET_ERRNO().  With EOF no more will come.
  */
 #define KEVENT_SOCKET_IN	(1U << 0)	/* data can be read */
 #define KEVENT_SOCKET_OUT	(1U << 1)	/* data can be written */
@@ -266,6 +302,9 @@ struct kevent_watch {
  * errno.
  */
 #define KEVENT_AIO_DONE		(1U << 0)
+
+/* As in <linux/aio_abi.h>, which may be older. */
+#define IOCB_FLAG_KEVENT	(1 << 2)
 
 /*
  * KEVENT_SOURCE_SIGNAL
@@ -312,7 +351,7 @@ struct kevent_watch {
  */
 #define KEVENT_INODE_MODIFY		(1U << 0)
 #define KEVENT_INODE_EXTEND		(1U << 1)	/* with MODIFY */
-#define KEVENT_INODE_ATTRIB		(1U << 2)	/* what stat(2) tells */
+#define KEVENT_INODE_ATTRIB		(1U << 2)	/* what stat(2) shows */
 #define KEVENT_INODE_LINK		(1U << 3)	/* number of links */
 #define KEVENT_INODE_RENAME		(1U << 4)
 #define KEVENT_INODE_DELETE		(1U << 5)	/* the last link */
@@ -323,6 +362,7 @@ struct kevent_watch {
 #define KEVENT_INODE_CHILD_DELETED	(1U << 10)
 #define KEVENT_INODE_CHILD_MOVED_OUT	(1U << 11)
 #define KEVENT_INODE_CHILD_MOVED_IN	(1U << 12)
+#define KEVENT_INODE_TRUNCATE		(1U << 13)	/* with MODIFY: it got shorter */
 
 /*
  * KEVENT_SOURCE_FUTEX
@@ -341,16 +381,40 @@ struct kevent_watch {
 #define KEVENT_FUTEX_CHANGED	(1U << 1)	/* it is not what was expected */
 
 /*
+ * KEVENT_SOURCE_USER
+ *
+ * kevent_post(2) posts an event with the caller's words, and
+ * KEVENT_INFO_POSTED. A watch (@ident and @arg are 0) is fired by
+ * kevent_modify(2) with KEVENT_MODIFY_TRIGGER, whose record names @handle and
+ * @events: these are ORed until the event is consumed.  @data and @extra are 0.
+ * While the watch is disabled, what was triggered is kept.
+ */
+
+/*
  * KEVENT_SOURCE_SIGEV
  *
  * No watch: SIGEV_KEVENT in sigev_notify and the queue's descriptor in
  * sigev_notify_kevent_fd, for timer_create(2) and mq_notify(3).  The event's
- * @user_data is sigev_value (sival_ptr).  Of a timer, @data is the number of
- * expirations (KEVENT_INFO_COUNTED), which is one more than what POSIX calls the
- * overrun count, and @extra is the timer's id.
+ * @user_data is sigev_value (sival_ptr; see KEVENT_SIGVAL_INT()).  Of a timer,
+ * @data is the number of expirations (KEVENT_INFO_COUNTED), which is one more
+ * than what POSIX calls the overrun count, and @extra is the timer's id.
  */
 #define KEVENT_SIGEV_TIMER	(1U << 0)	/* the timer has expired */
 #define KEVENT_SIGEV_MESSAGE	(1U << 1)	/* a message has arrived */
+
+/* As in <asm/siginfo.h>, which goes ill with the C library's <signal.h>. */
+#define SIGEV_KEVENT	8	/* deliver to a kevent queue */
+#define sigev_notify_kevent_fd	_sigev_un._tid
+
+/* sigev_value.sival_int, of kevent_event.user_data, in the program that gave it */
+#if defined(__BIG_ENDIAN_BITFIELD) && __BITS_PER_LONG == 64
+#define KEVENT_SIGVAL_INT(user_data)	((__s32)((__u64)(user_data) >> 32))
+#else
+#define KEVENT_SIGVAL_INT(user_data)	((__s32)(__u32)(user_data))
+#endif
+
+/* flags of kevent_add(2) */
+#define KEVENT_ADD_UPDATE	(1U << 0)	/* modify a watch of that ident */
 
 /* flags of kevent_modify(2): what the records change */
 #define KEVENT_MODIFY_EVENTS	(1U << 0)	/* @events */
@@ -359,6 +423,9 @@ struct kevent_watch {
 #define KEVENT_MODIFY_ARG	(1U << 3)	/* @arg */
 #define KEVENT_MODIFY_ENABLE	(1U << 4)
 #define KEVENT_MODIFY_DISABLE	(1U << 5)
+#define KEVENT_MODIFY_TRIGGER	(1U << 6)	/* fire a USER watch with @events */
+#define KEVENT_MODIFY_BY_IDENT	(1U << 7)	/* @source and @ident name the watch, not @handle */
+#define KEVENT_MODIFY_REMOVE	(1U << 8)	/* remove the watch */
 
 /* flags of kevent_post(2) */
 #define KEVENT_POST_DEFER	(1U << 0)	/* no free slot: use the backlog */
@@ -392,6 +459,8 @@ struct kevent_wait {
 
 /* kevent_wait.flags, and flags of kevent_get_events(2) */
 #define KEVENT_WAIT_ABSTIME	(1U << 0)	/* @timeout is absolute */
+/* kevent_wait(2) with min_nr 0: the caller was woken and will not consume */
+#define KEVENT_WAIT_WAKE_NEXT	(1U << 1)
 
 #define KEVENT_EVENT_SIZE_VER0	32
 

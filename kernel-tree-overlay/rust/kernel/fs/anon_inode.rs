@@ -84,7 +84,7 @@ use core::{
 /// let file = getfile::<Answer>(c"[answer]", Arc::new(Answer(42), GFP_KERNEL)?, 0)?;
 /// assert_eq!(private_data::<Answer>(&file).map(|a| a.0), Some(42));
 ///
-/// // A file of another type is told apart.
+/// // A file of another type is distinguished.
 /// struct Question;
 ///
 /// static QUESTION: FileVtable<Question> = FileVtable::new();
@@ -114,7 +114,7 @@ pub trait FileOperations: Sized + 'static {
         drop(this);
     }
 
-    /// Tells which of the events that `poll(2)` knows are there now, as a mask of `EPOLL*` bits,
+    /// Returns which of the events that `poll(2)` knows are there now, as a mask of `EPOLL*` bits,
     /// and registers the caller for what comes with [`Poller::register`].
     ///
     /// What is reachable from `this` during `'a` lives until the file is released.
@@ -143,7 +143,7 @@ pub trait FileOperations: Sized + 'static {
 ///
 /// # Safety
 ///
-/// `vtable` must return the same static each time, and not a constant: its address is what tells
+/// `vtable` must return the same static each time, and not a constant: its address is what reports
 /// files of `Self` from all others, and equal constants may be one.
 pub unsafe trait HasFileVtable: FileOperations {
     /// The table of this type.
@@ -162,7 +162,7 @@ pub struct Poller<'a> {
 }
 
 impl<'a> Poller<'a> {
-    /// Makes the caller hear of what is [notified](WaitQueue::notify) on `queue`.
+    /// Makes the caller see what is [notified](WaitQueue::notify) on `queue`.
     pub fn register(&self, queue: &'a WaitQueue) {
         // SAFETY: By the type invariants the queue lives until the file is released.
         unsafe { queue.register(self.file, &self.table) }
@@ -313,6 +313,32 @@ pub fn getfile<T: HasFileVtable>(
         drop(unsafe { T::Ptr::from_foreign(private) });
     })?;
     // SAFETY: `anon_inode_getfile` returned a reference to a new file that nobody else has.
+    Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast())) })
+}
+
+/// As [`getfile`], with an inode of its own, for which security modules are asked.
+pub fn create_getfile<T: HasFileVtable>(
+    name: &'static CStr,
+    private: T::Ptr,
+    flags: u32,
+) -> Result<ARef<File>> {
+    let private = private.into_foreign();
+    // SAFETY: `name` and the table are static; `private` matches what the table's functions expect.
+    // No inode is named as the context.
+    let file = from_err_ptr(unsafe {
+        bindings::anon_inode_create_getfile(
+            name.as_char_ptr(),
+            &T::vtable().ops,
+            private,
+            flags as c_int,
+            core::ptr::null(),
+        )
+    })
+    .inspect_err(|_| {
+        // SAFETY: No file was made, so the pointer is still ours.
+        drop(unsafe { T::Ptr::from_foreign(private) });
+    })?;
+    // SAFETY: `anon_inode_create_getfile` returned a reference to a new file that nobody else has.
     Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast())) })
 }
 

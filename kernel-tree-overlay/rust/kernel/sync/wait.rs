@@ -178,7 +178,7 @@ impl WaitQueue {
         unsafe { bindings::waitqueue_active(self.head.get()) }
     }
 
-    /// Wakes the first waiter whose condition holds; tells whether there was one.
+    /// Wakes the first waiter whose condition holds; returns whether there was one.
     ///
     /// Never sleeps and may be called from any context that may take a spinlock. The conditions
     /// are evaluated with the queue's lock held.
@@ -190,8 +190,8 @@ impl WaitQueue {
         woken != 0
     }
 
-    /// Tells all who wait or poll that `key`, a mask of `EPOLL*` bits, has become true. Conditions
-    /// of [`WaitQueue::wait`] are asked as ever.
+    /// Returns all who wait or poll that `key`, a mask of `EPOLL*` bits, has become true.
+    /// Conditions of [`WaitQueue::wait`] are asked as ever.
     ///
     /// Never sleeps and may be called from any context that may take a spinlock. Those who poll may
     /// in turn notify others, with their wait queues' locks: none of those may be held.
@@ -202,14 +202,14 @@ impl WaitQueue {
         };
     }
 
-    /// Makes whoever polls a file with `table` hear of what is notified here.
+    /// Makes whoever polls a file with `table` see what is notified here.
     ///
     /// # Safety
     ///
     /// The queue must live until the file is released.
     pub(crate) unsafe fn register(&self, file: &File, table: &PollTable<'_>) {
         // SAFETY: The file and the table are valid. Whoever polls has a reference to the file, or
-        // is told before it is released.
+        // is reported before it is released.
         unsafe { bindings::poll_wait(file.as_ptr(), self.head.get(), table.as_ptr()) }
     }
 

@@ -2,11 +2,11 @@
 
 //! Entries on other people's wait queues, with a wake function of one's own.
 //!
-//! Whoever is on a wait queue is told of each wake-up by its wake function, in the waker's context,
-//! and decides for itself what to do. For a task that waits this is to wake it. A [`WaitEntry`]
-//! belongs to any other object, which wants to know at once that a file has become readable, say:
-//! [`poll`] asks a file for its state, as `poll(2)` does, and puts the object's entries on the wait
-//! queues where the file will announce changes.
+//! Whoever is on a wait queue is reported each wake-up by its wake function, in the waker's
+//! context, and decides for itself what to do. For a task that waits this is to wake it. A
+//! [`WaitEntry`] belongs to any other object, which wants to know at once that a file has become
+//! readable, say: [`poll`] asks a file for its state, as `poll(2)` does, and puts the object's
+//! entries on the wait queues where the file will announce changes.
 //!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h),
 //! [`include/linux/poll.h`](srctree/include/linux/poll.h)
@@ -28,6 +28,7 @@ use crate::{
         rcu,
         ArcBorrow, //
     },
+    task::TASK_NORMAL,
     types::Opaque, //
 };
 use core::{
@@ -41,6 +42,9 @@ use core::{
 /// The bits of `wait_queue_entry::flags` from here on are not used by wait queues. They say which
 /// of its owner's entries one is.
 const NUMBER_SHIFT: u32 = 24;
+
+/// And this one that it has used up a wake-up.
+const CLAIMED: u32 = 1 << 23;
 
 /// What stands for a wait queue that has gone.
 const FREED: *mut bindings::wait_queue_head = ptr::without_provenance_mut(1);
@@ -69,7 +73,8 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
     /// There was a wake-up; `key` is what the waker said it is for: the `EPOLL*` bits that became
     /// true, 0 if it did not say.
     ///
-    /// Tells whether it was of use, in which case an exclusive entry uses it up.
+    /// Returns whether an exclusive entry uses it up: it has claimed the wake-up then, and nobody
+    /// else is woken.
     ///
     /// Called with the lock of the wait queue held, so in any context, and possibly with interrupts
     /// disabled. May be called on several CPUs at once if there are several entries.
@@ -137,7 +142,7 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 ///     }
 /// }
 ///
-/// // What hears of its wake-ups.
+/// // What sees its wake-ups.
 /// #[pin_data]
 /// struct Listener {
 ///     heard: Atomic<u32>,
@@ -259,6 +264,13 @@ impl<T: HasWaitEntries> WaitEntry<T> {
     ///
     /// [`woken`]: HasWaitEntries::woken
     pub fn remove(&self) {
+        self.remove_passing_on(|| 0);
+    }
+
+    /// Like [`WaitEntry::remove`]. If the entry has claimed a wake-up since it was requeued, and
+    /// `key` says that it is unused, by returning what it was for instead of 0, another exclusive
+    /// waiter is woken.
+    pub fn remove_passing_on(&self, key: impl FnOnce() -> u32) {
         let _guard = rcu::read_lock();
         // ORDERING: Pairs with the store in `wake`: if that has been done, the queue is not
         // touched.
@@ -274,6 +286,49 @@ impl<T: HasWaitEntries> WaitEntry<T> {
         // just now, in such a way that doing so again does no harm. In that case the queue is valid
         // until the end of the RCU critical section.
         unsafe { bindings::remove_wait_queue(head, self.entry.get()) };
+        // SAFETY: It is on no queue now, so nobody else accesses it.
+        if unsafe { (*self.entry.get()).flags } & CLAIMED != 0 {
+            // SAFETY: As above.
+            unsafe { Self::wake_another(head, key()) };
+        }
+    }
+
+    /// If the entry has claimed a wake-up, puts it behind all others that wait, so that the next
+    /// one is for somebody else. Returns whether it had.
+    ///
+    /// To be called when that wake-up has been used.
+    pub fn requeue(&self) -> bool {
+        let _guard = rcu::read_lock();
+        // ORDERING: As in `remove_passing_on`.
+        let head = self.head().load(Acquire);
+        if head.is_null() || head == FREED {
+            return false;
+        }
+        // SAFETY: The queue is valid until the end of the RCU critical section, as in
+        // `remove_passing_on`.
+        unsafe { bindings::wait_queue_requeue(head, self.entry.get(), CLAIMED) }
+    }
+
+    /// If the entry has claimed a wake-up that `key` says is unused, as for
+    /// [`WaitEntry::remove_passing_on`], wakes another exclusive waiter.
+    pub fn pass_on(&self, key: impl FnOnce() -> u32) {
+        let _guard = rcu::read_lock();
+        if self.requeue() {
+            // SAFETY: It is on that queue, or was until now, so this is valid as in
+            // `remove_passing_on`.
+            unsafe { Self::wake_another(self.head().load(Acquire), key()) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `head` must be null, [`FREED`] or valid.
+    unsafe fn wake_another(head: *mut bindings::wait_queue_head, key: u32) {
+        if key == 0 || head.is_null() || head == FREED {
+            return;
+        }
+        // SAFETY: The queue is valid by the safety requirements. CAST: Keys are passed as pointers.
+        unsafe { bindings::__wake_up(head, TASK_NORMAL, 1, key as usize as *mut c_void) };
     }
 
     /// Whether the wait queue has gone that the entry was on: there will be no more wake-ups.
@@ -313,7 +368,12 @@ impl<T: HasWaitEntries> WaitEntry<T> {
             }
             return 0;
         }
-        T::woken(owner, key).into()
+        let claims = T::woken(owner, key);
+        if claims {
+            // SAFETY: The entry is on the queue whose lock is held.
+            unsafe { (*entry).flags |= CLAIMED };
+        }
+        claims.into()
     }
 }
 
@@ -360,7 +420,7 @@ pub struct Polled {
     /// The events that are there now, a mask of `EPOLL*` bits.
     pub events: u32,
     /// How many wait queues the file has. If that is more than the owner has entries, it will not
-    /// hear of all wake-ups.
+    /// see all wake-ups.
     pub queues: usize,
 }
 
@@ -370,8 +430,8 @@ pub fn can_poll(file: &File) -> bool {
     unsafe { (*(*file.as_ptr()).f_op).poll.is_some() }
 }
 
-/// Tells which events there are now on a file, a mask of `EPOLL*` bits. `key` is what the caller is
-/// interested in, as for [`poll`]. May sleep.
+/// Returns which events there are now on a file, a mask of `EPOLL*` bits. `key` is what the caller
+/// is interested in, as for [`poll`]. May sleep.
 pub fn poll_now(file: &File, key: u32) -> u32 {
     let mut table = bindings::poll_table {
         _qproc: None,
@@ -395,8 +455,8 @@ unsafe fn call_poll(file: &File, table: *mut bindings::poll_table) -> u32 {
     }
 }
 
-/// Puts the entries of `owner` on the wait queues of `file`, one each, and tells which events there
-/// are on it already. May sleep.
+/// Puts the entries of `owner` on the wait queues of `file`, one each, and returns which events
+/// there are on it already. May sleep.
 ///
 /// `key` is what the owner is interested in, a mask of `EPOLL*` bits; the file may leave out wait
 /// queues that have to do with other events only. With `EPOLLET` the owner wants a wake-up for all

@@ -137,7 +137,7 @@ impl<T: HasClockTimer> ClockTimer<T> {
         })
     }
 
-    /// Arms the timer, or arms it anew. Returns `false` if the deadline has passed: the timer is
+    /// Arms the timer, or arms it again. Returns `false` if the deadline has passed: the timer is
     /// not armed then, and its callback is not called.
     ///
     /// # Safety
@@ -157,6 +157,24 @@ impl<T: HasClockTimer> ClockTimer<T> {
                 bindings::hrtimer_mode_HRTIMER_MODE_ABS,
             )
         }
+    }
+
+    /// Puts the timer on the clock of `deadline`.
+    ///
+    /// # Safety
+    ///
+    /// The timer must have been cancelled, and not be started or cancelled meanwhile.
+    pub unsafe fn set_clock(&self, deadline: &Deadline) {
+        // SAFETY: The timer is initialised, not armed, and by the safety requirements nobody
+        // accesses it. The clock is one that hrtimers have.
+        unsafe {
+            bindings::hrtimer_setup(
+                self.timer.get(),
+                Some(Self::run),
+                deadline.clock(),
+                bindings::hrtimer_mode_HRTIMER_MODE_ABS,
+            )
+        };
     }
 
     /// Disarms the timer. Its callback is not running any more when this returns.

@@ -88,11 +88,6 @@ impl Deadline {
         Ok(zero.later(ns.saturating_sub(zero.remaining())))
     }
 
-    /// Whether both are on the same clock.
-    pub fn is_on_clock_of(&self, other: &Self) -> bool {
-        self.clock == other.clock
-    }
-
     /// The clock.
     pub(super) fn clock(&self) -> bindings::clockid_t {
         self.clock
@@ -106,6 +101,15 @@ impl Deadline {
     /// By how many nanoseconds it may be missed.
     pub fn slack(&self) -> u64 {
         self.slack
+    }
+
+    /// The same point in time, that may be missed by at least `slack` nanoseconds.
+    pub fn with_slack(&self, slack: u64) -> Self {
+        // INVARIANT: Neither the clock nor the time changes.
+        Self {
+            slack: self.slack.max(slack),
+            ..*self
+        }
     }
 
     /// The point in time `ns` nanoseconds later on the same clock.
@@ -150,7 +154,7 @@ impl Deadline {
         self.at.saturating_sub(now)
     }
 
-    /// Sleeps until somebody wakes the task or the deadline has passed; tells whether it has.
+    /// Sleeps until somebody wakes the task or the deadline has passed; returns whether it has.
     ///
     /// The task state says what wakes the task: it must have been set before whatever the task
     /// waits for was last looked at. If it is still `TASK_RUNNING` this returns at once.

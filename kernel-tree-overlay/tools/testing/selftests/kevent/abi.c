@@ -7,6 +7,8 @@
 
 #include "kevent_test.h"
 
+#include <linux/aio_abi.h>
+
 #define EXPECT_OFFSET(offset, type, member) \
 	EXPECT_EQ(offset, offsetof(struct type, member))
 
@@ -26,6 +28,7 @@ TEST(ring_layout)
 	EXPECT_EQ(192, sizeof(struct kevent_ring));
 	EXPECT_OFFSET(0, kevent_ring, entries);
 	EXPECT_OFFSET(4, kevent_ring, entries_offset);
+	EXPECT_OFFSET(8, kevent_ring, event_size);
 	EXPECT_OFFSET(64, kevent_ring, flags);
 	EXPECT_OFFSET(72, kevent_ring, posted);
 	EXPECT_OFFSET(80, kevent_ring, merged);
@@ -40,13 +43,13 @@ TEST(create_layout)
 	EXPECT_EQ(KEVENT_CREATE_SIZE_VER0, sizeof(struct kevent_create));
 	EXPECT_OFFSET(0, kevent_create, flags);
 	EXPECT_OFFSET(4, kevent_create, entries);
-	EXPECT_OFFSET(8, kevent_create, sources);
+	EXPECT_OFFSET(8, kevent_create, event_size);
+	EXPECT_OFFSET(12, kevent_create, ring_entries);
 	EXPECT_OFFSET(16, kevent_create, features);
-	EXPECT_OFFSET(24, kevent_create, mmap_offset);
-	EXPECT_OFFSET(32, kevent_create, mmap_size);
-	EXPECT_OFFSET(40, kevent_create, ring_entries);
-	EXPECT_OFFSET(44, kevent_create, entries_offset);
-	EXPECT_OFFSET(48, kevent_create, __resv);
+	EXPECT_OFFSET(24, kevent_create, mmap_size);
+	EXPECT_OFFSET(32, kevent_create, entries_offset);
+	EXPECT_OFFSET(36, kevent_create, __resv0);
+	EXPECT_OFFSET(40, kevent_create, __resv);
 }
 
 TEST(watch_layout)
@@ -236,7 +239,7 @@ TEST(misaligned_pointers)
 
 	for (by = 1; by < 8; by++) {
 		copy = misalign(buf, &create, sizeof(create), by);
-		fd = kevent_create(copy, sizeof(create));
+		fd = kevent_create(copy, sizeof(create), 0);
 		ASSERT_LE(0, fd) {
 			TH_LOG("misaligned by %d", by);
 		}
@@ -273,6 +276,30 @@ TEST(misaligned_pointers)
 		EXPECT_EQ(1, kevent_remove(fd, copy, 1, 0));
 		close(fd);
 	}
+}
+
+/* Without the kernel's <asm/siginfo.h>; <linux/aio_abi.h> comes last here. */
+TEST(sigevent_and_iocb)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_KEVENT };
+	struct iocb iocb = { .aio_flags = IOCB_FLAG_KEVENT };
+
+	event.sigev_notify_kevent_fd = 5;
+	EXPECT_EQ(8, event.sigev_notify);
+	/* Past the value, the signal and the way to notify. */
+	EXPECT_EQ(5, *(int *)((char *)&event + sizeof(sigval_t) + 8));
+	EXPECT_EQ(4, iocb.aio_flags);
+}
+
+TEST(sigval_int)
+{
+	union {
+		sigval_t value;
+		unsigned long word;
+	} u = { .word = 0 };
+
+	u.value.sival_int = -5;
+	EXPECT_EQ(-5, KEVENT_SIGVAL_INT((__u64)u.word));
 }
 
 TEST_HARNESS_MAIN

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KEVENT_SOURCE_AIO: what io_submit() was given is told as an event when it is
- * complete, once, whatever becomes of the context, the process and the file;
+ * KEVENT_SOURCE_AIO: what io_submit() was given is reported as an event when it
+ * is complete, once, whatever becomes of the context, the process and the file;
  * and the context does not run out of slots by that.
  */
 #include <linux/aio_abi.h>
@@ -33,7 +33,7 @@ static int submit(aio_context_t ctx, struct iocb *cb)
 	return ret < 0 ? -errno : ret;
 }
 
-/* The same, if requests that nobody hears of may still be on their way out. */
+/* The same, if requests that nobody sees may still be on their way out. */
 static int submit_soon(aio_context_t ctx, struct iocb *cb)
 {
 	int ret;
@@ -286,7 +286,7 @@ TEST_F(aio, poll_of_a_timer)
 	close(fd);
 }
 
-/* The queue that is told is the file that is polled. */
+/* The queue that is reported is the file that is polled. */
 TEST_F(aio, poll_of_the_queue)
 {
 	struct iocb cb = poll_in(self->q.fd, self->q.fd, 1);
@@ -341,13 +341,10 @@ TEST_F(aio, block_device)
 
 TEST_F(aio, refused)
 {
-	struct kevent_create args = {
-		.sources = KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_USER),
-	};
 	int sealed, opath, i;
 	struct iocb cb;
 
-	sealed = kevent_create(&args, sizeof(args));
+	sealed = sealed_queue(1 << KEVENT_SOURCE_USER);
 	ASSERT_LE(0, sealed);
 	opath = open("/", O_PATH | O_CLOEXEC);
 	ASSERT_LE(0, opath);
@@ -520,7 +517,7 @@ TEST_F(aio, context_destroyed)
 	EXPECT_EMPTY(Q, COPY);
 }
 
-/* Nobody hears of it, and nothing else happens. */
+/* Nobody sees it, and nothing else happens. */
 TEST_F(aio, queue_closed)
 {
 	struct iocb cb[SLOTS];
@@ -547,7 +544,7 @@ TEST_F(aio, queue_closed)
 	}
 }
 
-/* The mapping is enough to hear of it. */
+/* The mapping is enough to see it. */
 TEST(descriptor_closed)
 {
 	struct kevent_event ev = {};
@@ -576,7 +573,7 @@ TEST(descriptor_closed)
 
 /*
  * The end of a process: its requests complete, and who has the queue still is
- * told so.
+ * reported so.
  */
 struct ending {
 	int queue, fd;
@@ -605,7 +602,7 @@ static void end_with_requests(int queue, int fd, bool exec)
 			_exit(1);
 	}
 	if (exec)
-		exec_anew(&end, sizeof(end));
+		exec_again(&end, sizeof(end));
 	_exit(0);
 }
 

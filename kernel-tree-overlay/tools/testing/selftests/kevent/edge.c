@@ -51,10 +51,10 @@ FIXTURE_TEARDOWN(edge)
 	close(self->fd);
 }
 
-#define TOLD(value, bits)	EXPECT_TOLD(&self->q, variant->copy, value, bits)
+#define TOLD(value, bits)	EXPECT_REPORTED(&self->q, variant->copy, value, bits)
 #define NOTHING()		EXPECT_EMPTY(&self->q, variant->copy)
 
-TEST_F(edge, each_wake_up_is_told)
+TEST_F(edge, each_wake_up_is_reported)
 {
 	int i;
 
@@ -67,7 +67,7 @@ TEST_F(edge, each_wake_up_is_told)
 }
 
 /* However one waits. */
-TEST_F(edge, not_told_because_it_holds)
+TEST_F(edge, not_reported_because_it_holds)
 {
 	efd_fire(self->fd);
 	EXPECT_TRUE(queue_readable(&self->q));
@@ -157,7 +157,7 @@ TEST_F(edge, one_sleeper_is_woken)
 	NOTHING();
 }
 
-TEST_F(edge, wake_ups_are_merged_while_untaken)
+TEST_F(edge, wake_ups_are_merged_while_unconsumed)
 {
 	struct kevent_event ev = {};
 	int i, n;
@@ -177,7 +177,7 @@ TEST_F(edge, wake_ups_are_merged_while_untaken)
 /* More of them than the word can count. */
 TEST_F(edge, very_many_are_merged)
 {
-	int i, nr = 3 * KEVENT_WORD_MERGED_MAX, told = 0;
+	int i, nr = 3 * KEVENT_WORD_MERGED_MAX, reported = 0;
 	struct kevent_event ev;
 
 	for (i = 0; i < nr; i++)
@@ -186,11 +186,11 @@ TEST_F(edge, very_many_are_merged)
 		ASSERT_EQ(1, ev.user_data);
 		ASSERT_EQ(IN, ev.events);
 		ASSERT_GE(KEVENT_WORD_MERGED_MAX, KEVENT_INFO_MERGED(ev.info));
-		told++;
+		reported++;
 	}
 	/* Something of it must have been merged. */
-	EXPECT_LE(1, told);
-	EXPECT_GE(nr / 2, told);
+	EXPECT_LE(1, reported);
+	EXPECT_GE(nr / 2, reported);
 	efd_fire(self->fd);
 	TOLD(1, IN);
 }
@@ -219,7 +219,7 @@ TEST_F(edge, only_the_bits_of_the_wake_up)
 }
 
 /* Both directions in one event. */
-TEST_F(edge, bits_add_up_while_untaken)
+TEST_F(edge, bits_add_up_while_unconsumed)
 {
 	struct kevent_watch w = watch_poll(self->fd, IN | OUT, EDGE, 2);
 
@@ -237,7 +237,7 @@ TEST_F(edge, bits_add_up_while_untaken)
 	NOTHING();
 }
 
-TEST_F(edge, a_stale_event_is_told)
+TEST_F(edge, a_stale_event_is_reported)
 {
 	efd_fire(self->fd);
 	efd_quench(self->fd);
@@ -245,7 +245,7 @@ TEST_F(edge, a_stale_event_is_told)
 	NOTHING();
 }
 
-TEST_F(edge, ready_when_added_is_told_once)
+TEST_F(edge, ready_when_added_is_reported_once)
 {
 	struct kevent_watch w = watch_poll(self->fd, IN | OUT, EDGE, 2);
 
@@ -257,7 +257,7 @@ TEST_F(edge, ready_when_added_is_told_once)
 	EXPECT_FALSE(queue_readable(&self->q));
 }
 
-/* What was there when part of it was read is not told, what comes then is. */
+/* What was there when part of it was read is not reported, what comes then is. */
 TEST_F(edge, partly_read_then_more)
 {
 	struct kevent_watch w;
@@ -278,7 +278,7 @@ TEST_F(edge, partly_read_then_more)
 	}
 }
 
-/* LTP's epoll_wait06: the writer is told when there is room, and only then. */
+/* LTP's epoll_wait06: the writer is reported when there is room, and only then. */
 TEST_F(edge, room_after_it_was_full)
 {
 	struct kevent_watch w;
@@ -304,7 +304,7 @@ TEST_F(edge, room_after_it_was_full)
 }
 
 /* A wake-up that does not say what it is for: the file is looked at. */
-TEST_F(edge, without_a_key_what_is_there_is_told)
+TEST_F(edge, without_a_key_what_is_there_is_reported)
 {
 	struct kevent_watch w;
 	int fds[2];
@@ -315,7 +315,7 @@ TEST_F(edge, without_a_key_what_is_there_is_told)
 	ASSERT_EQ(1, write(fds[1], "x", 1));
 	TOLD(2, IN);
 	NOTHING();
-	/* The writer goes. That there is data is told along with it. */
+	/* The writer goes. That there is data is reported along with it. */
 	close(fds[1]);
 	TOLD(2, IN | HUP);
 	NOTHING();
@@ -323,7 +323,7 @@ TEST_F(edge, without_a_key_what_is_there_is_told)
 	NOTHING();
 }
 
-TEST_F(edge, without_a_key_nothing_there_is_not_told)
+TEST_F(edge, without_a_key_nothing_there_is_not_reported)
 {
 	struct kevent_watch w;
 	sigset_t set;
@@ -350,7 +350,7 @@ TEST_F(edge, without_a_key_nothing_there_is_not_told)
 	TOLD(2, IN);
 }
 
-TEST_F(edge, modify_tells_again)
+TEST_F(edge, modify_reports_again)
 {
 	int i;
 
@@ -370,7 +370,7 @@ TEST_F(edge, modify_tells_again)
 		TOLD(1, IN);
 		NOTHING();
 	}
-	/* There is nothing to tell of. */
+	/* There is nothing to report of. */
 	efd_quench(self->fd);
 	ASSERT_EQ(1, modify_one(&self->q, &self->w, KEVENT_MODIFY_EVENTS |
 				KEVENT_MODIFY_MODE | KEVENT_MODIFY_ENABLE));
@@ -399,7 +399,7 @@ TEST_F(edge, becomes_level_and_edge_again)
 	}
 }
 
-TEST_F(edge, removed_while_untaken)
+TEST_F(edge, removed_while_unconsumed)
 {
 	efd_fire(self->fd);
 	EXPECT_EQ(1, remove_one(&self->q, self->w.handle));
@@ -443,7 +443,7 @@ TEST_F(edge, in_the_order_of_occurrence)
 
 /*
  * No wake-up is lost: one thread answers another's write with a write, and
- * each sleeps until the other's is told.
+ * each sleeps until the other's is reported.
  */
 struct player {
 	struct queue q;
@@ -519,7 +519,7 @@ static int crowd_call(void *arg)
 			return 0;
 		if (ev.user_data > TARGETS || ev.events != IN)
 			return 2;
-		/* Somebody else may have been told of it and have read both. */
+		/* Somebody else may have been reported of it and have read both. */
 		if (read(c->fds[ev.user_data], &count, sizeof(count)) < 0)
 			continue;
 		__atomic_add_fetch(&c->seen[ev.user_data], count,
@@ -556,7 +556,7 @@ TEST_F(edge, many_waiters_and_many_files)
 	}
 	for (i = 0; i < TARGETS; i++)
 		EXPECT_EQ(rounds, c.seen[i]);
-	/* A level: each of them is told, as each one waits again. */
+	/* A level: each of them is reported, as each one waits again. */
 	for (i = 0; i < WAITERS; i++)
 		efd_fire(c.stop);
 	for (i = 0; i < WAITERS; i++) {

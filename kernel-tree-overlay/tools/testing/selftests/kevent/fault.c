@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What goes wrong half-way: memory that faults in the middle of a batch, and
- * allocations that fail. What was done is told, what was not leaves nothing.
+ * allocations that fail. What was done is reported, what was not leaves
+ * nothing.
  */
 #include <sys/mount.h>
 
@@ -104,8 +105,8 @@ TEST_F(fault, add_faults_within_a_record)
 }
 
 /*
- * The result cannot be told: the watch is not registered, and what it has told
- * already, of a file that is readable, is not to be seen.
+ * The result cannot be reported: the watch is not registered, and what it has
+ * reported already, of a file that is readable, is not to be seen.
  */
 TEST_F(fault, result_cannot_be_written)
 {
@@ -261,7 +262,7 @@ TEST_F(fault, buffer_faults_for_a_last_event)
 	EXPECT_EMPTY(Q, COPY);
 }
 
-/* A DISPATCH watch whose event could not be copied has told nothing yet. */
+/* A DISPATCH watch whose event could not be copied has reported nothing yet. */
 TEST_F(fault, buffer_faults_for_a_dispatched_event)
 {
 	struct kevent_watch w;
@@ -361,7 +362,7 @@ static void fail_nth(int file, unsigned int nth)
 		abort();
 }
 
-/* Ends it, and tells whether an allocation has failed. */
+/* Ends it, and reports whether an allocation has failed. */
 static bool has_failed(int file)
 {
 	char text[16] = {};
@@ -374,7 +375,7 @@ static bool has_failed(int file)
 
 /*
  * Makes the call again and again, until none of its allocations fails. What it
- * gave is in ret; hit tells whether one has failed. Then either the call has
+ * gave is in ret; hit reports whether one has failed. Then either the call has
  * failed and has left nothing, or it succeeded in spite of that.
  */
 #define FOR_EACH_FAILURE(call)						\
@@ -390,7 +391,7 @@ TEST_F(failing, create)
 	ASSERT_LE(0, next);
 	close(next);
 	args = self->q.args;
-	FOR_EACH_FAILURE(kevent_create(&args, sizeof(args))) {
+	FOR_EACH_FAILURE(kevent_create(&args, sizeof(args), 0)) {
 		if (self->ret < 0) {
 			EXPECT_TRUE(self->hit);
 			EXPECT_TRUE(self->ret == -ENOMEM || self->ret == -ENFILE);
@@ -482,7 +483,7 @@ TEST_F(failing, add)
 	EXPECT_EQ(1, self->ret);
 }
 
-/* A batch: as many are registered as it tells, the first ones. */
+/* A batch: as many are registered as it reports, the first ones. */
 TEST_F(failing, add_batch)
 {
 	enum { NR = 6 };
@@ -572,7 +573,7 @@ TEST_F(failing, events_need_none)
 	EXPECT_EMPTY(&self->q, COPY);
 }
 
-/* Nor does it take any to tell of the last one, or to remove. */
+/* Nor does it take any to report of the last one, or to remove. */
 TEST_F(failing, closing_needs_none)
 {
 	struct kevent_watch w[2];

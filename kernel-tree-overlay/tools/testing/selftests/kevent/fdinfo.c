@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What fdinfo tells of a queue: counters, and a line for each watch.
+ * What fdinfo reports of a queue: counters, and a line for each watch.
  */
 #include "kevent_poll_test.h"
 
@@ -110,7 +110,7 @@ FIXTURE_TEARDOWN(fdinfo)
 #define Q	(&self->q)
 #define COPY	(variant->copy)
 
-/* There is exactly one line, and it tells of this watch. */
+/* There is exactly one line, and it reports of this watch. */
 #define EXPECT_LINE(watch, bits, is)					\
 do {									\
 	const struct kevent_watch *__w = (watch);			\
@@ -125,6 +125,13 @@ do {									\
 	EXPECT_EQ(__w->user_data, __l.user_data);			\
 	EXPECT_STREQ((is), __l.state);					\
 } while (0)
+
+TEST_F(fdinfo, how_to_map_the_ring)
+{
+	EXPECT_EQ(self->q.args.mmap_size, value_of(self->q.fd, "mmap_size"));
+	EXPECT_EQ(self->q.args.entries_offset,
+		  value_of(self->q.fd, "entries_offset"));
+}
 
 TEST_F(fdinfo, watch_of_a_file)
 {
@@ -328,6 +335,47 @@ TEST_F(fdinfo, backlog)
 	EXPECT_EQ(1, value_of(self->q.fd, "backlog"));
 	ASSERT_EQ(1, remove_one(Q, w.handle));
 	EXPECT_EQ(0, value_of(self->q.fd, "backlog"));
+}
+
+/* The nanoseconds that it takes to read all, the best of some. */
+static long long time_to_read(int fd, int nr)
+{
+	struct timespec from, to;
+	long long best = LLONG_MAX, ns;
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		if (read_watches(getpid(), fd, NULL, 0) != nr)
+			return -1;
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		ns = (to.tv_sec - from.tv_sec) * 1000000000LL +
+		     to.tv_nsec - from.tv_nsec;
+		if (ns < best)
+			best = ns;
+	}
+	return best;
+}
+
+/* However many there are, each has a line, and reading them is linear. */
+TEST_F(fdinfo, cost_is_linear)
+{
+	enum { NR = 200, TIMES = 50 };
+	struct kevent_watch w[NR];
+	long long some = 0, many;
+	int i, n;
+
+	for (i = 0; i < TIMES; i++) {
+		for (n = 0; n < NR; n++)
+			w[n] = file_watch(self->fd, KEVENT_WATCH_EDGE, n);
+		ASSERT_EQ(NR, kevent_add(self->q.fd, w, sizeof(*w), NR, 0));
+		if (!i)
+			some = time_to_read(self->q.fd, NR);
+	}
+	many = time_to_read(self->q.fd, NR * TIMES);
+	ASSERT_LT(0, some);
+	ASSERT_LT(0, many);
+	EXPECT_GT(5LL * TIMES * some, many);
 }
 
 static void change_watches(void *arg)

@@ -533,7 +533,7 @@ static int after_exec(struct execed *s)
 		return fcntl(s->fd, F_GETFD) < 0 && errno == EBADF ? 0 : 10;
 	if (!copy && queue_map(&q))
 		return 11;
-	/* What was told before, and a timer that was started before. */
+	/* What was reported before, and a timer that was started before. */
 	for (i = 0; i < 2; i++) {
 		if (take_next(&q, copy, &ev) != 1)
 			return 12;
@@ -568,6 +568,8 @@ static int prepare_exec(struct execed *s, const struct queue *q)
 
 	s->args = q->args;
 	s->fd = q->fd;
+	if (!s->cloexec && fcntl(q->fd, F_SETFD, 0))
+		return 5;
 	s->file = new_file();
 	if (add_file(q, &s->w, s->file, 0, 1) != 1 || add_one(q, &timer) != 1)
 		return 1;
@@ -589,7 +591,7 @@ TEST_F(fork, queue_survives_exec)
 		ret = prepare_exec(&s, &q);
 		if (ret)
 			_exit(ret);
-		exec_anew(&s, sizeof(s));
+		exec_again(&s, sizeof(s));
 	}
 	EXPECT_EQ(0, child_status(pid));
 }
@@ -597,7 +599,7 @@ TEST_F(fork, queue_survives_exec)
 /* exec by another thread than the first: the others are gone, no watch is. */
 static void *exec_in_thread(void *arg)
 {
-	exec_anew(arg, sizeof(struct execed));
+	exec_again(arg, sizeof(struct execed));
 	return NULL;
 }
 
@@ -628,7 +630,6 @@ TEST_F(fork, queue_closed_by_exec)
 	struct execed s = { .cloexec = true };
 	struct queue q = {
 		.args = {
-			.flags = KEVENT_CREATE_CLOEXEC,
 			.entries = variant->entries,
 		},
 	};
@@ -638,13 +639,13 @@ TEST_F(fork, queue_closed_by_exec)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		q.fd = kevent_create(&q.args, sizeof(q.args));
+		q.fd = kevent_create(&q.args, sizeof(q.args), 0);
 		if (q.fd < 0 || (variant->entries && queue_map(&q)))
 			_exit(3);
 		ret = prepare_exec(&s, &q);
 		if (ret || fire(s.file))
 			_exit(4);
-		exec_anew(&s, sizeof(s));
+		exec_again(&s, sizeof(s));
 	}
 	EXPECT_EQ(0, child_status(pid));
 }
@@ -665,7 +666,7 @@ TEST_F(fork, other_process_keeps_the_queue)
 		/* Kept open by exec, gone when it exits. */
 		if (add_file(Q, &w, s.file, KEVENT_WATCH_VANISHED, 2) != 1)
 			_exit(1);
-		exec_anew(&s, sizeof(s));
+		exec_again(&s, sizeof(s));
 	}
 	EXPECT_EQ(0, child_status(pid));
 	EXPECT_VANISHED(Q, COPY, 2);

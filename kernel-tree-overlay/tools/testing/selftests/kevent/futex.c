@@ -188,7 +188,7 @@ FIXTURE_TEARDOWN(futex)
 	EXPECT_EQ(woken, wake(KIND, WORD, nr))
 
 /* The next event, which may have to be waited for, is exactly this one. */
-#define EXPECT_TOLD_EXTRA(value, bits, flags, seen, error)		\
+#define EXPECT_REPORTED_EXTRA(value, bits, flags, seen, error)		\
 do {									\
 	struct kevent_event __ev = {};					\
 									\
@@ -201,8 +201,8 @@ do {									\
 	EXPECT_EQ((__u64)(error), __ev.extra);				\
 } while (0)
 
-#define EXPECT_TOLD(value, bits, seen)					\
-	EXPECT_TOLD_EXTRA(value, bits, 0, seen, 0)
+#define EXPECT_REPORTED(value, bits, seen)					\
+	EXPECT_REPORTED_EXTRA(value, bits, 0, seen, 0)
 
 #define EXPECT_SILENCE()						\
 do {									\
@@ -226,14 +226,14 @@ TEST_F(futex, woken)
 		store(WORD, 7);
 		/* It is of no interest to it how many. */
 		EXPECT_WAKES(1, i ? 1 : INT_MAX);
-		/* It does not wait while it has told that. */
+		/* It does not wait while it has reported that. */
 		EXPECT_WAKES(0, 1);
-		EXPECT_TOLD(0x123456789abcd, WOKEN, 7);
+		EXPECT_REPORTED(0x123456789abcd, WOKEN, 7);
 		/* Nor before the program does. */
 		EXPECT_WAKES(0, 1);
 		EXPECT_EMPTY(Q, COPY);
 		EXPECT_WAKES(1, 1);
-		EXPECT_TOLD(0x123456789abcd, WOKEN, 7);
+		EXPECT_REPORTED(0x123456789abcd, WOKEN, 7);
 		EXPECT_SILENCE();
 		ASSERT_EQ(1, remove_one(Q, w.handle));
 		EXPECT_WAKES(0, 1);
@@ -249,12 +249,12 @@ TEST_F(futex, in_order)
 	for (i = 0; i < 3; i++)
 		ASSERT_EQ(1, add(Q, &w[i], KIND, WORD, EDGE, i));
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(0, WOKEN, 0);
+	EXPECT_REPORTED(0, WOKEN, 0);
 	/* The first one waits again, at the end. */
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(2, 2);
-	EXPECT_TOLD(1, WOKEN, 0);
-	EXPECT_TOLD(2, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
+	EXPECT_REPORTED(2, WOKEN, 0);
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(3, INT_MAX);
 }
@@ -288,12 +288,12 @@ TEST_F(futex, with_a_thread)
 	ASSERT_EQ(0, sleeper_start(&s, wait_in_futex, &waiting));
 	ASSERT_TRUE(sleeper_asleep(&s));
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	EXPECT_FALSE(sleeper_done(&s));
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(2, 2);
 	EXPECT_EQ(0, sleeper_join(&s));
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 }
 
 TEST_F(futex, sleeper_is_woken)
@@ -310,7 +310,7 @@ TEST_F(futex, sleeper_is_woken)
 		store(WORD, i);
 		EXPECT_WAKES(1, 1);
 		EXPECT_EQ(1, sleeper_join(&s.sleeper));
-		EXPECT_TOLD(1, WOKEN, i);
+		EXPECT_REPORTED(1, WOKEN, i);
 	}
 }
 
@@ -322,17 +322,17 @@ TEST_F(futex, bitset)
 	ASSERT_EQ(1, add_one(Q, &w));
 	EXPECT_EQ(0, wake_bits(KIND, WORD, 1, 0x9));
 	EXPECT_EQ(1, wake_bits(KIND, WORD, 1, 0xc));
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	EXPECT_EMPTY(Q, COPY);
 	w.arg[1] = 0x80000000;
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ARG));
 	EXPECT_EQ(0, wake_bits(KIND, WORD, 1, 0x6));
 	EXPECT_EQ(1, wake_bits(KIND, WORD, 1, 0x80000000));
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	w.arg[1] = 0;
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ARG));
 	EXPECT_EQ(1, wake_bits(KIND, WORD, 1, 1));
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 }
 
 /*
@@ -346,24 +346,24 @@ TEST_F(futex, expected)
 	w.arg[3] = 0xfffffffe;
 	ASSERT_EQ(1, add_one(Q, &w));
 	EXPECT_WAKES(0, 1);
-	EXPECT_TOLD(1, CHANGED, 0xffffffff);
+	EXPECT_REPORTED(1, CHANGED, 0xffffffff);
 	/* That is known now. */
 	EXPECT_SILENCE();
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 0xffffffff);
+	EXPECT_REPORTED(1, WOKEN, 0xffffffff);
 	ASSERT_EQ(1, remove_one(Q, w.handle));
 
 	w.arg[3] = 0xffffffff;
 	ASSERT_EQ(1, add_one(Q, &w));
 	EXPECT_SILENCE();
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 0xffffffff);
+	EXPECT_REPORTED(1, WOKEN, 0xffffffff);
 	ASSERT_EQ(1, remove_one(Q, w.handle));
 
 	/* 0 is a value too. */
 	w.arg[3] = 0;
 	ASSERT_EQ(1, add_one(Q, &w));
-	EXPECT_TOLD(1, CHANGED, 0xffffffff);
+	EXPECT_REPORTED(1, CHANGED, 0xffffffff);
 }
 
 /* No change is lost that nobody could be woken for. */
@@ -379,17 +379,17 @@ TEST_F(futex, changed_while_it_does_not_wait)
 		EXPECT_WAKES(1, 1);
 		store(WORD, 1);
 		EXPECT_WAKES(0, 1);
-		EXPECT_TOLD(1, WOKEN, 0);
-		EXPECT_TOLD(1, CHANGED, 1);
+		EXPECT_REPORTED(1, WOKEN, 0);
+		EXPECT_REPORTED(1, CHANGED, 1);
 		store(WORD, 2);
 		EXPECT_WAKES(0, 1);
-		EXPECT_TOLD(1, CHANGED, 2);
+		EXPECT_REPORTED(1, CHANGED, 2);
 		EXPECT_SILENCE();
 		/* Without a wake-up it does not notice. */
 		store(WORD, 3);
 		EXPECT_SILENCE();
 		EXPECT_WAKES(1, 1);
-		EXPECT_TOLD(1, WOKEN, 3);
+		EXPECT_REPORTED(1, WOKEN, 3);
 		EXPECT_SILENCE();
 		ASSERT_EQ(1, remove_one(Q, w.handle));
 	}
@@ -405,17 +405,17 @@ TEST_F(futex, only_woken)
 	EXPECT_SILENCE();
 	EXPECT_WAKES(1, 1);
 	store(WORD, 1);
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 1);
+	EXPECT_REPORTED(1, WOKEN, 1);
 	w.events = BOTH;
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_EVENTS));
 	store(WORD, 2);
 	EXPECT_WAKES(1, 1);
 	store(WORD, 3);
-	EXPECT_TOLD(1, WOKEN, 2);
-	EXPECT_TOLD(1, CHANGED, 3);
+	EXPECT_REPORTED(1, WOKEN, 2);
+	EXPECT_REPORTED(1, CHANGED, 3);
 }
 
 /*
@@ -429,14 +429,14 @@ TEST_F(futex, oneshot)
 	EXPECT_SILENCE();
 	EXPECT_WAKES(1, 1);
 	EXPECT_WAKES(0, 1);
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(0, 1);
 	EXPECT_TRUE(watch_gone(Q, &w));
 	w = futex_watch(KIND, WORD, BOTH, ONESHOT | EXPECT, 2);
 	w.arg[3] = 1;
 	ASSERT_EQ(1, add_one(Q, &w));
-	EXPECT_TOLD(2, CHANGED, 0);
+	EXPECT_REPORTED(2, CHANGED, 0);
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(0, 1);
 	EXPECT_TRUE(watch_gone(Q, &w));
@@ -449,17 +449,17 @@ TEST_F(futex, dispatch)
 
 	ASSERT_EQ(1, add(Q, &w, KIND, WORD, DISPATCH, 1));
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(0, 1);
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ENABLE));
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 0);
-	/* Another value than was told. */
+	EXPECT_REPORTED(1, WOKEN, 0);
+	/* Another value than was reported. */
 	store(WORD, 1);
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ENABLE));
-	EXPECT_TOLD(1, CHANGED, 1);
+	EXPECT_REPORTED(1, CHANGED, 1);
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(0, 1);
 	/* The program has seen it. */
@@ -470,11 +470,11 @@ TEST_F(futex, dispatch)
 				KEVENT_MODIFY_ARG));
 	EXPECT_SILENCE();
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 2);
+	EXPECT_REPORTED(1, WOKEN, 2);
 	w.arg[3] = 1;
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ENABLE |
 				KEVENT_MODIFY_ARG));
-	EXPECT_TOLD(1, CHANGED, 2);
+	EXPECT_REPORTED(1, CHANGED, 2);
 	EXPECT_SILENCE();
 }
 
@@ -488,16 +488,16 @@ TEST_F(futex, disabled)
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ENABLE));
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	EXPECT_EMPTY(Q, COPY);
-	/* It takes no wake-up from others while it is switched off. */
+	/* It takes no wake-up from others while it is disabled. */
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_DISABLE));
 	EXPECT_WAKES(0, 1);
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(0, 1);
 	store(WORD, 1);
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ENABLE));
-	EXPECT_TOLD(1, CHANGED, 1);
+	EXPECT_REPORTED(1, CHANGED, 1);
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(1, 1);
 	ASSERT_EQ(1, remove_one(Q, w.handle));
@@ -515,10 +515,10 @@ TEST_F(futex, argument_changes)
 	EXPECT_SILENCE();
 	w.flags |= EXPECT;
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ARG));
-	EXPECT_TOLD(1, CHANGED, 1);
+	EXPECT_REPORTED(1, CHANGED, 1);
 	EXPECT_SILENCE();
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 1);
+	EXPECT_REPORTED(1, WOKEN, 1);
 	/* An error changes nothing. */
 	EXPECT_EMPTY(Q, COPY);
 	w.arg[0] ^= FUTEX2_PRIVATE;
@@ -537,7 +537,7 @@ TEST_F(futex, argument_changes)
 	w.flags = KEVENT_WATCH_ABSTIME;
 	EXPECT_EQ(-EINVAL, modify_one(Q, &w, KEVENT_MODIFY_MODE));
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 1);
+	EXPECT_REPORTED(1, WOKEN, 1);
 }
 
 TEST_F(futex, errors)
@@ -592,8 +592,7 @@ TEST_F(futex, errors)
 
 TEST(sealed)
 {
-	struct kevent_create args = { .sources = 1 << KEVENT_SOURCE_POLL };
-	struct queue q = { .fd = kevent_create(&args, sizeof(args)) };
+	struct queue q = { .fd = sealed_queue(1 << KEVENT_SOURCE_POLL) };
 	struct kevent_watch w;
 	__u32 word = 0;
 
@@ -615,12 +614,12 @@ TEST_F(futex, requeued)
 	EXPECT_EQ(1, syscall(SYS_futex, WORD, op, 0, 1, other, 0));
 	EXPECT_WAKES(0, 1);
 	EXPECT_EQ(1, wake(KIND, other, 1));
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	/* It waits for its own word again. */
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_EQ(0, wake(KIND, other, 1));
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_EQ(1, syscall(SYS_futex, WORD, op, 0, 1, other, 0));
 	ASSERT_EQ(1, remove_one(Q, w.handle));
@@ -639,7 +638,7 @@ TEST_F(futex, is_no_mutex)
 	EXPECT_EQ(-1, syscall(SYS_futex, WORD, op, 0, NULL, NULL, 0));
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, getppid());
+	EXPECT_REPORTED(1, WOKEN, getppid());
 }
 
 /* The end of a thread wakes the word that it named; pthread_join() waits so. */
@@ -660,7 +659,7 @@ TEST_F(futex, thread_ends)
 	store(WORD, 1);
 	ASSERT_EQ(1, add(Q, &w, KIND, WORD, EDGE, 1));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, thread_that_clears, WORD));
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 }
 
 /* The hash table of private futexes is replaced. */
@@ -676,14 +675,14 @@ TEST_F(futex, hash_changes)
 		if (prctl(PR_FUTEX_HASH, PR_FUTEX_HASH_SET_SLOTS, slots[i], 0))
 			SKIP(return, "no private hash");
 		EXPECT_WAKES(1, 1);
-		EXPECT_TOLD(1, WOKEN, 0);
+		EXPECT_REPORTED(1, WOKEN, 0);
 		EXPECT_EMPTY(Q, COPY);
 		ASSERT_EQ(1, remove_one(Q, other.handle));
 		EXPECT_EQ(0, wake(KIND, WORD + 1 + i, 1));
 	}
 	ASSERT_EQ(1, add(Q, &other, KIND, WORD + 1, EDGE, 2));
 	EXPECT_EQ(1, wake(KIND, WORD + 1, 1));
-	EXPECT_TOLD(2, WOKEN, 0);
+	EXPECT_REPORTED(2, WOKEN, 0);
 }
 
 /* It is made with the first thread, if nobody has asked for it before. */
@@ -702,7 +701,7 @@ TEST_F(futex, first_thread)
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, pthread_create(&thread, NULL, no_thread, NULL));
 		EXPECT_WAKES(1, 1);
-		EXPECT_TOLD(1, WOKEN, 0);
+		EXPECT_REPORTED(1, WOKEN, 0);
 		pthread_join(thread, NULL);
 		EXPECT_EMPTY(Q, COPY);
 	}
@@ -718,18 +717,18 @@ TEST_F(futex, page_is_not_there)
 
 	ASSERT_EQ(1, add(Q, &w, KIND, WORD, EDGE, 1));
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	ASSERT_EQ(0, madvise(WORD, size, MADV_DONTNEED));
 	/* The program has to look for itself. */
-	EXPECT_TOLD_EXTRA(1, CHANGED, KEVENT_INFO_ERROR, 0, EFAULT);
+	EXPECT_REPORTED_EXTRA(1, CHANGED, KEVENT_INFO_ERROR, 0, EFAULT);
 	ASSERT_EQ(0, madvise(WORD, size, MADV_DONTNEED));
 	EXPECT_SILENCE();
 	store(WORD, 1);
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 1);
+	EXPECT_REPORTED(1, WOKEN, 1);
 	EXPECT_SILENCE();
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 1);
+	EXPECT_REPORTED(1, WOKEN, 1);
 }
 
 TEST_F(futex, unmapped)
@@ -745,7 +744,7 @@ TEST_F(futex, unmapped)
 	ASSERT_EQ(1, add(Q, &w[1], KIND, WORD, 0, 1));
 	EXPECT_WAKES(2, 2);
 	ASSERT_EQ(0, munmap(WORD, size));
-	/* Told once each. */
+	/* Reported once each. */
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(1, take_next(Q, COPY, &ev));
 		EXPECT_EQ(3, ev.data);
@@ -783,11 +782,11 @@ TEST_F(futex, woken_by_another_process)
 	}
 	EXPECT_EQ(0, child_status(pid));
 	/* The value is what it was when it began to wait. */
-	EXPECT_TOLD(1, WOKEN, 0);
-	EXPECT_TOLD(1, CHANGED, 5);
+	EXPECT_REPORTED(1, WOKEN, 0);
+	EXPECT_REPORTED(1, CHANGED, 5);
 	EXPECT_SILENCE();
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 5);
+	EXPECT_REPORTED(1, WOKEN, 5);
 }
 
 /* The child's word is its own, and it does not look at its parent's. */
@@ -829,10 +828,10 @@ TEST_F(futex, maker_forks)
 	EXPECT_EQ(0, child_status(pid));
 	EXPECT_WAKES(0, 1);
 	if (KIND == SHARED)
-		EXPECT_TOLD(1, CHANGED, 1);
+		EXPECT_REPORTED(1, CHANGED, 1);
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, load(WORD));
+	EXPECT_REPORTED(1, WOKEN, load(WORD));
 }
 
 /* What waits in the memory of a process goes with that. */
@@ -847,7 +846,7 @@ static void __attribute__((constructor)) execed(void)
 
 	if (!exec_state(&s, sizeof(s)))
 		return;
-	/* Until it is told. */
+	/* Until it is reported. */
 	pause();
 	_exit(0);
 }
@@ -865,7 +864,7 @@ static int watch_and_go(struct queue *q, enum kind is, __u32 *word,
 	gate_open(ready);
 	gate_pass(go);
 	if (exec)
-		exec_anew(&s, sizeof(s));
+		exec_again(&s, sizeof(s));
 	return 0;
 }
 
@@ -986,7 +985,7 @@ TEST_F(futex, memory_is_shared_with_a_child)
 	EXPECT_EQ(WOKEN, s.ev.events);
 	/* It waits again, and does not mind that the child is gone. */
 	EXPECT_WAKES(1, 1);
-	EXPECT_TOLD(1, WOKEN, 0);
+	EXPECT_REPORTED(1, WOKEN, 0);
 	munmap(stack, size);
 }
 
@@ -1124,7 +1123,7 @@ static void side_wakes(void *arg)
 	s->woken = wake(s->kind, s->word, INT_MAX);
 }
 
-/* Each wake-up is told, or was not counted, or came with what was removed. */
+/* Each wake-up is reported, or was not counted, or came with what was removed. */
 TEST_F_TIMEOUT(futex, removed_while_it_is_woken, TIMEOUT)
 {
 	struct sides s = { .kind = KIND, .word = WORD, .seed = 1 };
@@ -1132,7 +1131,7 @@ TEST_F_TIMEOUT(futex, removed_while_it_is_woken, TIMEOUT)
 	struct kevent_event ev;
 	struct kevent_watch w;
 	struct racer r;
-	int told;
+	int reported;
 
 	ASSERT_EQ(0, racer_start(&r, side_wakes, &s));
 	for (i = 0; i < ROUNDS / 2; i++) {
@@ -1140,11 +1139,11 @@ TEST_F_TIMEOUT(futex, removed_while_it_is_woken, TIMEOUT)
 		racer_go(&r);
 		dawdle(&seed, 1500);
 		if (i % 4 < 2) {
-			told = remove_one(Q, w.handle) != 1;
+			reported = remove_one(Q, w.handle) != 1;
 			racer_wait(&r);
-			/* ONESHOT stays told. */
-			ASSERT_EQ(told, take_now(Q, COPY, &ev));
-			if (told)
+			/* ONESHOT stays reported. */
+			ASSERT_EQ(reported, take_now(Q, COPY, &ev));
+			if (reported)
 				ASSERT_EQ(1, s.woken);
 		} else {
 			if (i % 2)
@@ -1242,7 +1241,7 @@ TEST_F_TIMEOUT(futex, maker_exits_while_it_is_woken, TIMEOUT)
 {
 	struct kevent_event ev;
 	pid_t pid;
-	int i, told = 0, vanished = 0;
+	int i, reported = 0, vanished = 0;
 
 	if (KIND != SHARED)
 		SKIP(return, "nobody else has the word");
@@ -1261,13 +1260,13 @@ TEST_F_TIMEOUT(futex, maker_exits_while_it_is_woken, TIMEOUT)
 				if (ev.info & KEVENT_INFO_VANISHED)
 					vanished++;
 				else
-					told++;
+					reported++;
 			}
 		}
 		ASSERT_EQ(1, vanished);
-		ASSERT_GE(1, told);
+		ASSERT_GE(1, reported);
 		vanished = 0;
-		told = 0;
+		reported = 0;
 		ASSERT_EQ(0, child_status(pid));
 	}
 	EXPECT_EQ(0, nr_watches(self->q.fd));
@@ -1315,7 +1314,7 @@ TEST_F_TIMEOUT(futex, removed_while_its_maker_exits, TIMEOUT)
 		}
 		ASSERT_EQ(0, child_status(pid));
 		EXPECT_EQ(0, nr_watches(self->q.fd));
-		/* Who went before it was removed has told so. */
+		/* Who went before it was removed has reported so. */
 		while (take_now(Q, true, &ev)) {
 			ASSERT_EQ(i, ev.user_data);
 			ASSERT_TRUE(ev.info & KEVENT_INFO_VANISHED);

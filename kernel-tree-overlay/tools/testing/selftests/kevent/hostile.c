@@ -60,7 +60,7 @@ FIXTURE_SETUP(hostile)
 		w = watch_poll(self->quiet[i], IN, EDGE, i);
 		ASSERT_EQ(1, add_one(&self->other, &w));
 		ASSERT_EQ(1, add_one(&self->bare, &w));
-		/* One file that both hear of. */
+		/* One file that both see. */
 		w = watch_poll(self->fds[i], PRI, EDGE, i);
 		ASSERT_EQ(1, add_one(&self->other, &w));
 	}
@@ -202,7 +202,7 @@ static int use(struct queue *q, int fd)
 	return 0;
 }
 
-/* The others hear of everything, once, in order. */
+/* The others see everything, once, in order. */
 #define EXPECT_OTHERS_ARE_WELL(round)					\
 do {									\
 	unsigned int __first = (round), __i;				\
@@ -211,8 +211,8 @@ do {									\
 	for (__i = __first; __i < __first + FILES; __i++)		\
 		efd_fire(self->quiet[__i % FILES]);			\
 	for (__i = __first; __i < __first + FILES; __i++) {		\
-		EXPECT_TOLD(&self->other, __copy, __i % FILES, IN);	\
-		EXPECT_TOLD(&self->bare, true, __i % FILES, IN);	\
+		EXPECT_REPORTED(&self->other, __copy, __i % FILES, IN);	\
+		EXPECT_REPORTED(&self->bare, true, __i % FILES, IN);	\
 	}								\
 	EXPECT_EMPTY(&self->other, __copy);				\
 	EXPECT_EMPTY(&self->bare, true);				\
@@ -359,7 +359,7 @@ TEST_F(hostile, nonsense_without_luck)
 	}
 }
 
-/* Removing waits for whoever tells, but not for what the ring says. */
+/* Removing waits for whoever reports, but not for what the ring says. */
 TEST_F(hostile, watches_can_be_removed)
 {
 	struct kevent_watch w[FILES];

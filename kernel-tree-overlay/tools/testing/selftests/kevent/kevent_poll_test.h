@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the tests of watched files share: their records, eventfds that fire
- * them, what is left of them, child processes, and the program started anew.
+ * them, what is left of them, child processes, and the program started again.
  */
 #ifndef KEVENT_POLL_TEST_H
 #define KEVENT_POLL_TEST_H
@@ -131,7 +131,7 @@ static inline pid_t fork_sharing_files(void)
 	return pid < 0 ? -errno : pid;
 }
 
-/* One process tells another, or waits to be told: over a pipe. */
+/* One process reports another, or waits to be reported: over a pipe. */
 struct gate {
 	int fds[2];
 };
@@ -158,10 +158,10 @@ static inline bool gate_pass(struct gate *g)
 #define EXEC_STATE	"KEVENT_TEST_STATE"
 
 /*
- * Starts this program anew in the same process. A constructor there gets the
+ * Starts this program again in the same process. A constructor there gets the
  * state with exec_state(), and has the last word.
  */
-static inline void exec_anew(const void *state, size_t size)
+static inline void exec_again(const void *state, size_t size)
 {
 	const unsigned char *from = state;
 	char hex[2 * 512 + 1];
@@ -174,7 +174,7 @@ static inline void exec_anew(const void *state, size_t size)
 	_exit(126);
 }
 
-/* Whether this program was started by exec_anew(), and with what. */
+/* Whether this program was started by exec_again(), and with what. */
 static inline bool exec_state(void *state, size_t size)
 {
 	const char *hex = getenv(EXEC_STATE);

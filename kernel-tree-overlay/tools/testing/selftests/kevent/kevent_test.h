@@ -59,9 +59,10 @@
 /*
  * The calls. All return what the kernel returned: a negated errno on failure.
  */
-static inline int kevent_create(struct kevent_create *args, size_t usize)
+static inline int kevent_create(struct kevent_create *args, size_t usize,
+				unsigned int sources)
 {
-	int ret = syscall(__NR_kevent_create, args, usize);
+	int ret = syscall(__NR_kevent_create, args, usize, sources);
 
 	return ret < 0 ? -errno : ret;
 }
@@ -125,17 +126,25 @@ static inline int nosys(void)
 
 static void __attribute__((constructor)) need_kevent(void)
 {
-	if (kevent_create(NULL, 0) == nosys()) {
+	if (kevent_create(NULL, 0, 0) == nosys()) {
 		ksft_print_header();
 		ksft_exit_skip("this kernel has no kevent\n");
 	}
+}
+
+/* A queue without a ring that may use no classes but these; the descriptor. */
+static inline int sealed_queue(unsigned int sources)
+{
+	struct kevent_create args = {};
+
+	return kevent_create(&args, sizeof(args), sources);
 }
 
 /* Skips all tests of a program if the kernel does not have a class. */
 static inline void need_source(unsigned int source, const char *what)
 {
 	struct kevent_create args = {};
-	int fd = kevent_create(&args, sizeof(args));
+	int fd = kevent_create(&args, sizeof(args), 0);
 
 	if (fd >= 0 && !(args.features & KEVENT_FEATURE_SOURCE(source))) {
 		ksft_print_header();
@@ -180,7 +189,7 @@ struct queue {
 static inline void *queue_mmap(const struct queue *q)
 {
 	return mmap(NULL, q->args.mmap_size, PROT_READ | PROT_WRITE,
-		    MAP_SHARED, q->fd, q->args.mmap_offset);
+		    MAP_SHARED, q->fd, 0);
 }
 
 /* Maps the ring of q->fd; 0 or a negated errno. */
@@ -202,7 +211,7 @@ static inline int queue_open(struct queue *q, unsigned int entries)
 
 	memset(q, 0, sizeof(*q));
 	q->args.entries = entries;
-	q->fd = kevent_create(&q->args, sizeof(q->args));
+	q->fd = kevent_create(&q->args, sizeof(q->args), 0);
 	if (q->fd < 0 || !q->args.mmap_size)
 		return q->fd;
 	ret = queue_map(q);
@@ -243,7 +252,7 @@ static inline __u32 ring_lap(const struct queue *q, __u32 index)
 }
 
 /*
- * Whether the entry at @index waits to be taken. The lap tells it from the
+ * Whether the entry at @index waits to be taken. The lap reports it from the
  * entry before it in the same slot, which another consumer may have claimed but
  * not yet exchanged.
  */
@@ -334,12 +343,14 @@ static inline void seq_fill(struct kevent_event *ev, __u64 seq)
 	ev->extra = seq * 0x9e3779b97f4a7c15ULL;
 }
 
+#define INFO_POSTED	(KEVENT_SOURCE_USER | KEVENT_INFO_POSTED)
+
 static inline bool seq_intact(const struct kevent_event *ev)
 {
 	struct kevent_event want;
 
 	seq_fill(&want, ev->user_data);
-	return ev->events == want.events && ev->info == KEVENT_SOURCE_USER &&
+	return ev->events == want.events && ev->info == INFO_POSTED &&
 	       ev->data == want.data && ev->extra == want.extra;
 }
 
@@ -474,6 +485,11 @@ static inline int modify_one(const struct queue *q, struct kevent_watch *w,
 static inline int remove_one(const struct queue *q, __u64 handle)
 {
 	return kevent_remove(q->fd, &handle, 1, 0);
+}
+
+static inline __u32 ring_flags(const struct queue *q)
+{
+	return __atomic_load_n(&q->ring->flags, __ATOMIC_RELAXED);
 }
 
 /* Only moves what waits in the backlog, and lets watches catch up. */

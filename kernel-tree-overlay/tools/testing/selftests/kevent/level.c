@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Level mode: a state that holds is told each time when the program waits, and
- * not otherwise; while its event is untaken, there is no second one.
+ * Level mode: a state that holds is reported each time when the program waits,
+ * and not otherwise; while its event is unconsumed, there is no second one.
  */
 #include "poll_test.h"
 
@@ -49,10 +49,10 @@ FIXTURE_TEARDOWN(level)
 	close(self->fd);
 }
 
-#define TOLD(value, bits)	EXPECT_TOLD(&self->q, variant->copy, value, bits)
+#define TOLD(value, bits)	EXPECT_REPORTED(&self->q, variant->copy, value, bits)
 #define NOTHING()		EXPECT_EMPTY(&self->q, variant->copy)
 
-TEST_F(level, told_again_while_it_holds)
+TEST_F(level, reported_again_while_it_holds)
 {
 	int i;
 
@@ -67,7 +67,7 @@ TEST_F(level, told_again_while_it_holds)
 	TOLD(1, IN);
 }
 
-TEST_F(level, not_told_when_it_has_passed)
+TEST_F(level, not_reported_when_it_has_passed)
 {
 	int i;
 
@@ -98,7 +98,7 @@ TEST_F(level, partly_read)
 }
 
 /* Somebody else has read it; but then it is over. */
-TEST_F(level, a_stale_event_is_told_once)
+TEST_F(level, a_stale_event_is_reported_once)
 {
 	efd_fire(self->fd);
 	efd_quench(self->fd);
@@ -107,7 +107,7 @@ TEST_F(level, a_stale_event_is_told_once)
 	NOTHING();
 }
 
-TEST_F(level, one_event_while_it_is_untaken)
+TEST_F(level, one_event_while_it_is_unconsumed)
 {
 	int i;
 
@@ -152,8 +152,8 @@ TEST_F(level, waiting_does_not_count_as_happening)
 	EXPECT_EQ(0, KEVENT_INFO_MERGED(ev.info));
 }
 
-/* A program that takes from the ring and does not wait is told of changes. */
-TEST_F(level, a_busy_program_is_not_told_again)
+/* A program that takes from the ring and does not wait is reported of changes. */
+TEST_F(level, a_busy_program_is_not_reported_again)
 {
 	struct kevent_event ev = {};
 	int i;
@@ -350,7 +350,7 @@ TEST_F(level, a_wait_for_many)
 		ASSERT_EQ(1, add_one(&q, &w[i]));
 	}
 	for (i = 0; i < 10; i++) {
-		/* Without a call, so that none is told again. */
+		/* Without a call, so that none is reported again. */
 		while (!variant->copy && ring_take(&q, ev))
 			;
 		ASSERT_EQ(1, seq_post(q.fd, 100, 1, KEVENT_POST_DEFER));
@@ -407,7 +407,7 @@ TEST_F(level, no_gap_between_taking_and_waiting)
 	}
 }
 
-/* What is told is what holds now, not what held once. */
+/* What is reported is what holds now, not what held once. */
 TEST_F(level, the_bits_are_those_that_hold)
 {
 	struct kevent_watch w;
@@ -434,7 +434,7 @@ TEST_F(level, the_bits_are_those_that_hold)
 	TOLD(2, IN | OUT | RDHUP | HUP);
 }
 
-TEST_F(level, always_ready_is_told_always)
+TEST_F(level, always_ready_is_reported_always)
 {
 	struct kevent_watch w = watch_poll(self->fd, OUT, LEVEL, 2);
 	int i;
@@ -490,7 +490,7 @@ TEST_F(level, not_interested_any_more)
 	TOLD(1, OUT);
 }
 
-/* The queue hears of each of them however few one takes at a time. */
+/* The queue sees each of them however few one takes at a time. */
 #define FILES	60
 
 TEST_F(level, nobody_starves)
@@ -526,6 +526,55 @@ TEST_F(level, nobody_starves)
 	/* What was there already comes, and then no more. */
 	for (i = 0; take_now(&self->q, variant->copy, ev) == 1; i++)
 		ASSERT_GT(2 * FILES, i);
+}
+
+/*
+ * The queue is never empty, and something is posted before each wait: all the
+ * same, each wait looks at all levels whose events were consumed.
+ */
+TEST_F(level, each_wait_reports_all_that_was_consumed)
+{
+	enum { NR = 100, ROUNDS = 30 };
+	unsigned int seen[NR] = {}, posts = 0;
+	struct kevent_event ev[NR + 1];
+	struct kevent_watch w;
+	struct queue q;
+	int i, j, ret;
+
+	ASSERT_LE(0, queue_open(&q, variant->entries ? 256 : 0));
+	efd_fire(self->fd);
+	for (i = 0; i < NR; i++) {
+		w = watch_poll(self->fd, IN, LEVEL, i);
+		ASSERT_EQ(1, add_one(&q, &w));
+	}
+	ASSERT_EQ(1, seq_post(q.fd, NR, 1, KEVENT_POST_DEFER));
+	for (i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(1, seq_post(q.fd, NR, 1, KEVENT_POST_DEFER));
+		if (variant->copy) {
+			ret = kevent_get_events(q.fd, 1, NR + 1, NULL, ev, 0);
+		} else {
+			/* All but one. */
+			ret = wait_nr(&q, 0) - 1;
+			ASSERT_LE(NR, ret);
+			ASSERT_GE(NR + 1, ret);
+			for (j = 0; j < ret; j++)
+				ASSERT_EQ(1, ring_take(&q, &ev[j]));
+		}
+		ASSERT_LE(NR, ret);
+		for (j = 0; j < ret; j++) {
+			ASSERT_GE(NR, ev[j].user_data);
+			if (ev[j].user_data == NR)
+				posts++;
+			else
+				seen[ev[j].user_data]++;
+		}
+	}
+	for (i = 0; i < NR; i++) {
+		EXPECT_LE(ROUNDS - 2, seen[i]);
+		EXPECT_GE(ROUNDS, seen[i]);
+	}
+	EXPECT_LE(ROUNDS - 2, posts);
+	queue_close(&q);
 }
 
 /* Two threads that want it both get it, for as long as it holds. */
@@ -564,7 +613,7 @@ TEST_F(level, two_threads_scan)
 
 /*
  * One thread sleeps while another takes the event and goes away: the state
- * holds, so whoever sleeps for it must be told.
+ * holds, so whoever sleeps for it must be reported.
  */
 TEST_F(level, taken_from_under_a_sleeper)
 {
@@ -588,7 +637,7 @@ TEST_F(level, taken_from_under_a_sleeper)
 	}
 }
 
-/* Several queues, each with its own idea of what was told. */
+/* Several queues, each with its own idea of what was reported. */
 TEST_F(level, each_queue_for_itself)
 {
 	struct kevent_watch w = watch_poll(self->fd, IN, LEVEL, 5);
@@ -600,7 +649,7 @@ TEST_F(level, each_queue_for_itself)
 	efd_fire(self->fd);
 	for (i = 0; i < 5; i++)
 		TOLD(1, IN);
-	EXPECT_TOLD(&other, variant->copy, 5, IN);
+	EXPECT_REPORTED(&other, variant->copy, 5, IN);
 	efd_quench(self->fd);
 	NOTHING();
 	EXPECT_EMPTY(&other, variant->copy);

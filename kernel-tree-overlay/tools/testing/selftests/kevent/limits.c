@@ -108,7 +108,7 @@ static int as_user(int (*steps)(void *arg), void *arg)
 	return pid < 0 ? -errno : child_status(pid);
 }
 
-/* In a child: exits with a status from which the line can be told. */
+/* In a child: exits with a status from which the line can be reported. */
 #define STEP(cond)							\
 do {									\
 	if (!(cond))							\
@@ -208,8 +208,8 @@ TEST_F(user, count_returns)
 	EXPECT_EQ(0, as_user(count_returns, NULL));
 }
 
-/* Those that are told do not stand in the way of others. */
-static int told_ones_count_no_more(void *arg)
+/* Those that are reported do not stand in the way of others. */
+static int reported_ones_count_no_more(void *arg)
 {
 	struct kevent_watch w;
 	struct kevent_event ev;
@@ -221,16 +221,16 @@ static int told_ones_count_no_more(void *arg)
 	fd = eventfd(1, EFD_NONBLOCK);
 	for (i = 0; i < 5 * LIMIT; i++) {
 		STEP(add_file(&q, &w, fd, KEVENT_WATCH_ONESHOT, i) == 1);
-		/* Nothing here makes the kernel look at what was told. */
+		/* Nothing here makes the kernel look at what was reported. */
 		STEP(ring_take(&q, &ev) == 1 && ev.user_data == i);
 	}
 	STEP(add_some(&q, new_file(), LIMIT + 1, NULL) == LIMIT);
 	return 0;
 }
 
-TEST_F(user, told_ones_count_no_more)
+TEST_F(user, reported_ones_count_no_more)
 {
-	EXPECT_EQ(0, as_user(told_ones_count_no_more, NULL));
+	EXPECT_EQ(0, as_user(reported_ones_count_no_more, NULL));
 }
 
 /* It is the user who has made the queue, whoever adds to it. */

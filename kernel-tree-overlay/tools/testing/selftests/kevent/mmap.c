@@ -21,7 +21,7 @@ FIXTURE_SETUP(map)
 	ASSERT_LE(0, queue_open(&self->q, ENTRIES));
 	self->size = (self->q.args.mmap_size + self->page - 1) &
 		     ~(self->page - 1);
-	self->offset = self->q.args.mmap_offset;
+	self->offset = 0;
 }
 
 FIXTURE_TEARDOWN(map)
@@ -200,7 +200,7 @@ TEST_F(map, not_inherited_by_fork)
 	if (!pid) {
 		unsigned char vec[64];
 
-		/* Nothing is there; the ring itself can be mapped anew. */
+		/* Nothing is there; the ring itself can be mapped again. */
 		if (!mincore(self->q.ring, self->page, vec) || errno != ENOMEM)
 			_exit(1);
 		if (queue_map(&self->q))

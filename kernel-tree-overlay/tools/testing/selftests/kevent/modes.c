@@ -55,7 +55,7 @@ FIXTURE_TEARDOWN(modes)
 	close(self->fd);
 }
 
-#define TOLD(value, bits)	EXPECT_TOLD(&self->q, variant->copy, value, bits)
+#define TOLD(value, bits)	EXPECT_REPORTED(&self->q, variant->copy, value, bits)
 #define NOTHING()		EXPECT_EMPTY(&self->q, variant->copy)
 
 #define ADD(events, flags, value)					\
@@ -111,8 +111,8 @@ TEST_F(modes, oneshot_that_is_ready_already)
 	NOTHING();
 }
 
-/* What it has told stays when others come and go in its place. */
-TEST_F(modes, oneshot_untaken)
+/* What it has reported stays when others come and go in its place. */
+TEST_F(modes, oneshot_unconsumed)
 {
 	struct kevent_watch other;
 	int i;
@@ -220,7 +220,7 @@ TEST_F(modes, oneshot_under_many_waiters)
 	}
 }
 
-TEST_F(modes, dispatch_tells_once_until_it_is_enabled)
+TEST_F(modes, dispatch_reports_once_until_it_is_enabled)
 {
 	int i;
 
@@ -259,7 +259,7 @@ TEST_F(modes, dispatch_forgets_what_has_passed)
 	NOTHING();
 }
 
-TEST_F(modes, dispatch_enabled_while_untaken)
+TEST_F(modes, dispatch_enabled_while_unconsumed)
 {
 	efd_fire(self->fd);
 	ADD(IN, DISPATCH, 1);
@@ -300,7 +300,7 @@ TEST_F(modes, dispatch_removed_while_off)
 	NOTHING();
 }
 
-TEST_F(modes, disabled_tells_nothing)
+TEST_F(modes, disabled_reports_nothing)
 {
 	efd_fire(self->fd);
 	ADD(IN, DISABLED, 1);
@@ -337,8 +337,8 @@ TEST_F(modes, disabled_twice_and_enabled_twice)
 	REMOVE();
 }
 
-/* What was told before stands. */
-TEST_F(modes, disabled_while_untaken)
+/* What was reported before stands. */
+TEST_F(modes, disabled_while_unconsumed)
 {
 	efd_fire(self->fd);
 	ADD(IN, LEVEL, 1);
@@ -389,7 +389,7 @@ TEST_F(modes, modify_events)
 	MODIFY(KEVENT_MODIFY_EVENTS);
 	TOLD(1, IN | OUT);
 	efd_quench(self->fd);
-	/* In edge mode the wake-up of the read itself is told. */
+	/* In edge mode the wake-up of the read itself is reported. */
 	EXPECT_EQ(0, take_until(&self->q, variant->copy, OUT, OUT));
 	self->w.events = 0;
 	MODIFY(KEVENT_MODIFY_EVENTS);
@@ -400,7 +400,7 @@ TEST_F(modes, modify_events)
 }
 
 /* There is one entry, and what it says already stays said. */
-TEST_F(modes, modify_events_while_untaken)
+TEST_F(modes, modify_events_while_unconsumed)
 {
 	efd_fire(self->fd);
 	ADD(IN, LEVEL, 1);
@@ -467,8 +467,8 @@ TEST_F(modes, modify_user_data)
 	TOLD(3, IN);
 }
 
-/* Nothing new is told by a change of the name alone. */
-TEST_F(modes, modify_user_data_tells_nothing)
+/* Nothing new is reported by a change of the name alone. */
+TEST_F(modes, modify_user_data_reports_nothing)
 {
 	efd_fire(self->fd);
 	ADD(IN, EDGE, 1);
@@ -607,7 +607,7 @@ TEST_F(modes, modify_of_several)
 	EXPECT_EQ(0, w[0].result);
 	EXPECT_EQ(0, w[1].result);
 	EXPECT_EQ(-ENOENT, w[2].result);
-	EXPECT_EQ(0x55, w[3].result);
+	EXPECT_EQ(-ECANCELED, w[3].result);
 	TOLD(0, IN);
 	TOLD(1, IN);
 	NOTHING();
@@ -678,7 +678,7 @@ TEST_F(modes, exclusive_alone_is_like_others)
 	NOTHING();
 }
 
-/* What is ready when it is added, each one is told. */
+/* What is ready when it is added, each one is reported. */
 TEST_F(modes, exclusive_and_ready_already)
 {
 	int i;
@@ -692,13 +692,13 @@ TEST_F(modes, exclusive_and_ready_already)
 }
 
 /*
- * Several queues at one file: a wake-up is for one of those which share it, and
- * for all of those which do not.
+ * Several queues at one file: a wake-up is for one of those which share it, if
+ * that wakes somebody, and for all of those which do not.
  */
 #define QUEUES	5
 
-/* How many of some queues are told; -1 if one is told more than once. */
-static int told(struct queue *q, int first, int last, bool copy)
+/* How many of some queues are reported; -1 if one is reported more than once. */
+static int reported(struct queue *q, int first, int last, bool copy)
 {
 	struct kevent_event ev;
 	int i, sum = 0;
@@ -714,7 +714,7 @@ static int told(struct queue *q, int first, int last, bool copy)
 	return sum;
 }
 
-TEST_F(modes, all_queues_are_told)
+TEST_F(modes, all_queues_are_reported)
 {
 	struct queue q[QUEUES];
 	struct kevent_watch w;
@@ -727,13 +727,14 @@ TEST_F(modes, all_queues_are_told)
 	}
 	for (i = 0; i < 20; i++) {
 		efd_fire(self->fd);
-		ASSERT_EQ(QUEUES, told(q, 0, QUEUES - 1, variant->copy));
+		ASSERT_EQ(QUEUES, reported(q, 0, QUEUES - 1, variant->copy));
 	}
 	for (i = 0; i < QUEUES; i++)
 		queue_close(&q[i]);
 }
 
-TEST_F(modes, one_exclusive_queue_is_told)
+/* Nobody sleeps, so nobody is woken who would see to it. */
+TEST_F(modes, exclusive_queues_where_nobody_sleeps)
 {
 	struct queue q[QUEUES];
 	struct kevent_watch w;
@@ -746,13 +747,14 @@ TEST_F(modes, one_exclusive_queue_is_told)
 	}
 	for (i = 0; i < 20; i++) {
 		efd_fire(self->fd);
-		ASSERT_EQ(1, told(q, 0, QUEUES - 1, variant->copy));
+		ASSERT_EQ(QUEUES, reported(q, 0, QUEUES - 1, variant->copy));
 	}
 	/* One after the other goes, and the others share it still. */
 	for (i = 0; i < QUEUES - 1; i++) {
 		queue_close(&q[i]);
 		efd_fire(self->fd);
-		ASSERT_EQ(1, told(q, i + 1, QUEUES - 1, variant->copy));
+		ASSERT_EQ(QUEUES - 1 - i,
+			  reported(q, i + 1, QUEUES - 1, variant->copy));
 	}
 	queue_close(&q[i]);
 }
@@ -771,14 +773,14 @@ TEST_F(modes, exclusive_queues_beside_others)
 	}
 	for (i = 0; i < 20; i++) {
 		efd_fire(self->fd);
-		ASSERT_EQ(2, told(q, 0, 1, variant->copy));
-		ASSERT_EQ(1, told(q, 2, QUEUES - 1, variant->copy));
+		ASSERT_EQ(2, reported(q, 0, 1, variant->copy));
+		ASSERT_EQ(QUEUES - 2, reported(q, 2, QUEUES - 1, variant->copy));
 	}
 	for (i = 0; i < QUEUES; i++)
 		queue_close(&q[i]);
 }
 
-/* One that is switched off does not keep it from the others. */
+/* One that is disabled does not keep it from the others. */
 TEST_F(modes, exclusive_queue_that_is_off)
 {
 	struct queue q[QUEUES];
@@ -794,7 +796,7 @@ TEST_F(modes, exclusive_queue_that_is_off)
 			ASSERT_EQ(1, add_one(&q[i], &w));
 		}
 		efd_fire(self->fd);
-		EXPECT_EQ(1, told(q, 0, QUEUES - 1, variant->copy));
+		EXPECT_EQ(1, reported(q, 0, QUEUES - 1, variant->copy));
 		for (i = 0; i < QUEUES; i++)
 			queue_close(&q[i]);
 		efd_quench(self->fd);
@@ -816,11 +818,100 @@ TEST_F(modes, exclusive_queue_with_other_interest)
 			ASSERT_EQ(1, add_one(&q[i], &w));
 		}
 		efd_fire(self->fd);
-		EXPECT_EQ(1, told(q, 0, QUEUES - 1, variant->copy));
+		EXPECT_EQ(1, reported(q, 0, QUEUES - 1, variant->copy));
 		for (i = 0; i < QUEUES; i++)
 			queue_close(&q[i]);
 		efd_quench(self->fd);
 	}
+}
+
+/* Whoever has claimed a wake-up, and does not use it, passes it on. */
+TEST_F(modes, exclusive_event_that_is_unconsumed_is_passed_on)
+{
+	enum { CLOSE, REMOVE_WATCH, DISABLE, WAYS };
+	struct kevent_watch w[2];
+	struct waiter waiter;
+	struct queue q[2];
+	int i, way;
+
+	for (way = 0; way < WAYS; way++) {
+		for (i = 0; i < 2; i++) {
+			ASSERT_LE(0, queue_open(&q[i], variant->entries));
+			w[i] = watch_poll(self->fd, IN,
+					  variant->edge | EXCLUSIVE, i);
+			ASSERT_EQ(1, add_one(&q[i], &w[i]));
+		}
+		ASSERT_EQ(0, waiter_start(&waiter, q[0].fd, 0, 1));
+		ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
+		efd_fire(self->fd);
+		ASSERT_EQ(1, sleeper_join(&waiter.sleeper));
+		ASSERT_EQ(0, reported(q, 1, 1, variant->copy));
+		switch (way) {
+		case CLOSE:
+			queue_close(&q[0]);
+			break;
+		case REMOVE_WATCH:
+			ASSERT_EQ(1, remove_one(&q[0], w[0].handle));
+			break;
+		case DISABLE:
+			ASSERT_EQ(1, modify_one(&q[0], &w[0],
+						KEVENT_MODIFY_DISABLE));
+			break;
+		}
+		EXPECT_FALSE(!queue_readable(&q[1]));
+		efd_quench(self->fd);
+		if (way != CLOSE)
+			queue_close(&q[0]);
+		queue_close(&q[1]);
+	}
+}
+
+/* What the program has consumed is its own. */
+TEST_F(modes, exclusive_event_that_was_consumed_is_not_passed_on)
+{
+	struct kevent_event ev;
+	struct kevent_watch w;
+	struct waiter waiter;
+	struct queue q[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_LE(0, queue_open(&q[i], variant->entries));
+		w = watch_poll(self->fd, IN, variant->edge | EXCLUSIVE, i);
+		ASSERT_EQ(1, add_one(&q[i], &w));
+	}
+	ASSERT_EQ(0, waiter_start(&waiter, q[0].fd, 0, 1));
+	ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
+	efd_fire(self->fd);
+	ASSERT_EQ(1, sleeper_join(&waiter.sleeper));
+	efd_quench(self->fd);
+	ASSERT_LE(1, take_now(&q[0], variant->copy, &ev));
+	queue_close(&q[0]);
+	EXPECT_EQ(0, reported(q, 1, 1, variant->copy));
+	queue_close(&q[1]);
+}
+
+/* A thread that waits for more is not woken by it. */
+TEST_F(modes, exclusive_event_that_does_not_complete_min_nr)
+{
+	struct kevent_watch w;
+	struct waiter waiter;
+	struct queue q[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_LE(0, queue_open(&q[i], variant->entries));
+		w = watch_poll(self->fd, IN, EDGE | EXCLUSIVE, i);
+		ASSERT_EQ(1, add_one(&q[i], &w));
+	}
+	ASSERT_EQ(0, waiter_start(&waiter, q[0].fd, 0, 2));
+	ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
+	efd_fire(self->fd);
+	EXPECT_EQ(1, reported(q, 1, 1, variant->copy));
+	ASSERT_EQ(1, seq_post(q[0].fd, 7, 1, KEVENT_POST_DEFER));
+	EXPECT_EQ(2, sleeper_join(&waiter.sleeper));
+	for (i = 0; i < 2; i++)
+		queue_close(&q[i]);
 }
 
 /* As LTP's epoll_wait15: the sleepers of one queue, of all of them, wake. */

@@ -231,7 +231,7 @@ TEST_F(inner, io_uring_once)
 		EXPECT_EQ(POLLIN, cqe.res);
 		EXPECT_EQ(0, cqe.flags & IORING_CQE_F_MORE);
 		EXPECT_EQ(0, uring_take(&u, 0, &cqe));
-		/* With an event there already, it is told of at once. */
+		/* With an event there already, it is reported of at once. */
 		ASSERT_EQ(1, uring_poll(&u, self->q.fd, 0));
 		ASSERT_EQ(1, uring_take(&u, 1, &cqe));
 		EXPECT_EQ(POLLIN, cqe.res);
@@ -280,7 +280,7 @@ TEST_F(inner, closed_under_io_uring)
 		SKIP(return, "no io_uring");
 	ASSERT_EQ(0, ret);
 	ASSERT_EQ(1, uring_poll(&u, self->q.fd, IORING_POLL_ADD_MULTI));
-	/* The request has a reference: it is told still. */
+	/* The request has a reference: it is reported still. */
 	queue_close(&self->q);
 	ASSERT_EQ(0, fire(self->fd));
 	ASSERT_EQ(1, uring_take(&u, 1, &cqe));
@@ -363,7 +363,7 @@ static int edge_up(struct queue *q, struct kevent_watch *w, int i, __u32 flags)
 #define EDGE(i)	edge_up(self->q, self->w, i, variant->flags)
 
 /*
- * Nothing more comes once what is told has been seen: events which were on
+ * Nothing more comes once what is reported has been seen: events which were on
  * their way may be stale, but they end.
  */
 #define EXPECT_SETTLES(queue)						\
@@ -426,7 +426,7 @@ TEST_F(nest, level_or_edge)
 		ASSERT_EQ(1, take_now(Q(0), COPY, &ev));
 	}
 	EXPECT_SETTLES(Q(1));
-	/* Another one is told of, with others there still or not. */
+	/* Another one is reported of, with others there still or not. */
 	ASSERT_EQ(1, seq_post(self->q[0].fd, 2, 1, KEVENT_POST_DEFER));
 	EXPECT_READABLE(Q(1), COPY, self->q[0].fd);
 }
@@ -723,8 +723,8 @@ TEST_F(nest, outer_one_is_closed)
 }
 
 /*
- * A timer expires with interrupts off, and what it tells goes up from queue to
- * queue.
+ * A timer expires with interrupts off, and what it reports goes up from queue
+ * to queue.
  */
 TEST_F(nest, inner_one_fires_in_an_interrupt)
 {
@@ -750,7 +750,7 @@ TEST_F(nest, inner_one_fires_in_an_interrupt)
 	EXPECT_EQ(1, remove_one(Q(0), timer.handle));
 }
 
-TEST_F(nest, all_outer_ones_are_told)
+TEST_F(nest, all_outer_ones_are_reported)
 {
 	enum { NR = 20 };
 	struct queue outer[NR];
@@ -794,7 +794,6 @@ TEST_F(nest, many_inner_ones)
 		queue_close(&inner[i]);
 }
 
-/* A process ends with all of it, in whichever order its files are closed. */
 /* Each watch costs those that there are, so there is a limit. */
 TEST(too_many_on_top_of_each_other)
 {
@@ -823,6 +822,50 @@ TEST(too_many_on_top_of_each_other)
 	queue_close(&other);
 }
 
+/* How long it takes to watch a queue from below @width ways, the best of some. */
+static long long time_below(int width)
+{
+	struct queue q[4];
+	struct kevent_watch w;
+	struct timespec from, to;
+	long long best = LLONG_MAX, ns;
+	int i, n;
+
+	for (i = 0; i < 4; i++)
+		if (queue_open(&q[i], 0) < 0)
+			return -1;
+	for (n = 0; n < width; n++)
+		for (i = 0; i < 2; i++)
+			if (edge(&q[i], &q[i + 1], &w, 0) != 1)
+				return -1;
+	for (n = 0; n < 20; n++) {
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		if (edge(&q[2], &q[3], &w, 0) != 1 ||
+		    remove_one(&q[2], w.handle) != 1)
+			return -1;
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		ns = (to.tv_sec - from.tv_sec) * 1000000000LL +
+		     to.tv_nsec - from.tv_nsec;
+		if (ns < best)
+			best = ns;
+	}
+	for (i = 0; i < 4; i++)
+		queue_close(&q[i]);
+	return best;
+}
+
+/* Each of the watches between queues is looked at some times, not often. */
+TEST(cost_of_a_net_is_linear)
+{
+	enum { WIDTH = 64, TIMES = 16 };
+	long long some = time_below(WIDTH), many = time_below(WIDTH * TIMES);
+
+	ASSERT_LT(0, some);
+	ASSERT_LT(0, many);
+	EXPECT_GT(4 * TIMES * some, many);
+}
+
+/* A process ends with all of it, in whichever order its files are closed. */
 TEST_F(nest, process_with_a_chain_exits)
 {
 	enum { FIRST = 100, WAYS = 12 };

@@ -175,7 +175,7 @@ TEST_F(overflow, all_come_in_order)
 	}
 }
 
-/* Ready before they are watched, which is another way to be told. */
+/* Ready before they are watched, which is another way to be reported. */
 TEST_F(overflow, all_that_are_ready_come_in_order)
 {
 	struct kevent_event ev[5];
@@ -289,7 +289,7 @@ TEST_F(overflow, flag_and_counters_are_true)
 	EXPECT_EQ(FILES, ring_cursor(&self->q));
 }
 
-/* The flag is what tells a program that an empty ring is not all there is. */
+/* The flag is what reports a program that an empty ring is not all there is. */
 TEST_F(overflow, an_empty_ring_with_the_flag_is_refilled)
 {
 	struct kevent_ring *ring = self->q.ring;
@@ -339,7 +339,7 @@ TEST_F(overflow, removed_while_waiting)
 	int i;
 
 	if (variant->mode == ONESHOT)
-		SKIP(return, "is gone when it is told");
+		SKIP(return, "is gone when it is reported");
 	for (i = 0; i < FILES; i++) {
 		w[i] = watch_poll(self->fds[i], IN, variant->mode, i);
 		ASSERT_EQ(1, add_one(&self->q, &w[i]));
@@ -357,12 +357,12 @@ TEST_F(overflow, removed_while_waiting)
 }
 
 /*
- * One that is spent, and still waits: it was not told, so it is not gone for
- * the program, or it is; but in no case is it told twice or not at all.
+ * One that is spent, and still waits: it was not reported, so it is not gone
+ * for the program, or it is; but in no case is it reported twice or not at all.
  */
-TEST_F(overflow, removed_or_told)
+TEST_F(overflow, removed_or_reported)
 {
-	unsigned int removed = 0, told = 0;
+	unsigned int removed = 0, reported = 0;
 	struct kevent_watch w[FILES];
 	struct kevent_event ev;
 	bool gone[FILES] = {};
@@ -383,9 +383,9 @@ TEST_F(overflow, removed_or_told)
 		ASSERT_GT(FILES, ev.user_data);
 		ASSERT_FALSE(gone[ev.user_data]);
 		gone[ev.user_data] = true;
-		told++;
+		reported++;
 	}
-	EXPECT_EQ(FILES, removed + told);
+	EXPECT_EQ(FILES, removed + reported);
 	EXPECT_ALL_EMPTY();
 }
 
@@ -410,7 +410,7 @@ TEST_F(overflow, files_are_closed_while_waiting)
 	int i;
 
 	if (variant->mode == ONESHOT)
-		SKIP(return, "is gone when it is told");
+		SKIP(return, "is gone when it is reported");
 	ADD_ALL();
 	for (i = 0; i < FILES; i++)
 		efd_fire(self->fds[i]);
@@ -518,7 +518,7 @@ TEST(much_is_moved_by_the_kernel)
 		ASSERT_EQ(i, ev.user_data);
 	}
 	EXPECT_EQ(0, ring_take(&q, &ev));
-	/* Whoever tells something finds that there is room. */
+	/* Whoever reports something finds that there is room. */
 	efd_fire(fd);
 	for (; i < 2 * NR; i++) {
 		while (!ring_take(&q, &ev))
@@ -587,7 +587,7 @@ FIXTURE_TEARDOWN(crowd)
 	free(self->seen);
 }
 
-TEST_F_TIMEOUT(crowd, all_are_told, 100)
+TEST_F_TIMEOUT(crowd, all_are_reported, 100)
 {
 	struct kevent_watch w[64];
 	struct kevent_event ev[64];

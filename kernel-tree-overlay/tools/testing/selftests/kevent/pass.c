@@ -236,7 +236,7 @@ TEST_F(pass, fires_on_its_way)
 
 /*
  * A queue that watches the socket in which it is on its way: neither keeps the
- * other. That the other end is closed is told to whoever has it.
+ * other. That the other end is closed is reported to whoever has it.
  */
 TEST_F(pass, lost_in_a_socket_that_it_watches)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A queue is a file: what poll, select and epoll say of it, what it refuses,
- * what its fdinfo tells, and that it can be handed to another process.
+ * what its fdinfo reports, and that it can be handed to another process.
  */
 #include <poll.h>
 #include <sys/select.h>
@@ -64,7 +64,7 @@ static int readable(int fd)
 
 #define READABLE	(POLLIN | POLLRDNORM)
 
-TEST_F(file, poll_tells_whether_there_are_events)
+TEST_F(file, poll_reports_whether_there_are_events)
 {
 	int i;
 
@@ -146,7 +146,7 @@ TEST_F(file, poll_sleeps_until_an_event_comes)
 	}
 }
 
-/* It looks, it does not take: all who poll are told. */
+/* It looks, it does not take: all who poll are reported. */
 TEST_F(file, every_poller_wakes)
 {
 	struct sleeper s[3];
@@ -176,7 +176,7 @@ TEST_F(file, poller_and_waiter_both_wake)
 	EXPECT_EQ(1, sleeper_join(&w.sleeper));
 }
 
-TEST_F(file, select_tells_whether_there_are_events)
+TEST_F(file, select_reports_whether_there_are_events)
 {
 	struct timeval tv = {};
 	int fd = self->q.fd;
@@ -206,7 +206,7 @@ static int epoll_add(int fd, __u32 events)
 	return ep;
 }
 
-/* After a post: it is told soon, not at once. */
+/* After a post: it is reported soon, not at once. */
 static int epoll_soon(int ep)
 {
 	struct epoll_event ev[4];
@@ -237,7 +237,7 @@ static int epoll_call(void *arg)
 	return epoll_soon(*(int *)arg);
 }
 
-/* The next slot is in use still, so there is nothing in the ring to be told. */
+/* The next slot is in use still, so there is nothing in the ring to be reported. */
 TEST_F(file, epoll_of_what_waits_for_a_slot)
 {
 	int ep = epoll_add(self->q.fd, EPOLLIN);
@@ -275,7 +275,7 @@ TEST_F(file, epoll_edge)
 	EXPECT_EQ(1, seq_post(self->q.fd, 0, 1, 0));
 	EXPECT_EQ(1, epoll_soon(ep));
 	EXPECT_EQ(0, epoll_now(ep));
-	/* Another one is told of, even with the first one still there. */
+	/* Another one is reported of, even with the first one still there. */
 	EXPECT_EQ(1, seq_post(self->q.fd, 1, 1, 0));
 	EXPECT_EQ(1, epoll_soon(ep));
 	EXPECT_EQ(0, epoll_now(ep));

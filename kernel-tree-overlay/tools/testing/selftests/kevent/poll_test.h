@@ -45,7 +45,7 @@ static void __attribute__((constructor)) need_poll(void)
 }
 
 /* The next event is the one of this watch, with these bits. */
-#define EXPECT_TOLD(q, copy, value, bits)				\
+#define EXPECT_REPORTED(q, copy, value, bits)				\
 	EXPECT_EVENT(q, copy, value, bits, 0)
 
 /*
@@ -94,8 +94,8 @@ static inline void until_ready(int fd, __u32 events)
 }
 
 /*
- * An eventfd is ready to be read between efd_fire() and efd_quench(), and all of
- * its wake-ups say for which bits they are.
+ * An eventfd is ready to be read between efd_fire() and efd_quench(), and all
+ * of its wake-ups say for which bits they are.
  */
 static inline void efd_fire(int fd)
 {

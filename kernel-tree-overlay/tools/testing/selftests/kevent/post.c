@@ -328,7 +328,7 @@ TEST_F(post, payload_round_trip)
 		EXPECT_EQ(1, take(&self->q, variant->copy, &out));
 		EXPECT_EQ(in[i].user_data, out.user_data);
 		EXPECT_EQ(in[i].events, out.events);
-		EXPECT_EQ(KEVENT_SOURCE_USER, out.info);
+		EXPECT_EQ(INFO_POSTED, out.info);
 		EXPECT_EQ(in[i].data, out.data);
 		EXPECT_EQ(in[i].extra, out.extra);
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * KEVENT_SOURCE_PROCESS: the end of a process, in every way in which it can
- * come, is told once, with its wait status; and so is each exec.
+ * come, is reported once, with its wait status; and so is each exec.
  */
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -51,7 +51,7 @@ static struct kevent_watch process_watch(int pidfd, __u32 events, __u32 flags,
 }
 
 /*
- * A child that does as it is told: a letter and a number, over a pipe.
+ * A child that does as it is reported: a letter and a number, over a pipe.
  */
 struct child {
 	pid_t pid;
@@ -60,10 +60,10 @@ struct child {
 	int from;	/* a byte back for each that was done */
 };
 
-/* This program was started anew to watch, not to be watched. */
+/* This program was started again to watch, not to be watched. */
 #define WATCHER	"KEVENT_TEST_WATCHER"
 
-/* What it does when it was started anew to be watched. */
+/* What it does when it was started again to be watched. */
 struct execed {
 	int from, to;
 	int then;	/* exec once more */
@@ -162,7 +162,7 @@ static void child_do(char what, int nr, int from, int to)
 		return;
 	case 'e':	/* execute, that many times */
 		s = (struct execed){ from, to, nr - 1 };
-		exec_anew(&s, sizeof(s));
+		exec_again(&s, sizeof(s));
 		return;
 	case 'T':	/* have another thread do the rest */
 		ends = (struct ends){ from, to };
@@ -198,7 +198,7 @@ static void __attribute__((constructor)) execed(void)
 		return;
 	if (s.then) {
 		s.then--;
-		exec_anew(&s, sizeof(s));
+		exec_again(&s, sizeof(s));
 	}
 	if (write(s.to, "", 1) != 1)
 		_exit(122);
@@ -228,7 +228,7 @@ static int child_start(struct child *c)
 	return c->pidfd < 0 ? -errno : 0;
 }
 
-static void child_tell(struct child *c, char what, unsigned char nr)
+static void child_report(struct child *c, char what, unsigned char nr)
 {
 	char cmd[2] = { what, nr };
 
@@ -313,7 +313,7 @@ static int add(struct queue *q, struct kevent_watch *w, int pidfd,
 }
 
 /* The next event, which may have to be waited for, has these bits. */
-#define EXPECT_TOLD(value, bits, flags, status)				\
+#define EXPECT_REPORTED(value, bits, flags, status)				\
 ({									\
 	struct kevent_event __ev = {};					\
 									\
@@ -335,7 +335,7 @@ do {									\
 
 /*
  * Takes events until these bits have been there, each in one event only; false
- * if one is told twice or with another status.
+ * if one is reported twice or with another status.
  */
 static bool take_bits(struct queue *q, bool copy, __u32 bits, int status)
 {
@@ -363,14 +363,14 @@ TEST_F(process, exit_and_reaped)
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 0x123456789abcdef));
 	EXPECT_SILENCE();
-	child_tell(C, 'b', 30);
-	child_tell(C, 'B', 40);
-	child_tell(C, 'x', 7);
-	exit = EXPECT_TOLD(0x123456789abcdef, EXIT, 0, STATUS(7));
+	child_report(C, 'b', 30);
+	child_report(C, 'B', 40);
+	child_report(C, 'x', 7);
+	exit = EXPECT_REPORTED(0x123456789abcdef, EXIT, 0, STATUS(7));
 	EXPECT_SILENCE();
 	ASSERT_EQ(C->pid, wait4(C->pid, &status, 0, &usage));
 	EXPECT_EQ(STATUS(7), status);
-	reaped = EXPECT_TOLD(0x123456789abcdef, REAPED, 0, STATUS(7));
+	reaped = EXPECT_REPORTED(0x123456789abcdef, REAPED, 0, STATUS(7));
 	EXPECT_EQ(exit.extra, reaped.extra);
 	used = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 * MSEC +
 	       (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * USEC;
@@ -388,7 +388,7 @@ TEST_F(process, killed)
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, EXIT, EDGE, 1));
 	ASSERT_EQ(0, kill(C->pid, SIGKILL));
-	EXPECT_TOLD(1, EXIT, 0, SIGKILL);
+	EXPECT_REPORTED(1, EXIT, 0, SIGKILL);
 }
 
 TEST_F(process, dies_of_a_signal)
@@ -397,7 +397,7 @@ TEST_F(process, dies_of_a_signal)
 	int status;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 1));
-	child_tell(C, 'k', SIGSEGV);
+	child_report(C, 'k', SIGSEGV);
 	child_ended(C);
 	ASSERT_EQ(C->pid, waitpid(C->pid, &status, 0));
 	EXPECT_EQ(SIGSEGV, WTERMSIG(status));
@@ -415,9 +415,9 @@ TEST_F(process, only_what_is_asked_for)
 
 	for (i = 0; i < 4; i++)
 		ASSERT_EQ(1, add(Q, &w[i], C->pidfd, events[i], EDGE, i));
-	child_tell(C, 'e', 1);
+	child_report(C, 'e', 1);
 	ASSERT_TRUE(child_did(C));
-	child_tell(C, 'x', 1);
+	child_report(C, 'x', 1);
 	child_ended(C);
 	EXPECT_EQ(1, child_status(C->pid));
 	for (i = 0; i < 3; i++) {
@@ -436,15 +436,15 @@ TEST_F(process, exited_before)
 	struct kevent_watch w;
 	struct kevent_event ev;
 
-	child_tell(C, 'b', 10);
-	child_tell(C, 'x', 3);
+	child_report(C, 'b', 10);
+	child_report(C, 'x', 3);
 	child_ended(C);
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 1));
-	ev = EXPECT_TOLD(1, EXIT, 0, STATUS(3));
+	ev = EXPECT_REPORTED(1, EXIT, 0, STATUS(3));
 	EXPECT_LE(10 * MSEC, ev.extra);
 	EXPECT_SILENCE();
 	EXPECT_EQ(3, child_status(C->pid));
-	EXPECT_TOLD(1, REAPED, 0, STATUS(3));
+	EXPECT_REPORTED(1, REAPED, 0, STATUS(3));
 }
 
 TEST_F(process, reaped_before)
@@ -452,17 +452,17 @@ TEST_F(process, reaped_before)
 	struct kevent_watch w;
 	struct kevent_event ev;
 
-	child_tell(C, 'x', 3);
+	child_report(C, 'x', 3);
 	EXPECT_EQ(3, child_status(C->pid));
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 1));
-	ev = EXPECT_TOLD(1, EXIT | REAPED, 0, STATUS(3));
+	ev = EXPECT_REPORTED(1, EXIT | REAPED, 0, STATUS(3));
 	/* Nobody knows any more. */
 	EXPECT_EQ(0, ev.extra);
 	EXPECT_SILENCE();
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, EXIT, EDGE, 2));
-	EXPECT_TOLD(2, EXIT, 0, STATUS(3));
+	EXPECT_REPORTED(2, EXIT, 0, STATUS(3));
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, REAPED, EDGE, 3));
-	EXPECT_TOLD(3, REAPED, 0, STATUS(3));
+	EXPECT_REPORTED(3, REAPED, 0, STATUS(3));
 }
 
 TEST_F(process, reaps_itself)
@@ -471,7 +471,7 @@ TEST_F(process, reaps_itself)
 
 	ASSERT_NE(SIG_ERR, signal(SIGCHLD, SIG_IGN));
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 1));
-	child_tell(C, 'x', 9);
+	child_report(C, 'x', 9);
 	EXPECT_TRUE(take_bits(Q, COPY, EXIT | REAPED, STATUS(9)));
 	EXPECT_SILENCE();
 	signal(SIGCHLD, SIG_DFL);
@@ -484,22 +484,36 @@ TEST_F(process, exec)
 	struct kevent_event ev;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 1));
-	child_tell(C, 'f', 0);
+	child_report(C, 'f', 0);
 	ASSERT_TRUE(child_did(C));
 	EXPECT_SILENCE();
-	child_tell(C, 'e', 1);
-	ev = EXPECT_TOLD(1, EXEC, 0, 0);
+	child_report(C, 'e', 1);
+	ev = EXPECT_REPORTED(1, EXEC, 0, 0);
 	EXPECT_EQ(0, ev.extra);
 	ASSERT_TRUE(child_did(C));
 	EXPECT_SILENCE();
 	/* Several merge, if nobody takes them meanwhile. */
-	child_tell(C, 'e', 3);
+	child_report(C, 'e', 3);
 	ASSERT_TRUE(child_did(C));
-	ev = EXPECT_TOLD(1, EXEC, 0, 0);
+	ev = EXPECT_REPORTED(1, EXEC, 0, 0);
 	if (variant->entries)
 		EXPECT_EQ(2, KEVENT_INFO_MERGED(ev.info));
-	child_tell(C, 'x', 2);
-	EXPECT_TOLD(1, EXIT, 0, STATUS(2));
+	child_report(C, 'x', 2);
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(2));
+}
+
+/* How it has ended is right, though exec was posted before. */
+TEST_F(process, exit_after_unconsumed_exec)
+{
+	struct kevent_watch w;
+
+	ASSERT_EQ(1, add(Q, &w, C->pidfd, EXEC | EXIT, EDGE, 1));
+	child_report(C, 'e', 3);
+	ASSERT_TRUE(child_did(C));
+	child_report(C, 'x', 2);
+	child_ended(C);
+	EXPECT_REPORTED(1, EXEC | EXIT, 0, STATUS(2));
+	EXPECT_SILENCE();
 }
 
 /* Others who poll the pidfd have nothing to do with exec. */
@@ -511,9 +525,9 @@ TEST_F(process, exec_wakes_nobody_else)
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, EXEC, EDGE, 1));
 	p = watch_poll(C->pidfd, KEVENT_POLL_IN | KEVENT_POLL_MSG, EDGE, 2);
 	ASSERT_EQ(1, add_one(Q, &p));
-	child_tell(C, 'e', 1);
+	child_report(C, 'e', 1);
 	ASSERT_TRUE(child_did(C));
-	EXPECT_TOLD(1, EXEC, 0, 0);
+	EXPECT_REPORTED(1, EXEC, 0, 0);
 	EXPECT_SILENCE();
 	EXPECT_EQ(0, poll(&pfd, 1, 100));
 }
@@ -524,17 +538,17 @@ TEST_F(process, exec_by_another_thread)
 	struct kevent_watch w;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 1));
-	child_tell(C, 'T', 0);
+	child_report(C, 'T', 0);
 	ASSERT_TRUE(child_did(C));
-	child_tell(C, 'e', 1);
+	child_report(C, 'e', 1);
 	ASSERT_TRUE(child_did(C));
-	EXPECT_TOLD(1, EXEC, 0, 0);
+	EXPECT_REPORTED(1, EXEC, 0, 0);
 	EXPECT_SILENCE();
-	child_tell(C, 'x', 4);
-	EXPECT_TOLD(1, EXIT, 0, STATUS(4));
+	child_report(C, 'x', 4);
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(4));
 	EXPECT_SILENCE();
 	EXPECT_EQ(4, child_status(C->pid));
-	EXPECT_TOLD(1, REAPED, 0, STATUS(4));
+	EXPECT_REPORTED(1, REAPED, 0, STATUS(4));
 }
 
 /* The id of a thread of a process that is not its leader. */
@@ -572,14 +586,14 @@ TEST_F(process, exec_ends_other_threads)
 	struct kevent_watch w[2];
 	int tidfd;
 
-	child_tell(C, 't', 0);
+	child_report(C, 't', 0);
 	ASSERT_TRUE(child_did(C));
 	tidfd = pidfd_of(other_thread(C->pid), PIDFD_THREAD);
 	if (tidfd < 0)
 		SKIP(return, "no pidfds of threads");
 	ASSERT_EQ(1, add(Q, &w[0], C->pidfd, ALL, EDGE, 1));
 	ASSERT_EQ(1, add(Q, &w[1], tidfd, ALL, EDGE, 2));
-	child_tell(C, 'e', 1);
+	child_report(C, 'e', 1);
 	ASSERT_TRUE(child_did(C));
 	EXPECT_EXEC_AND_END();
 	EXPECT_SILENCE();
@@ -592,19 +606,19 @@ TEST_F(process, thread_that_executes)
 	struct kevent_watch w[2];
 	int tidfd;
 
-	child_tell(C, 'T', 0);
+	child_report(C, 'T', 0);
 	ASSERT_TRUE(child_did(C));
 	tidfd = pidfd_of(other_thread(C->pid), PIDFD_THREAD);
 	if (tidfd < 0)
 		SKIP(return, "no pidfds of threads");
 	ASSERT_EQ(1, add(Q, &w[0], C->pidfd, ALL, EDGE, 1));
 	ASSERT_EQ(1, add(Q, &w[1], tidfd, ALL, EDGE, 2));
-	child_tell(C, 'e', 1);
+	child_report(C, 'e', 1);
 	ASSERT_TRUE(child_did(C));
 	EXPECT_EXEC_AND_END();
 	EXPECT_SILENCE();
-	child_tell(C, 'x', 4);
-	EXPECT_TOLD(1, EXIT, 0, STATUS(4));
+	child_report(C, 'x', 4);
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(4));
 	EXPECT_SILENCE();
 	close(tidfd);
 }
@@ -615,7 +629,7 @@ TEST_F(process, leader_exits_first)
 	int status;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 1));
-	child_tell(C, 'L', 5);
+	child_report(C, 'L', 5);
 	while (task_state(C->pid) != 'Z')
 		usleep(200);
 	EXPECT_SILENCE();
@@ -624,10 +638,10 @@ TEST_F(process, leader_exits_first)
 	EXPECT_SILENCE();
 	ASSERT_EQ(1, remove_one(Q, w.handle));
 	ASSERT_EQ(0, kill(C->pid, SIGKILL));
-	EXPECT_TOLD(1, EXIT, 0, SIGKILL);
+	EXPECT_REPORTED(1, EXIT, 0, SIGKILL);
 	ASSERT_EQ(C->pid, waitpid(C->pid, &status, 0));
 	EXPECT_EQ(SIGKILL, status);
-	EXPECT_TOLD(1, REAPED, 0, SIGKILL);
+	EXPECT_REPORTED(1, REAPED, 0, SIGKILL);
 }
 
 TEST_F(process, last_thread_exits)
@@ -636,11 +650,11 @@ TEST_F(process, last_thread_exits)
 	int status;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 1));
-	child_tell(C, 'l', 5);
-	EXPECT_TOLD(1, EXIT, 0, STATUS(5));
+	child_report(C, 'l', 5);
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(5));
 	ASSERT_EQ(C->pid, waitpid(C->pid, &status, 0));
 	EXPECT_EQ(STATUS(5), status);
-	EXPECT_TOLD(1, REAPED, 0, STATUS(5));
+	EXPECT_REPORTED(1, REAPED, 0, STATUS(5));
 }
 
 struct thread {
@@ -689,7 +703,7 @@ TEST_F(process, thread)
 	}
 	EXPECT_SILENCE();
 	ASSERT_EQ(1, add(Q, &w, tidfd, ALL, EDGE, 2));
-	EXPECT_TOLD(2, EXIT | REAPED, 0, 0);
+	EXPECT_REPORTED(2, EXIT | REAPED, 0, 0);
 	pthread_join(t.thread, NULL);
 	close(t.go[0]);
 	close(t.go[1]);
@@ -730,19 +744,19 @@ TEST_F(process, traced)
 	if (!gate_pass(&ready))
 		SKIP(return, "cannot trace");
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 1));
-	child_tell(C, 'x', 6);
+	child_report(C, 'x', 6);
 	/* The tracer can wait for it, its parent not yet. */
-	EXPECT_TOLD(1, EXIT, 0, STATUS(6));
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(6));
 	EXPECT_EQ(0, waitpid(C->pid, NULL, WNOHANG));
 	gate_open(&go);
 	EXPECT_EQ(6, child_status(tracer));
 	EXPECT_SILENCE();
 	EXPECT_EQ(6, child_status(C->pid));
-	EXPECT_TOLD(1, REAPED, 0, STATUS(6));
+	EXPECT_REPORTED(1, REAPED, 0, STATUS(6));
 	EXPECT_SILENCE();
 }
 
-/* The tracer of a leader that ends alone is told, but that is not the end. */
+/* The tracer of a leader that ends alone is reported, but that is not the end. */
 TEST_F(process, traced_leader_exits_first)
 {
 	struct gate ready, go;
@@ -757,16 +771,16 @@ TEST_F(process, traced_leader_exits_first)
 	if (!gate_pass(&ready))
 		SKIP(return, "cannot trace");
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, EDGE, 1));
-	child_tell(C, 'L', 5);
+	child_report(C, 'L', 5);
 	while (task_state(C->pid) != 'Z')
 		usleep(200);
 	EXPECT_SILENCE();
 	ASSERT_EQ(0, kill(C->pid, SIGKILL));
-	EXPECT_TOLD(1, EXIT, 0, SIGKILL);
+	EXPECT_REPORTED(1, EXIT, 0, SIGKILL);
 	kill(tracer, SIGKILL);
 	EXPECT_EQ(-SIGKILL, child_status(tracer));
 	EXPECT_EQ(-SIGKILL, child_status(C->pid));
-	EXPECT_TOLD(1, REAPED, 0, SIGKILL);
+	EXPECT_REPORTED(1, REAPED, 0, SIGKILL);
 	EXPECT_SILENCE();
 }
 
@@ -780,20 +794,20 @@ TEST_F(process, level)
 	int i;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, 0, 1));
-	child_tell(C, 'e', 1);
+	child_report(C, 'e', 1);
 	ASSERT_TRUE(child_did(C));
-	EXPECT_TOLD(1, EXEC, 0, 0);
+	EXPECT_REPORTED(1, EXEC, 0, 0);
 	EXPECT_SILENCE();
-	child_tell(C, 'x', 1);
+	child_report(C, 'x', 1);
 	/* These hold from then on. */
 	for (i = 0; i < 3; i++)
-		EXPECT_TOLD(1, EXIT, 0, STATUS(1));
+		EXPECT_REPORTED(1, EXIT, 0, STATUS(1));
 	EXPECT_EQ(1, child_status(C->pid));
 	do {
 		ASSERT_EQ(1, take_next(Q, COPY, &ev));
 	} while (!(ev.events & REAPED));
 	for (i = 0; i < 3; i++)
-		EXPECT_TOLD(1, EXIT | REAPED, 0, STATUS(1));
+		EXPECT_REPORTED(1, EXIT | REAPED, 0, STATUS(1));
 	EXPECT_EQ(1, remove_one(Q, w.handle));
 	EXPECT_EMPTY(Q, COPY);
 }
@@ -803,8 +817,8 @@ TEST_F(process, oneshot)
 	struct kevent_watch w;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, ONESHOT, 1));
-	child_tell(C, 'x', 1);
-	EXPECT_TOLD(1, EXIT, 0, STATUS(1));
+	child_report(C, 'x', 1);
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(1));
 	EXPECT_EQ(1, child_status(C->pid));
 	EXPECT_SILENCE();
 	EXPECT_TRUE(watch_gone(Q, &w));
@@ -816,20 +830,20 @@ TEST_F(process, dispatch)
 	struct kevent_watch w;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, DISPATCH, 1));
-	child_tell(C, 'e', 1);
-	EXPECT_TOLD(1, EXEC, 0, 0);
+	child_report(C, 'e', 1);
+	EXPECT_REPORTED(1, EXEC, 0, 0);
 	ASSERT_TRUE(child_did(C));
 	/* Nobody looks: an exec is no state. */
-	child_tell(C, 'e', 1);
+	child_report(C, 'e', 1);
 	ASSERT_TRUE(child_did(C));
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ENABLE));
 	EXPECT_SILENCE();
-	child_tell(C, 'x', 1);
-	EXPECT_TOLD(1, EXIT, 0, STATUS(1));
+	child_report(C, 'x', 1);
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(1));
 	EXPECT_EQ(1, child_status(C->pid));
 	EXPECT_SILENCE();
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ENABLE));
-	EXPECT_TOLD(1, EXIT | REAPED, 0, STATUS(1));
+	EXPECT_REPORTED(1, EXIT | REAPED, 0, STATUS(1));
 	EXPECT_SILENCE();
 }
 
@@ -838,17 +852,17 @@ TEST_F(process, disabled)
 	struct kevent_watch w[2];
 
 	ASSERT_EQ(1, add(Q, &w[0], C->pidfd, ALL, EDGE | DISABLED, 1));
-	child_tell(C, 'x', 1);
+	child_report(C, 'x', 1);
 	child_ended(C);
 	ASSERT_EQ(1, add(Q, &w[1], C->pidfd, ALL, EDGE | DISABLED, 2));
 	EXPECT_SILENCE();
 	ASSERT_EQ(1, modify_one(Q, &w[0], KEVENT_MODIFY_ENABLE));
-	EXPECT_TOLD(1, EXIT, 0, STATUS(1));
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(1));
 	ASSERT_EQ(1, modify_one(Q, &w[0], KEVENT_MODIFY_DISABLE));
 	EXPECT_EQ(1, child_status(C->pid));
 	EXPECT_SILENCE();
 	ASSERT_EQ(1, modify_one(Q, &w[1], KEVENT_MODIFY_ENABLE));
-	EXPECT_TOLD(2, EXIT | REAPED, 0, STATUS(1));
+	EXPECT_REPORTED(2, EXIT | REAPED, 0, STATUS(1));
 	EXPECT_SILENCE();
 }
 
@@ -857,19 +871,19 @@ TEST_F(process, interest_changes)
 	struct kevent_watch w;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, EXEC, EDGE, 1));
-	child_tell(C, 'x', 1);
+	child_report(C, 'x', 1);
 	child_ended(C);
 	EXPECT_SILENCE();
 	w.events = EXIT;
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_EVENTS));
-	EXPECT_TOLD(1, EXIT, 0, STATUS(1));
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(1));
 	EXPECT_EQ(1, child_status(C->pid));
 	EXPECT_SILENCE();
 	w.events = REAPED;
 	w.user_data = 2;
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_EVENTS |
 				KEVENT_MODIFY_USER_DATA));
-	EXPECT_TOLD(2, REAPED, 0, STATUS(1));
+	EXPECT_REPORTED(2, REAPED, 0, STATUS(1));
 	w.events = 0x8;
 	EXPECT_EQ(-EINVAL, modify_one(Q, &w, KEVENT_MODIFY_EVENTS));
 	w.flags = KEVENT_WATCH_EXCLUSIVE;
@@ -879,7 +893,7 @@ TEST_F(process, interest_changes)
 	EXPECT_EQ(-EINVAL, modify_one(Q, &w, KEVENT_MODIFY_ARG));
 	w.arg[2] = 0;
 	EXPECT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ARG));
-	EXPECT_TOLD(2, REAPED, 0, STATUS(1));
+	EXPECT_REPORTED(2, REAPED, 0, STATUS(1));
 	EXPECT_SILENCE();
 }
 
@@ -891,12 +905,12 @@ TEST_F(process, vanishes)
 	struct kevent_watch w;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, VANISHED | EDGE, 1));
-	child_tell(C, 'x', 1);
-	EXPECT_TOLD(1, EXIT, 0, STATUS(1));
+	child_report(C, 'x', 1);
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(1));
 	EXPECT_SILENCE();
 	EXPECT_FALSE(watch_gone(Q, &w));
 	EXPECT_EQ(1, child_status(C->pid));
-	EXPECT_TOLD(1, REAPED, KEVENT_INFO_VANISHED, STATUS(1));
+	EXPECT_REPORTED(1, REAPED, KEVENT_INFO_VANISHED, STATUS(1));
 	EXPECT_SILENCE();
 	EXPECT_TRUE(watch_gone(Q, &w));
 	EXPECT_EQ(0, nr_watches(self->q.fd));
@@ -905,7 +919,7 @@ TEST_F(process, vanishes)
 	EXPECT_SILENCE();
 }
 
-/* A thread that sleeps is told, and so is one that polls. */
+/* A thread that sleeps is reported, and so is one that polls. */
 TEST_F(process, vanishes_while_somebody_sleeps)
 {
 	struct kevent_watch w[2];
@@ -913,21 +927,21 @@ TEST_F(process, vanishes_while_somebody_sleeps)
 	struct waiter s;
 
 	ASSERT_EQ(1, add(Q, &w[0], C->pidfd, EXEC, VANISHED, 1));
-	child_tell(C, 'x', 1);
+	child_report(C, 'x', 1);
 	child_ended(C);
 	ASSERT_EQ(0, waiter_start(&s, self->q.fd, variant->entries ?
 				  ring_cursor(Q) : 0, 1));
 	ASSERT_TRUE(sleeper_asleep(&s.sleeper));
 	EXPECT_EQ(1, child_status(C->pid));
 	EXPECT_EQ(1, sleeper_join(&s.sleeper));
-	EXPECT_TOLD(1, REAPED, KEVENT_INFO_VANISHED, STATUS(1));
+	EXPECT_REPORTED(1, REAPED, KEVENT_INFO_VANISHED, STATUS(1));
 	ASSERT_EQ(1, add(Q, &w[1], C->pidfd, REAPED, VANISHED, 2));
 	EXPECT_EQ(1, poll(&pfd, 1, -1));
-	EXPECT_TOLD(2, REAPED, KEVENT_INFO_VANISHED, STATUS(1));
+	EXPECT_REPORTED(2, REAPED, KEVENT_INFO_VANISHED, STATUS(1));
 	EXPECT_EQ(0, nr_watches(self->q.fd));
 }
 
-/* Even if it is switched off. */
+/* Even if it is disabled. */
 TEST_F(process, vanishes_in_each_mode)
 {
 	static const __u32 modes[] = {
@@ -940,7 +954,7 @@ TEST_F(process, vanishes_in_each_mode)
 	for (i = 0; i < ARRAY_SIZE(modes); i++)
 		ASSERT_EQ(1, add(Q, &w[i], C->pidfd, EXIT,
 				 VANISHED | modes[i], i));
-	child_tell(C, 'x', 1);
+	child_report(C, 'x', 1);
 	child_ended(C);
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(1, take_now(Q, COPY, &ev));
@@ -953,7 +967,7 @@ TEST_F(process, vanishes_in_each_mode)
 	}
 	EXPECT_SILENCE();
 	EXPECT_EQ(1, child_status(C->pid));
-	/* All but the ONESHOT that was told. */
+	/* All but the ONESHOT that was reported. */
 	for (i = 0; i < 5; i++) {
 		ASSERT_EQ(1, take_next(Q, COPY, &ev));
 		EXPECT_EQ(REAPED, ev.events);
@@ -971,7 +985,7 @@ TEST_F(process, vanished_before)
 {
 	struct kevent_watch w;
 
-	child_tell(C, 'x', 1);
+	child_report(C, 'x', 1);
 	EXPECT_EQ(1, child_status(C->pid));
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, ALL, VANISHED | EDGE, 1));
 	EXPECT_TRUE(take_bits(Q, COPY, EXIT | REAPED, STATUS(1)));
@@ -979,12 +993,12 @@ TEST_F(process, vanished_before)
 	EXPECT_TRUE(watch_gone(Q, &w));
 	/* Wants to know later. */
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, EXIT, EDGE, 2));
-	EXPECT_TOLD(2, EXIT, 0, STATUS(1));
+	EXPECT_REPORTED(2, EXIT, 0, STATUS(1));
 	w.flags = EDGE | VANISHED;
 	w.events = 0;
 	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_MODE |
 				KEVENT_MODIFY_EVENTS));
-	EXPECT_TOLD(2, REAPED, KEVENT_INFO_VANISHED, STATUS(1));
+	EXPECT_REPORTED(2, REAPED, KEVENT_INFO_VANISHED, STATUS(1));
 	EXPECT_SILENCE();
 	EXPECT_TRUE(watch_gone(Q, &w));
 }
@@ -994,8 +1008,8 @@ TEST_F(process, silent_when_it_vanishes)
 	struct kevent_watch w;
 
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, EXIT, EDGE, 1));
-	child_tell(C, 'x', 1);
-	EXPECT_TOLD(1, EXIT, 0, STATUS(1));
+	child_report(C, 'x', 1);
+	EXPECT_REPORTED(1, EXIT, 0, STATUS(1));
 	EXPECT_EQ(1, child_status(C->pid));
 	EXPECT_SILENCE();
 	EXPECT_FALSE(watch_gone(Q, &w));
@@ -1019,9 +1033,9 @@ TEST_F(process, pidfd_is_closed)
 	EXPECT_SILENCE();
 	EXPECT_EQ(0, close(fd));
 	/* It has not been reaped. */
-	EXPECT_TOLD(2, 0, KEVENT_INFO_VANISHED, 0);
+	EXPECT_REPORTED(2, 0, KEVENT_INFO_VANISHED, 0);
 	EXPECT_TRUE(watch_gone(Q, &w[1]));
-	child_tell(C, 'x', 1);
+	child_report(C, 'x', 1);
 	child_ended(C);
 	EXPECT_FALSE(watch_gone(Q, &w[2]));
 	/* Its event has not been taken, and goes too. */
@@ -1074,16 +1088,14 @@ TEST_F(process, errors)
 
 TEST(sealed)
 {
-	struct kevent_create args = { .sources = 1 << KEVENT_SOURCE_POLL };
-	struct queue q = { .fd = kevent_create(&args, sizeof(args)) };
+	struct queue q = { .fd = sealed_queue(1 << KEVENT_SOURCE_POLL) };
 	struct kevent_watch w;
 	int fd = pidfd_of(getpid(), 0);
 
 	ASSERT_LE(0, q.fd);
 	EXPECT_EQ(-EPERM, add(&q, &w, fd, ALL, 0, 1));
 	close(q.fd);
-	args.sources = 1 << KEVENT_SOURCE_PROCESS;
-	q.fd = kevent_create(&args, sizeof(args));
+	q.fd = sealed_queue(1 << KEVENT_SOURCE_PROCESS);
 	ASSERT_LE(0, q.fd);
 	EXPECT_EQ(1, add(&q, &w, fd, ALL, 0, 1));
 	close(q.fd);
@@ -1099,7 +1111,7 @@ TEST_F(process, of_another_user)
 
 	if (geteuid())
 		SKIP(return, "needs to be root");
-	child_tell(C, 'b', 5);
+	child_report(C, 'b', 5);
 	ASSERT_TRUE(child_did(C));
 	pid = fork();
 	ASSERT_LE(0, pid);
@@ -1113,13 +1125,13 @@ TEST_F(process, of_another_user)
 		w.events = ALL;
 		if (modify_one(Q, &w, KEVENT_MODIFY_EVENTS) != -EACCES)
 			_exit(4);
-		child_tell(C, 'e', 1);
+		child_report(C, 'e', 1);
 		if (!child_did(C))
 			_exit(5);
-		child_tell(C, 'x', 8);
+		child_report(C, 'x', 8);
 		if (take_next(Q, true, &ev) != 1 || ev.events != EXIT)
 			_exit(6);
-		/* PIDFD_GET_INFO tells the status, but not the time. */
+		/* PIDFD_GET_INFO reports the status, but not the time. */
 		if (ev.data != STATUS(8) || ev.extra)
 			_exit(7);
 		_exit(0);
@@ -1135,14 +1147,14 @@ TEST_F(process, of_a_sibling)
 	struct kevent_watch w;
 	pid_t pid;
 
-	child_tell(C, 'b', 5);
+	child_report(C, 'b', 5);
 	ASSERT_TRUE(child_did(C));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		if (add(Q, &w, C->pidfd, ALL, EDGE, 1) != 1)
 			_exit(1);
-		child_tell(C, 'x', 8);
+		child_report(C, 'x', 8);
 		if (take_next(Q, true, &ev) != 1 || ev.events != EXIT)
 			_exit(2);
 		_exit(ev.data == STATUS(8) && ev.extra > 5 * MSEC ? 0 : 3);
@@ -1171,7 +1183,7 @@ TEST_F(process, of_another_namespace)
 	close(C->pidfd);
 	C->pidfd = pidfd_of(pid, 0);
 	ASSERT_EQ(1, add(Q, &w, C->pidfd, EXIT, EDGE, 1));
-	EXPECT_TOLD(1, EXIT, 0, 0);
+	EXPECT_REPORTED(1, EXIT, 0, 0);
 	EXPECT_EQ(0, child_status(pid));
 }
 
@@ -1192,7 +1204,7 @@ TEST_F(process, watcher_forks)
 		close(C->pidfd);
 		if (watch_gone(Q, &w))
 			_exit(1);
-		child_tell(C, 'x', 1);
+		child_report(C, 'x', 1);
 		if (kevent_get_events(self->q.fd, 1, 1, NULL, &ev, 0) != 1 ||
 		    ev.events != EXIT)
 			_exit(2);
@@ -1201,7 +1213,7 @@ TEST_F(process, watcher_forks)
 	EXPECT_EQ(0, child_status(pid));
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_EQ(1, child_status(C->pid));
-	EXPECT_TOLD(1, REAPED, 0, STATUS(1));
+	EXPECT_REPORTED(1, REAPED, 0, STATUS(1));
 }
 
 TEST_F(process, watcher_exits)
@@ -1219,8 +1231,8 @@ TEST_F(process, watcher_exits)
 	}
 	EXPECT_EQ(0, child_status(pid));
 	EXPECT_EQ(0, nr_watches(self->q.fd));
-	EXPECT_TOLD(2, 0, KEVENT_INFO_VANISHED, 0);
-	child_tell(C, 'x', 1);
+	EXPECT_REPORTED(2, 0, KEVENT_INFO_VANISHED, 0);
+	child_report(C, 'x', 1);
 	EXPECT_EQ(1, child_status(C->pid));
 	EXPECT_SILENCE();
 }
@@ -1239,7 +1251,7 @@ TEST_F(process, watcher_watches_itself)
 		_exit(add(Q, &w, own, ALL, EDGE | VANISHED, 1) == 1 ? 0 : 1);
 	}
 	EXPECT_EQ(0, child_status(pid));
-	EXPECT_TOLD(1, 0, KEVENT_INFO_VANISHED, 0);
+	EXPECT_REPORTED(1, 0, KEVENT_INFO_VANISHED, 0);
 	EXPECT_SILENCE();
 }
 
@@ -1256,7 +1268,7 @@ static void __attribute__((constructor)) execed_watcher(void)
 		return;
 	if (nr_watches(s.q) != 1)
 		_exit(10);
-	child_tell(&s.c, 'x', 1);
+	child_report(&s.c, 'x', 1);
 	if (kevent_get_events(s.q, 1, 1, NULL, &ev, 0) != 1 ||
 	    ev.user_data != 1 || ev.events != EXIT || ev.data != STATUS(1))
 		_exit(11);
@@ -1278,14 +1290,14 @@ TEST_F(process, watcher_executes)
 		} s = { 1, self->q.fd, self->c };
 		int cloexec = fcntl(C->pidfd, F_DUPFD_CLOEXEC, 0);
 
-		/* pidfds are close-on-exec unless told otherwise. */
+		/* pidfds are close-on-exec unless reported otherwise. */
 		if (fcntl(C->pidfd, F_SETFD, 0))
 			_exit(1);
 		if (add(Q, &w, C->pidfd, ALL, EDGE, 1) != 1 ||
 		    add(Q, &w, cloexec, ALL, EDGE, 2) != 1)
 			_exit(2);
 		setenv(WATCHER, "1", 1);
-		exec_anew(&s, sizeof(s));
+		exec_again(&s, sizeof(s));
 	}
 	EXPECT_EQ(0, child_status(pid));
 	EXPECT_EQ(0, nr_watches(self->q.fd));
@@ -1312,9 +1324,9 @@ TEST(overflow)
 				 i % 2 ? EDGE : EDGE | VANISHED, i));
 	}
 	for (i = 0; i < MANY; i++) {
-		child_tell(&c[i], 'e', 1);
+		child_report(&c[i], 'e', 1);
 		ASSERT_TRUE(child_did(&c[i]));
-		child_tell(&c[i], 'x', i);
+		child_report(&c[i], 'x', i);
 	}
 	for (i = 0; i < MANY; i++)
 		ASSERT_EQ(i, child_status(c[i].pid));
@@ -1395,12 +1407,12 @@ static int ending_thread(pthread_t *thread, unsigned int seed)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Added while it ends: told once, whoever sees it. */
+/* Added while it ends: reported once, whoever sees it. */
 TEST_F_TIMEOUT(race, add, TIMEOUT)
 {
 	struct kevent_watch w;
 	pthread_t thread;
-	int i, fd, told = 0;
+	int i, fd, reported = 0;
 
 	for (i = 0; i < ROUNDS; i++) {
 		fd = ending_thread(&thread, i);
@@ -1416,9 +1428,9 @@ TEST_F_TIMEOUT(race, add, TIMEOUT)
 		ASSERT_TRUE(take_bits(Q, i % 3 == 0, EXIT | REAPED, 0));
 		pthread_join(thread, NULL);
 		close(fd);
-		told++;
+		reported++;
 	}
-	EXPECT_LT(0, told);
+	EXPECT_LT(0, reported);
 	EXPECT_EQ(0, queue_drain(Q));
 	EXPECT_EQ(0, nr_watches(self->q.fd));
 }
@@ -1445,10 +1457,10 @@ TEST_F_TIMEOUT(race, remove, TIMEOUT)
 		dawdle(&seed, 60000);
 		switch (i % 4) {
 		case 0:
-			/* It may have told its last event. */
+			/* It may have reported its last event. */
 			if (remove_one(Q, w.handle) != 1)
 				break;
-			/* That of the one before may be told just now. */
+			/* That of the one before may be reported just now. */
 			while (take_now(Q, true, &ev) == 1)
 				ASSERT_NE(i, ev.user_data);
 			break;
@@ -1525,7 +1537,7 @@ TEST_F_TIMEOUT(race, processes, TIMEOUT)
 	for (i = 0; i < ROUNDS / 10; i++) {
 		ASSERT_EQ(0, child_start(&c));
 		ASSERT_EQ(1, add(Q, &w, c.pidfd, EXIT | REAPED, EDGE, i));
-		child_tell(&c, i % 3 ? 'x' : 'l', 1);
+		child_report(&c, i % 3 ? 'x' : 'l', 1);
 		if (i % 2) {
 			ASSERT_EQ(1, child_status(c.pid));
 			ASSERT_TRUE(take_bits(Q, false, EXIT | REAPED,

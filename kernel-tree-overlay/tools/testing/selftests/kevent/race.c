@@ -333,7 +333,7 @@ TEST_F(race, hangup_against_the_end_of_the_queue)
 	racer_stop(&racer);
 }
 
-/* In the end it is told, whoever was to look. */
+/* In the end it is reported, whoever was to look. */
 TEST_F(race, hangup_against_enable)
 {
 	struct hanging h = { .seed = 36 };
@@ -396,7 +396,7 @@ static void remove_side(void *arg)
 	r->ret = remove_one(r->q, r->w.handle);
 }
 
-/* One of them has removed it, the other one is told that it is not there. */
+/* One of them has removed it, the other one is reported that it is not there. */
 TEST_F(race, remove_against_remove)
 {
 	struct removing r = { .q = Q, .seed = 10 };
@@ -761,7 +761,7 @@ TEST_F(race, modify_against_firing)
 	struct kevent_event ev;
 	struct racer racer;
 	int i, n, nr;
-	__u32 told;
+	__u32 reported;
 
 	ASSERT_LE(0, f.fd);
 	ASSERT_EQ(1, add_file(Q, &w, f.fd, variant->flags, 0));
@@ -786,17 +786,17 @@ TEST_F(race, modify_against_firing)
 					KEVENT_MODIFY_MODE |
 					KEVENT_MODIFY_ENABLE));
 		racer_wait(&racer);
-		/* It is readable, and that is told. */
-		told = 0;
+		/* It is readable, and that is reported. */
+		reported = 0;
 		for (n = 0; (nr = take_now(Q, COPY, &ev)) == 1; n++) {
 			ASSERT_GE(i, ev.user_data);
 			ASSERT_GT(20, n);
-			told |= ev.events;
+			reported |= ev.events;
 			if (ev.events & KEVENT_POLL_IN)
 				quiet(f.fd);
 		}
 		ASSERT_EQ(0, nr);
-		ASSERT_TRUE(told & KEVENT_POLL_IN);
+		ASSERT_TRUE(reported & KEVENT_POLL_IN);
 		quiet(f.fd);
 		queue_drain(Q);
 		ASSERT_EQ(0, fire(f.fd));
@@ -811,7 +811,7 @@ TEST_F(race, modify_against_firing)
 	close(f.fd);
 }
 
-/* A level is told as often as it takes to read all that was written. */
+/* A level is reported as often as it takes to read all that was written. */
 TEST_F(race, forks_while_events_flow)
 {
 	enum { TOTAL = 3000 };

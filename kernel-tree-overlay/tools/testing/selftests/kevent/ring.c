@@ -96,7 +96,7 @@ TEST_F(ring, slots_are_filled_in_order)
 	for (i = 0; i < variant->entries; i++) {
 		ASSERT_TRUE(ring_ready(&self->q, i));
 		ASSERT_EQ(i, self->q.slots[i].user_data);
-		ASSERT_EQ(KEVENT_SOURCE_USER, self->q.slots[i].info);
+		ASSERT_EQ(INFO_POSTED, self->q.slots[i].info);
 	}
 	EXPECT_EQ(0, ring_cursor(&self->q));
 }
@@ -199,8 +199,8 @@ TEST_F(ring, payload_is_there_before_its_word)
 }
 
 /*
- * Many producers. One that has a slot and has not filled it yet may be overtaken
- * by the others, but not by a whole lap.
+ * Many producers. One that has a slot and has not filled it yet may be
+ * overtaken by the others, but not by a whole lap.
  */
 #define FEEDS	4
 

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KEVENT_SOURCE_SIGEV: POSIX timers and message queues that tell a queue of
+ * KEVENT_SOURCE_SIGEV: POSIX timers and message queues that report a queue of
  * events. Expirations are counted, and none is lost, on whichever clock and
- * whatever the program does in the meantime; what goes tells nothing any more.
- * An event may always be late: nothing here depends on when it comes, only on
- * that it comes, and not before its time.
+ * whatever the program does in the meantime; what goes reports nothing any
+ * more. An event may always be late: nothing here depends on when it comes,
+ * only on that it comes, and not before its time.
  */
 #include <mqueue.h>
 
 #include "kevent_poll_test.h"
-
-#ifndef SIGEV_KEVENT
-#define SIGEV_KEVENT		5
-#define sigev_notify_kevent_fd	_sigev_un._tid
-#endif
 
 #ifndef CLOCK_REALTIME_ALARM
 #define CLOCK_REALTIME_ALARM	8
@@ -166,7 +161,7 @@ do {									\
 } while (0)
 
 /*
- * A running timer: what it may have told so far follows from when it was
+ * A running timer: what it may have reported so far follows from when it was
  * started, which was between two readings of the clock.
  */
 struct tally {
@@ -218,7 +213,7 @@ static bool tally_add(struct tally *t, const struct kevent_event *ev)
 	       t->sum <= tally_most(t, now_ns(t->clock));
 }
 
-/* Takes events until all that has expired so far is told; false if it is not. */
+/* Takes events until all that has expired so far is reported; false if it is not. */
 static bool tally_catch_up(struct tally *t, struct queue *q, bool copy)
 {
 	__u64 least = tally_least(t, now_ns(t->clock));
@@ -231,7 +226,7 @@ static bool tally_catch_up(struct tally *t, struct queue *q, bool copy)
 	return true;
 }
 
-/* It has told all that it will. */
+/* It has reported all that it will. */
 #define EXPECT_STOPPED(t)						\
 do {									\
 	struct kevent_event __ev;					\
@@ -256,7 +251,7 @@ TEST_F(sigev, kernel_has_the_class)
 
 	EXPECT_TRUE(self->q.args.features &
 		    KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_SIGEV));
-	EXPECT_EQ(-ENOSYS, add_one(Q, &w));
+	EXPECT_EQ(-EOPNOTSUPP, add_one(Q, &w));
 }
 
 TEST_F(sigev, expires_once)
@@ -327,7 +322,7 @@ TEST_F(sigev, overruns_without_end)
 	EXPECT_EQ(0, destroy(id));
 }
 
-/* The untaken event goes on counting when the timer is set anew, and so does that. */
+/* The unconsumed event goes on counting when the timer is set again, and so does that. */
 TEST_F(sigev, overruns_of_what_was_before)
 {
 	__u64 now = now_ns(CLOCK_MONOTONIC);
@@ -367,7 +362,7 @@ TEST_F(sigev, periodic)
 }
 
 /* Nobody takes the event: it is merged into, but not for each expiration. */
-TEST_F(sigev, untaken)
+TEST_F(sigev, unconsumed)
 {
 	static const __u64 intervals[] = { 1, 10 * USEC, MSEC };
 	struct tally t;
@@ -389,8 +384,8 @@ TEST_F(sigev, untaken)
 	}
 }
 
-/* What was not told yet is when it is set anew, and then it is as new. */
-TEST_F(sigev, set_anew)
+/* What was not reported yet is when it is set again, and then it is as new. */
+TEST_F(sigev, set_again)
 {
 	struct tally t;
 	int i;
@@ -443,7 +438,7 @@ TEST_F(sigev, waiting_brings_it_back)
 		id = create(self->q.fd, 1);
 		ASSERT_LE(0, id);
 		ASSERT_EQ(0, set(id, 400 * MSEC, 400 * MSEC));
-		/* At the second one the event was untaken. */
+		/* At the second one the event was unconsumed. */
 		usleep(850000);
 		ASSERT_EQ(1, take_next(Q, COPY, &ev));
 		EXPECT_LE(2, ev.data);
@@ -582,11 +577,8 @@ TEST_F(sigev, process_of_a_clock_ends)
 
 TEST_F(sigev, refused)
 {
-	struct kevent_create args = {
-		.sources = KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_USER),
-	};
 	struct sigevent ev = sigev(self->q.fd, 1);
-	int sealed = kevent_create(&args, sizeof(args)), file = new_file();
+	int sealed = sealed_queue(1 << KEVENT_SOURCE_USER), file = new_file();
 
 	ASSERT_LE(0, sealed);
 	EXPECT_EQ(-EBADF, create(-1, 1));
@@ -677,7 +669,7 @@ TEST_F(sigev, watch_of_a_timer)
 	EXPECT_EQ(1, remove_one(Q, w.handle));
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_EQ(0, nr_watches(self->q.fd));
-	/* The timer goes on, and tells nobody. */
+	/* The timer goes on, and reports nobody. */
 	usleep(30000);
 	EXPECT_LT(0, remaining(id));
 	EXPECT_GE(10 * MSEC, remaining(id));
@@ -775,7 +767,7 @@ TEST_F(sigev, many_periodic)
 	EXPECT_EMPTY(Q, COPY);
 }
 
-/* The timer outlives the queue, and tells nobody. */
+/* The timer outlives the queue, and reports nobody. */
 TEST_F(sigev, queue_closed)
 {
 	struct queue q;
@@ -800,7 +792,7 @@ TEST_F(sigev, queue_closed)
 	}
 }
 
-/* The next interrupt of such a timer is far away, not so what is told of it. */
+/* The next interrupt of such a timer is far away, not so what is reported of it. */
 TEST_F(sigev, queue_closed_between_interrupts)
 {
 	struct queue q;
@@ -861,7 +853,7 @@ TEST_F(sigev, forked)
 
 /*
  * The end of a process, by exit or exec: its timers go, with what they have
- * told, and so does what it wants to hear of messages.
+ * reported, and so does what it wants to see messages.
  */
 struct ending {
 	int queue, timer, mq;
@@ -906,14 +898,14 @@ static int mq_get(int mq)
 	return ret < 0 ? -errno : ret;
 }
 
-static int mq_tell(int mq, int queue, unsigned long value)
+static int mq_report(int mq, int queue, unsigned long value)
 {
 	struct sigevent ev = sigev(queue, value);
 
 	return syscall(__NR_mq_notify, mq, &ev) ? -errno : 0;
 }
 
-static int mq_tell_nobody(int mq)
+static int mq_report_nobody(int mq)
 {
 	return syscall(__NR_mq_notify, mq, NULL) ? -errno : 0;
 }
@@ -930,13 +922,13 @@ static void end_with_timers(int queue, int mq, bool exec)
 			_exit(1);
 	}
 	end.timer = id;
-	if (mq_tell(mq, queue, 99))
+	if (mq_report(mq, queue, 99))
 		_exit(2);
 	usleep(2000);
 	if (nr_watches(queue) != 10)
 		_exit(3);
-	if (exec)
-		exec_anew(&end, sizeof(end));
+	if (exec && !fcntl(queue, F_SETFD, 0))
+		exec_again(&end, sizeof(end));
 	_exit(0);
 }
 
@@ -964,7 +956,7 @@ TEST_F(sigev, process_ends)
 	syscall(__NR_mq_unlink, "kevent_ends");
 }
 
-/* Other ways to be told of timers are as they were. */
+/* Other ways to be reported of timers are as they were. */
 TEST_F(sigev, signals_still_work)
 {
 	struct timespec second = { .tv_sec = 10 };
@@ -1058,7 +1050,7 @@ FIXTURE_TEARDOWN(mq)
 
 TEST_F(mq, message)
 {
-	ASSERT_EQ(0, mq_tell(self->mq, self->q.fd, ~0UL));
+	ASSERT_EQ(0, mq_report(self->mq, self->q.fd, ~0UL));
 	EXPECT_EMPTY(Q, COPY);
 	ASSERT_EQ(0, mq_put(self->mq));
 	EXPECT_MESSAGE(~0UL);
@@ -1066,8 +1058,8 @@ TEST_F(mq, message)
 	ASSERT_EQ(1, mq_get(self->mq));
 	ASSERT_EQ(0, mq_put(self->mq));
 	EXPECT_EMPTY(Q, COPY);
-	/* Told when there is one after there was none. */
-	ASSERT_EQ(0, mq_tell(self->mq, self->q.fd, 2));
+	/* Reported when there is one after there was none. */
+	ASSERT_EQ(0, mq_report(self->mq, self->q.fd, 2));
 	ASSERT_EQ(0, mq_put(self->mq));
 	EXPECT_EMPTY(Q, COPY);
 	ASSERT_EQ(1, mq_get(self->mq));
@@ -1083,7 +1075,7 @@ TEST_F(mq, wakes_a_thread)
 
 	ASSERT_EQ(0, waiter_start(&waiter, self->q.fd, 0, 1));
 	ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
-	ASSERT_EQ(0, mq_tell(self->mq, self->q.fd, 1));
+	ASSERT_EQ(0, mq_report(self->mq, self->q.fd, 1));
 	ASSERT_EQ(0, mq_put(self->mq));
 	EXPECT_EQ(1, sleeper_join(&waiter.sleeper));
 	EXPECT_MESSAGE(1);
@@ -1091,37 +1083,34 @@ TEST_F(mq, wakes_a_thread)
 
 TEST_F(mq, nobody_any_more)
 {
-	ASSERT_EQ(0, mq_tell(self->mq, self->q.fd, 1));
-	EXPECT_EQ(-EBUSY, mq_tell(self->mq, self->q.fd, 2));
-	ASSERT_EQ(0, mq_tell_nobody(self->mq));
+	ASSERT_EQ(0, mq_report(self->mq, self->q.fd, 1));
+	EXPECT_EQ(-EBUSY, mq_report(self->mq, self->q.fd, 2));
+	ASSERT_EQ(0, mq_report_nobody(self->mq));
 	ASSERT_EQ(0, mq_put(self->mq));
 	ASSERT_EQ(1, mq_get(self->mq));
 	EXPECT_EMPTY(Q, COPY);
-	ASSERT_EQ(0, mq_tell(self->mq, self->q.fd, 3));
+	ASSERT_EQ(0, mq_report(self->mq, self->q.fd, 3));
 	close(self->mq);
 	self->mq = mq_new(MQ);
 	ASSERT_EQ(0, mq_put(self->mq));
 	ASSERT_EQ(1, mq_get(self->mq));
 	EXPECT_EMPTY(Q, COPY);
-	ASSERT_EQ(0, mq_tell(self->mq, self->q.fd, 4));
+	ASSERT_EQ(0, mq_report(self->mq, self->q.fd, 4));
 	ASSERT_EQ(0, mq_put(self->mq));
 	EXPECT_MESSAGE(4);
 }
 
 TEST_F(mq, refused)
 {
-	struct kevent_create args = {
-		.sources = KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_USER),
-	};
 	struct sigevent ev = sigev(self->q.fd, 1);
-	int sealed = kevent_create(&args, sizeof(args)), file = new_file();
+	int sealed = sealed_queue(1 << KEVENT_SOURCE_USER), file = new_file();
 
 	ASSERT_LE(0, sealed);
-	EXPECT_EQ(-EBADF, mq_tell(self->mq, -1, 1));
-	EXPECT_EQ(-EINVAL, mq_tell(self->mq, file, 1));
-	EXPECT_EQ(-EPERM, mq_tell(self->mq, sealed, 1));
-	EXPECT_EQ(-EBADF, mq_tell(-1, self->q.fd, 1));
-	EXPECT_EQ(-EBADF, mq_tell(file, self->q.fd, 1));
+	EXPECT_EQ(-EBADF, mq_report(self->mq, -1, 1));
+	EXPECT_EQ(-EINVAL, mq_report(self->mq, file, 1));
+	EXPECT_EQ(-EPERM, mq_report(self->mq, sealed, 1));
+	EXPECT_EQ(-EBADF, mq_report(-1, self->q.fd, 1));
+	EXPECT_EQ(-EBADF, mq_report(file, self->q.fd, 1));
 	ev.sigev_notify = 99;
 	EXPECT_EQ(-1, syscall(__NR_mq_notify, self->mq, &ev));
 	EXPECT_EQ(EINVAL, errno);
@@ -1129,7 +1118,7 @@ TEST_F(mq, refused)
 	ASSERT_EQ(0, mq_put(self->mq));
 	ASSERT_EQ(1, mq_get(self->mq));
 	EXPECT_EMPTY(Q, COPY);
-	ASSERT_EQ(0, mq_tell(self->mq, self->q.fd, 1));
+	ASSERT_EQ(0, mq_report(self->mq, self->q.fd, 1));
 	close(sealed);
 	close(file);
 }
@@ -1139,7 +1128,7 @@ TEST_F(mq, overflow)
 	int i;
 
 	for (i = 0; i < 1000; i++) {
-		ASSERT_EQ(0, mq_tell(self->mq, self->q.fd, i));
+		ASSERT_EQ(0, mq_report(self->mq, self->q.fd, i));
 		ASSERT_EQ(0, mq_put(self->mq));
 		ASSERT_EQ(1, mq_get(self->mq));
 	}
@@ -1155,13 +1144,13 @@ TEST_F(mq, queue_closed)
 
 	for (i = 0; i < 100; i++) {
 		ASSERT_LE(0, queue_open(&q, variant->entries));
-		ASSERT_EQ(0, mq_tell(self->mq, q.fd, 1));
+		ASSERT_EQ(0, mq_report(self->mq, q.fd, 1));
 		queue_close(&q);
 		if (i % 2) {
 			ASSERT_EQ(0, mq_put(self->mq));
 			ASSERT_EQ(1, mq_get(self->mq));
 		} else {
-			ASSERT_EQ(0, mq_tell_nobody(self->mq));
+			ASSERT_EQ(0, mq_report_nobody(self->mq));
 		}
 	}
 	EXPECT_EMPTY(Q, COPY);
@@ -1341,7 +1330,7 @@ TEST_F_TIMEOUT(sigev, set_while_it_expires, LONG)
 	EXPECT_EMPTY(Q, COPY);
 }
 
-/* What expired is told, to the last one, while it is taken at full speed. */
+/* What expired is reported, to the last one, while it is taken at full speed. */
 TEST_F_TIMEOUT(sigev, taken_while_it_expires, LONG)
 {
 	struct kevent_event ev;
@@ -1440,31 +1429,31 @@ static void send_side(void *arg)
 	mq_put(s->mq);
 }
 
-/* Told or not, but not after it was called off, and not twice. */
+/* Reported or not, but not after it was called off, and not twice. */
 TEST_F_TIMEOUT(mq, called_off_while_a_message_comes, LONG)
 {
 	struct sending s = { .seed = 1, .mq = self->mq };
 	struct kevent_event ev;
 	struct racer racer;
 	unsigned int seed = 2;
-	int i, told = 0, nr;
+	int i, reported = 0, nr;
 
 	ASSERT_EQ(0, racer_start(&racer, send_side, &s));
 	for (i = 0; i < 3000; i++) {
-		ASSERT_EQ(0, mq_tell(self->mq, self->q.fd, i));
+		ASSERT_EQ(0, mq_report(self->mq, self->q.fd, i));
 		racer_go(&racer);
 		dawdle(&seed, 2000);
-		ASSERT_EQ(0, mq_tell_nobody(self->mq));
+		ASSERT_EQ(0, mq_report_nobody(self->mq));
 		nr = take_now(Q, COPY, &ev);
 		if (nr)
 			ASSERT_EQ(i, ev.user_data);
-		told += nr;
+		reported += nr;
 		racer_wait(&racer);
 		ASSERT_EQ(1, mq_get(self->mq));
 		EXPECT_EMPTY(Q, COPY);
 	}
 	racer_stop(&racer);
-	TH_LOG("told %d of %d", told, i);
+	TH_LOG("reported %d of %d", reported, i);
 }
 
 TEST_F_TIMEOUT(mq, queue_closed_while_a_message_comes, LONG)
@@ -1478,7 +1467,7 @@ TEST_F_TIMEOUT(mq, queue_closed_while_a_message_comes, LONG)
 	ASSERT_EQ(0, racer_start(&racer, send_side, &s));
 	for (i = 0; i < 1000; i++) {
 		ASSERT_LE(0, queue_open(&q, variant->entries));
-		ASSERT_EQ(0, mq_tell(self->mq, q.fd, i));
+		ASSERT_EQ(0, mq_report(self->mq, q.fd, i));
 		racer_go(&racer);
 		dawdle(&seed, 2000);
 		queue_close(&q);

@@ -699,7 +699,7 @@ TEST_F(kind, a_sleeper_at_the_ring_is_woken)
 	kind->fire(&self->f);
 	EXPECT_EQ(1, sleeper_join(&waiter.sleeper));
 	EXPECT_TRUE(ring_ready(&self->q, 0));
-	EXPECT_TOLD(&self->q, false, 7, kind->events);
+	EXPECT_REPORTED(&self->q, false, 7, kind->events);
 }
 
 /* A sleeper's call: one event, the other way. */
@@ -743,7 +743,7 @@ TEST_F(kind, a_sleeper_in_get_events_is_woken)
 	}
 }
 
-/* Fires when told to. */
+/* Fires when reported to. */
 struct trigger {
 	pthread_t thread;
 	const struct kind *kind;
@@ -762,8 +762,8 @@ static void *trigger_main(void *arg)
 }
 
 /*
- * No system call at all from the moment when it is fired.  Only a signalfd has
- * nothing to tell to any task but one of the program: somebody has to wait.
+ * No system call at all from the moment when it is fired, unless the wake-up
+ * does not say what it is for: the ring's header asks for one then.
  */
 TEST_F(kind, looking_at_the_ring_is_enough)
 {
@@ -776,15 +776,12 @@ TEST_F(kind, looking_at_the_ring_is_enough)
 	ASSERT_EQ(1, add_one(&self->q, &w));
 	EXPECT_FALSE(ring_ready(&self->q, 0));
 	__atomic_store_n(&t.go, 1, __ATOMIC_RELEASE);
-	if (kind->fire == fire_signalfd) {
-		pthread_join(t.thread, NULL);
-		ASSERT_EQ(1, take_now(&self->q, false, &ev));
-	} else {
-		while (!ring_ready(&self->q, 0))
-			;
-		ASSERT_EQ(1, ring_take(&self->q, &ev));
-		pthread_join(t.thread, NULL);
+	while (!ring_ready(&self->q, 0)) {
+		if (ring_flags(&self->q) & KEVENT_RING_RECHECK)
+			queue_refill(&self->q);
 	}
+	ASSERT_EQ(1, ring_take(&self->q, &ev));
+	pthread_join(t.thread, NULL);
 	EXPECT_EQ(3, ev.user_data);
 	EXPECT_EQ(kind->events, ev.events);
 }
@@ -828,7 +825,7 @@ TEST_F(kind, another_process_may_fire_it)
 		_exit(0);
 	}
 	for (i = 0; i < 2; i++)
-		EXPECT_TOLD(queues[i], true, 5, kind->events);
+		EXPECT_REPORTED(queues[i], true, 5, kind->events);
 	/* It may poll something else, such as its own signals. */
 	if (kind->fire == fire_signalfd)
 		kill(pid, SIGKILL);
@@ -862,15 +859,15 @@ TEST_F(kind, the_queue_polls_as_readable)
 		kind->fire(&self->f);
 		EXPECT_EQ(1, sleeper_join(&s));
 		EXPECT_EQ(POLLIN | POLLRDNORM, pfd.revents);
-		EXPECT_TOLD(queues[i], true, 6, kind->events);
+		EXPECT_REPORTED(queues[i], true, 6, kind->events);
 		if (!kind->quench)
 			break;
 		kind->quench(&self->f);
 	}
 }
 
-/* In both modes, and exactly the bits that poll(2) tells. */
-TEST_F(kind, what_is_ready_already_is_told_at_once)
+/* In both modes, and exactly the bits that poll(2) reports. */
+TEST_F(kind, what_is_ready_already_is_reported_at_once)
 {
 	static const __u32 modes[] = { LEVEL, EDGE, ONESHOT, DISPATCH };
 	const struct kind *kind = &variant->kind;
@@ -896,7 +893,7 @@ TEST_F(kind, what_is_ready_already_is_told_at_once)
 	}
 }
 
-TEST_F(kind, told_again_and_again_while_it_is_ready)
+TEST_F(kind, reported_again_and_again_while_it_is_ready)
 {
 	const struct kind *kind = &variant->kind;
 	struct queue *queues[] = { &self->q, &self->bare };
@@ -909,7 +906,7 @@ TEST_F(kind, told_again_and_again_while_it_is_ready)
 	until_ready(self->f.fd, kind->events);
 	for (j = 0; j < 5; j++) {
 		for (i = 0; i < 2; i++)
-			EXPECT_TOLD(queues[i], i, 9, kind->events);
+			EXPECT_REPORTED(queues[i], i, 9, kind->events);
 	}
 	if (!kind->quench)
 		return;
@@ -920,7 +917,7 @@ TEST_F(kind, told_again_and_again_while_it_is_ready)
 	}
 }
 
-TEST_F(kind, each_time_it_is_fired_it_is_told)
+TEST_F(kind, each_time_it_is_fired_it_is_reported)
 {
 	static const __u32 modes[] = { LEVEL, EDGE };
 	const struct kind *kind = &variant->kind;
@@ -936,7 +933,7 @@ TEST_F(kind, each_time_it_is_fired_it_is_told)
 		ASSERT_EQ(1, add_one(&self->q, &w));
 		for (i = 0; i < 10; i++) {
 			kind->fire(&self->f);
-			EXPECT_TOLD(&self->q, i & 1, m, kind->events);
+			EXPECT_REPORTED(&self->q, i & 1, m, kind->events);
 			kind->quench(&self->f);
 			/* One that was merged into nothing, or is stale. */
 			while (take_now(&self->q, true, &ev) == 1)
@@ -946,7 +943,7 @@ TEST_F(kind, each_time_it_is_fired_it_is_told)
 	}
 }
 
-TEST_F(kind, a_bit_that_is_not_asked_for_is_not_told)
+TEST_F(kind, a_bit_that_is_not_asked_for_is_not_reported)
 {
 	const struct kind *kind = &variant->kind;
 	struct queue *queues[] = { &self->q, &self->bare };
@@ -1011,7 +1008,7 @@ TEST_F(kind, watched_many_times)
 		EXPECT_EQ(1, remove_one(queues[i % 2], w[i].handle));
 }
 
-TEST_F(kind, a_removed_watch_tells_nothing)
+TEST_F(kind, a_removed_watch_reports_nothing)
 {
 	const struct kind *kind = &variant->kind;
 	struct queue *queues[] = { &self->q, &self->bare };
@@ -1029,13 +1026,13 @@ TEST_F(kind, a_removed_watch_tells_nothing)
 	}
 	kind->fire(&self->f);
 	for (i = 0; i < 2; i++) {
-		EXPECT_TOLD(queues[i], i, 2, kind->events);
+		EXPECT_REPORTED(queues[i], i, 2, kind->events);
 		EXPECT_EQ(1, remove_one(queues[i], stays.handle));
 		EXPECT_EQ(0, take_now(queues[i], true, &ev));
 	}
 }
 
-TEST_F(kind, removed_with_its_event_untaken)
+TEST_F(kind, removed_with_its_event_unconsumed)
 {
 	const struct kind *kind = &variant->kind;
 	struct queue *queues[] = { &self->q, &self->bare };
@@ -1079,7 +1076,7 @@ TEST_F(kind, the_file_goes_first)
 
 	ASSERT_EQ(1, add_one(&self->q, &w));
 	kind->fire(&self->f);
-	EXPECT_TOLD(&self->q, false, 1, kind->events);
+	EXPECT_REPORTED(&self->q, false, 1, kind->events);
 	/* It is to be tested again, but there is nothing to be tested. */
 	close(self->f.fd);
 	self->f.fd = -1;
@@ -1136,7 +1133,7 @@ FIXTURE_TEARDOWN(record)
 	close(self->fd);
 }
 
-/* The record is refused, with the error in its result, and tells nothing. */
+/* The record is refused, with the error in its result, and reports nothing. */
 #define EXPECT_REFUSED(err, watch)					\
 do {									\
 	struct kevent_watch __w = (watch);				\
@@ -1164,7 +1161,7 @@ TEST_F(record, result_and_handle_are_written_back)
 	before.result = 0;
 	before.handle = w.handle;
 	EXPECT_EQ(0, memcmp(&before, &w, sizeof(w)));
-	EXPECT_TOLD(&self->q, false, ~0ULL, IN);
+	EXPECT_REPORTED(&self->q, false, ~0ULL, IN);
 }
 
 TEST_F(record, every_bit_of_interest)
@@ -1182,13 +1179,13 @@ TEST_F(record, every_bit_of_interest)
 		}
 		EXPECT_EQ(1, add_one(&self->q, &w));
 		if (w.events & (IN | OUT))
-			EXPECT_TOLD(&self->q, false, 0, w.events);
+			EXPECT_REPORTED(&self->q, false, 0, w.events);
 		EXPECT_EQ(1, remove_one(&self->q, w.handle));
 		EXPECT_EMPTY(&self->q, true);
 	}
 	w.events = INTEREST;
 	EXPECT_EQ(1, add_one(&self->q, &w));
-	EXPECT_TOLD(&self->q, false, 0, IN | OUT);
+	EXPECT_REPORTED(&self->q, false, 0, IN | OUT);
 	w.events = ~0U;
 	EXPECT_REFUSED(-EINVAL, w);
 }
@@ -1342,8 +1339,8 @@ TEST_F(record, files_that_are_always_ready)
 				TH_LOG("%s", paths[i]);
 			}
 			if (polled(fd, IN))
-				EXPECT_TOLD(&self->q, false, 1,
-					    polled(fd, IN));
+				EXPECT_REPORTED(&self->q, false, 1,
+						polled(fd, IN));
 			EXPECT_EQ(1, remove_one(&self->q, w.handle));
 			accepted++;
 		}
@@ -1415,30 +1412,26 @@ TEST_F(record, stops_at_the_first_error)
 	EXPECT_EQ(0, w[1].result);
 	EXPECT_EQ(-EBADF, w[2].result);
 	EXPECT_EQ(0, w[2].handle);
-	EXPECT_EQ(0x55, w[3].result);
-	EXPECT_TOLD(&self->q, false, 0, IN);
-	EXPECT_TOLD(&self->q, true, 1, IN);
+	EXPECT_EQ(-ECANCELED, w[3].result);
+	EXPECT_REPORTED(&self->q, false, 0, IN);
+	EXPECT_REPORTED(&self->q, true, 1, IN);
 	EXPECT_EMPTY(&self->q, true);
 }
 
 TEST_F(record, a_sealed_queue)
 {
 	struct kevent_watch w = watch_poll(self->fd, IN, EDGE, 1);
-	struct queue q = {
-		.args.sources = KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_USER),
-	};
+	struct queue q = { .fd = sealed_queue(1 << KEVENT_SOURCE_USER) };
 
-	q.fd = kevent_create(&q.args, sizeof(q.args));
 	ASSERT_LE(0, q.fd);
 	EXPECT_EQ(-EPERM, add_one(&q, &w));
 	EXPECT_EQ(-EPERM, w.result);
 	close(q.fd);
 
-	q.args.sources = KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_POLL);
-	q.fd = kevent_create(&q.args, sizeof(q.args));
+	q.fd = sealed_queue(1 << KEVENT_SOURCE_POLL);
 	ASSERT_LE(0, q.fd);
 	EXPECT_EQ(1, add_one(&q, &w));
-	EXPECT_TOLD(&q, true, 1, IN);
+	EXPECT_REPORTED(&q, true, 1, IN);
 	close(q.fd);
 }
 
@@ -1498,7 +1491,7 @@ FIXTURE_TEARDOWN(file)
 	queue_close(&self->q);
 }
 
-#define TOLD(value, bits)	EXPECT_TOLD(&self->q, variant->copy, value, bits)
+#define TOLD(value, bits)	EXPECT_REPORTED(&self->q, variant->copy, value, bits)
 #define NOTHING()		EXPECT_EMPTY(&self->q, variant->copy)
 #define UNTIL(bits, allowed)						\
 	EXPECT_EQ(0, take_until(&self->q, variant->copy, bits, allowed))
@@ -1547,8 +1540,8 @@ TEST_F(file, every_combination_of_bits)
 	}
 }
 
-/* Not asked for, but told; and nothing else is. */
-TEST_F(file, hang_up_is_always_told)
+/* Not asked for, but reported; and nothing else is. */
+TEST_F(file, hang_up_is_always_reported)
 {
 	static const __u32 modes[] = { LEVEL, EDGE, DISPATCH, ONESHOT };
 	size_t i;
@@ -1568,7 +1561,7 @@ TEST_F(file, hang_up_is_always_told)
 	}
 }
 
-TEST_F(file, error_is_always_told)
+TEST_F(file, error_is_always_reported)
 {
 	static const __u32 modes[] = { LEVEL, EDGE, DISPATCH, ONESHOT };
 	size_t i;
@@ -1588,7 +1581,7 @@ TEST_F(file, error_is_always_told)
 }
 
 /* The same as a state that was there before. */
-TEST_F(file, hang_up_and_error_are_told_at_once)
+TEST_F(file, hang_up_and_error_are_reported_at_once)
 {
 	ASSERT_EQ(0, open_pipe(&self->f));
 	close(self->f.peer);
@@ -1632,7 +1625,6 @@ TEST_F(file, fifo_has_a_writer_again)
 		self->f.peer = open(path, O_WRONLY | O_NONBLOCK);
 		if (self->f.peer < 0)
 			SKIP(return, NO_FILE);
-		/* A worker may have looked right before that. */
 		queue_drain(&self->q);
 		NOTHING();
 		one_byte(self->f.peer);
@@ -1646,7 +1638,7 @@ TEST_F(file, fifo_has_a_writer_again)
 	REMOVE();
 }
 
-/* A fifo tells through two wait queues: of data in one, of room in the other. */
+/* A fifo reports through two wait queues: of data in one, of room in the other. */
 TEST_F(file, two_wait_queues)
 {
 	int i;
@@ -1686,7 +1678,7 @@ TEST_F(file, unix_stream_half_closed)
 	REMOVE();
 }
 
-/* Its own end: what it has shut down is told, too. */
+/* Its own end: what it has shut down is reported, too. */
 TEST_F(file, unix_stream_shut_down_here)
 {
 	ASSERT_EQ(0, open_stream(&self->f));
@@ -1754,7 +1746,7 @@ TEST_F(file, unix_dgram_peer_is_gone)
 	ASSERT_EQ(0, open_dgram_full(&self->f));
 	WATCH(OUT, LEVEL, 1);
 	NOTHING();
-	/* One may write now, and will hear of it then. */
+	/* One may write now, and will see it then. */
 	close(self->f.peer);
 	TOLD(1, OUT);
 	REMOVE();
@@ -1853,7 +1845,7 @@ TEST_F(file, tcp_out_of_band)
 	ASSERT_EQ(1, recv(self->f.fd, &c, 1, MSG_OOB));
 	while (polled(self->f.fd, PRI))
 		sched_yield();
-	/* What was told before that may still come. */
+	/* What was reported before that may still come. */
 	queue_drain(&self->q);
 	NOTHING();
 	REMOVE();
@@ -1958,14 +1950,39 @@ TEST_F(file, signalfd_of_other_signals)
 }
 
 /*
- * A worker looks at the files whose wake-ups do not say what they are for, and
- * not at all others too: that a state holds is told when the program waits.
+ * Nobody polls a file whose wake-up does not say what it is for but the
+ * program: while it is busy the ring's header says that there is something to
+ * look at.
  */
-TEST_F(file, worker_tells_no_levels)
+TEST_F(file, busy_program_is_shown_what_to_recheck)
+{
+	struct kevent_event ev = {};
+	int i;
+
+	if (variant->copy)
+		SKIP(return, "without a ring every call looks");
+	ASSERT_EQ(0, open_inotify(&self->f));
+	WATCH(IN, EDGE, 1);
+	for (i = 0; i < 20; i++) {
+		EXPECT_EQ(0, ring_flags(&self->q));
+		fire_byte(&self->f);
+		EXPECT_EQ(KEVENT_RING_RECHECK,
+			  ring_flags(&self->q));
+		usleep(1000);
+		EXPECT_EQ(0, ring_take(&self->q, &ev));
+		TOLD(1, IN);
+		EXPECT_EQ(0, ring_flags(&self->q));
+		drain(self->f.fd);
+		NOTHING();
+	}
+}
+
+/* And other watches are looked at when the program waits, not before. */
+TEST_F(file, recheck_reports_no_levels_to_a_busy_program)
 {
 	struct kevent_event ev = {};
 	struct kevent_watch w;
-	int fd, i;
+	int fd;
 
 	if (variant->copy)
 		SKIP(return, "without a ring the program has to wait");
@@ -1975,20 +1992,18 @@ TEST_F(file, worker_tells_no_levels)
 	ASSERT_EQ(1, add_one(&self->q, &w));
 	ASSERT_EQ(0, open_inotify(&self->f));
 	WATCH(IN, EDGE, 1);
-	for (i = 0; i < 20; i++) {
-		efd_fire(fd);
-		TOLD(2, IN);
-		fire_byte(&self->f);
-		while (!ring_take(&self->q, &ev))
-			usleep(100);
-		EXPECT_EQ(1, ev.user_data);
-		usleep(1000);
-		EXPECT_EQ(0, ring_take(&self->q, &ev));
-		TOLD(2, IN);
-		efd_quench(fd);
-		drain(self->f.fd);
-		NOTHING();
-	}
+	efd_fire(fd);
+	TOLD(2, IN);
+	fire_byte(&self->f);
+	usleep(1000);
+	EXPECT_EQ(0, ring_take(&self->q, &ev));
+	/* Both are rechecked then. */
+	EXPECT_EQ(2, queue_refill(&self->q));
+	ASSERT_EQ(1, ring_take(&self->q, &ev));
+	ASSERT_EQ(1, ring_take(&self->q, &ev));
+	efd_quench(fd);
+	drain(self->f.fd);
+	NOTHING();
 	close(fd);
 }
 
@@ -2006,14 +2021,14 @@ static void *toggle_main(void *arg)
 
 /*
  * A file with two wait queues takes a second try to be watched, because most
- * have one. What happens during the first one is told by the second one.
+ * have one. What happens during the first one is reported by the second one.
  */
-TEST_F(file, oneshot_of_two_queues_tells_once)
+TEST_F(file, oneshot_of_two_queues_reports_once)
 {
 	enum { NR = 20000 };
 	struct kevent_event ev;
 	unsigned int seed = 1;
-	static char told[NR];
+	static char reported[NR];
 	char path[64];
 	pthread_t thread;
 	int fds[2], i;
@@ -2028,11 +2043,11 @@ TEST_F(file, oneshot_of_two_queues_tells_once)
 		WATCH(IN, ONESHOT, i);
 		dawdle(&seed, 500);
 		remove_one(&self->q, self->w.handle);
-		/* One that was told may be on its way still. */
+		/* One that was reported may be on its way still. */
 		while (take_now(&self->q, variant->copy, &ev)) {
 			ASSERT_GE(i, (int)ev.user_data);
-			ASSERT_EQ(0, told[ev.user_data]);
-			told[ev.user_data] = 1;
+			ASSERT_EQ(0, reported[ev.user_data]);
+			reported[ev.user_data] = 1;
 		}
 	}
 	__atomic_store_n(&self->f.peer, 1, __ATOMIC_RELEASE);
@@ -2061,8 +2076,9 @@ TEST_F(file, signal_to_oneself_needs_no_sleep)
 }
 
 /*
- * A wake-up that does not say what it is for is told when somebody has looked,
- * so possibly after what has happened since, but it is not forgotten for that.
+ * A wake-up that does not say what it is for is reported when somebody has
+ * looked, so possibly after what has happened since, but it is not forgotten
+ * for that.
  */
 TEST_F(file, a_signal_and_data)
 {
@@ -2118,7 +2134,7 @@ TEST_F(file, the_wait_queue_goes_first)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(0, status);
 	EXPECT_EMPTY(&self->q, variant->copy);
-	/* This process has another one: nobody is told through that. */
+	/* This process has another one: nobody is reported through that. */
 	kill(getpid(), SIGUSR1);
 	EXPECT_EQ(0, take_now(&self->q, variant->copy, &ev));
 	ret = remove_one(&self->q, w->handle);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KEVENT_SOURCE_SIGNAL: that a watch counts all that is sent, and changes nothing;
- * or that it takes what is sent to the process, and each signal comes out once:
- * as an event, or the ordinary way.
+ * KEVENT_SOURCE_SIGNAL: that a watch counts all that is sent, and changes
+ * nothing; or that it takes what is sent to the process, and each signal comes
+ * out once: as an event, or the ordinary way.
  */
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -256,15 +256,12 @@ TEST_F(signal, what_cannot_be_changed)
 
 TEST_F(signal, seal)
 {
-	struct kevent_create args = {
-		.sources = 1 << KEVENT_SOURCE_TIMER,
-	};
 	struct queue q = {};
 	struct kevent_watch w;
 
-	q.fd = kevent_create(&args, sizeof(args));
+	q.fd = sealed_queue(1 << KEVENT_SOURCE_TIMER);
 	ASSERT_LE(0, q.fd);
-	EXPECT_TRUE(args.features &
+	EXPECT_TRUE(self->q.args.features &
 		    KEVENT_FEATURE_SOURCE(KEVENT_SOURCE_SIGNAL));
 	EXPECT_EQ(-EPERM, add_signal(&q, &w, SIGUSR1, 0, 1));
 	close(q.fd);
@@ -741,7 +738,7 @@ TEST_F(signal, children)
 	EXPECT_EQ(42, ev.data);
 	EXPECT_EQ(pid, waitpid(pid, &status, WNOHANG));
 	EXPECT_EQ(42, WEXITSTATUS(status));
-	/* With SIG_IGN nobody is told of children. */
+	/* With SIG_IGN nobody is reported of children. */
 	ASSERT_NE(SIG_ERR, signal(SIGCHLD, SIG_IGN));
 	pid = fork();
 	ASSERT_LE(0, pid);
@@ -775,7 +772,7 @@ TEST_F(signal, of_a_file)
 /* A message queue says so once, and by a signal as well. */
 TEST_F(signal, of_a_message_queue)
 {
-	struct sigevent told = {
+	struct sigevent reported = {
 		.sigev_notify = SIGEV_SIGNAL,
 		.sigev_signo = RT,
 	};
@@ -795,8 +792,8 @@ TEST_F(signal, of_a_message_queue)
 	for (i = 0; i < 2; i++) {
 		char buf[8192];
 
-		told.sigev_value.sival_int = 70 + i;
-		ASSERT_EQ(0, syscall(__NR_mq_notify, mq, &told));
+		reported.sigev_value.sival_int = 70 + i;
+		ASSERT_EQ(0, syscall(__NR_mq_notify, mq, &reported));
 		EXPECT_EMPTY(Q, COPY);
 		ASSERT_EQ(0, syscall(__NR_mq_timedsend, mq, "x", 1L, 0, NULL));
 		EXPECT_FALSE(is_pending(RT));
@@ -998,7 +995,7 @@ TEST_F(signal, first_that_is_on)
 	ASSERT_EQ(0, send_value(RT, 4));
 	ASSERT_EQ(0, send_value(RT, 5));
 
-	/* What the first has not told goes to the next one. */
+	/* What the first has not reported goes to the next one. */
 	ASSERT_EQ(1, remove_one(Q, first.handle));
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_TAKEN(&other, COPY, 2, SI_QUEUE, 4);
@@ -1109,7 +1106,7 @@ TEST_F(signal, what_was_pending)
 	EXPECT_EMPTY(Q, COPY);
 }
 
-/* Of those that are told later than they are taken. */
+/* Of those that are reported later than they are taken. */
 TEST_F(signal, says_that_more_follow)
 {
 	static const __u32 modes[] = { 0, KEVENT_WATCH_DISPATCH };
@@ -1245,7 +1242,7 @@ TEST_F(signal, close_loses_nothing)
 	}
 }
 
-/* What one did not tell goes to those who are on, as far as each takes it. */
+/* What one did not report goes to those who are on, as far as each takes it. */
 TEST_F(signal, returned_to_all_who_take)
 {
 	struct kevent_watch w[3];
@@ -1527,7 +1524,7 @@ TEST_F(signal, process_exits)
 	EXPECT_EQ(0, take_now(Q, COPY, &ev));
 }
 
-TEST_F(signal, process_exits_and_that_is_told)
+TEST_F(signal, process_exits_and_that_is_reported)
 {
 	struct kevent_watch w[5];
 	struct kevent_event ev;
@@ -1626,7 +1623,7 @@ static void __attribute__((constructor)) execed(void)
 
 static void *exec_in_thread(void *arg)
 {
-	exec_anew(arg, sizeof(struct execed));
+	exec_again(arg, sizeof(struct execed));
 	return NULL;
 }
 
@@ -1643,6 +1640,8 @@ static int exec_with_five(struct queue *q, int what, bool in_thread)
 
 	if (block(RT) || add_signal(q, &s.w, RT, KEVENT_WATCH_TAKE, 1) != 1)
 		return 1;
+	if (fcntl(q->fd, F_SETFD, what == QUEUE_CLOSED ? FD_CLOEXEC : 0))
+		return 5;
 	for (i = 0; i < 5; i++) {
 		if (send_value(RT, i))
 			return 2;
@@ -1651,7 +1650,7 @@ static int exec_with_five(struct queue *q, int what, bool in_thread)
 		return 3;
 	while (in_thread)
 		pause();
-	exec_anew(&s, sizeof(s));
+	exec_again(&s, sizeof(s));
 	return 4;
 }
 
@@ -1898,7 +1897,7 @@ TEST_F_TIMEOUT(signal, each_comes_once_with_watches_that_come_and_go, 120)
 		ASSERT_TRUE(see_pending());
 	}
 	stop_sending(&s, thread);
-	/* What ONESHOT watches have told stays. */
+	/* What ONESHOT watches have reported stays. */
 	ASSERT_TRUE(see_some(Q, COPY, SIGNALS));
 	ASSERT_TRUE(see_pending());
 	EXPECT_LT(100, s.next);
@@ -2061,7 +2060,7 @@ static int end_process(struct queue *q, int how, int out)
 		syscall(SYS_exit, 0);
 		break;
 	case EXECUTES:
-		exec_anew(&s, sizeof(s));
+		exec_again(&s, sizeof(s));
 		break;
 	case THREAD_EXECUTES:
 		if (pthread_create(&thread, NULL, exec_in_thread, &s))
@@ -2076,18 +2075,18 @@ TEST_F_TIMEOUT(signal, end_against_all, 120)
 {
 	struct kevent_watch w = signal_watch(RT, 0, 1);
 	unsigned int seed = 6;
-	struct gate told;
+	struct gate reported;
 	int i, n, ret;
 	pid_t pid;
 
-	ASSERT_EQ(0, gate_init(&told));
+	ASSERT_EQ(0, gate_init(&reported));
 	for (i = 0; i < 600; i++) {
 		pid = fork();
 		ASSERT_LE(0, pid);
 		if (!pid)
-			_exit(end_process(Q, i % NR_ENDS, told.fds[1]));
+			_exit(end_process(Q, i % NR_ENDS, reported.fds[1]));
 		ASSERT_EQ(sizeof(w.handle),
-			  read(told.fds[0], &w.handle, sizeof(w.handle)));
+			  read(reported.fds[0], &w.handle, sizeof(w.handle)));
 		n = rand_r(&seed) % 12;
 		while (n--) {
 			ret = queue_to(pid, RT, n);

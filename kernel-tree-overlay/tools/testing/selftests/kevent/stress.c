@@ -361,8 +361,8 @@ do {									\
 /*
  * What came out of the ring is what went into it. A slot is given up, and seen
  * as cancelled, if somebody is about to merge into the entry that was there a
- * lap ago; kevent_get_events() skips it. That takes two who tell something: two
- * writers, or one and somebody who moves the backlog.
+ * lap ago; kevent_get_events() skips it. That takes two who report something:
+ * two writers, or one and somebody who moves the backlog.
  */
 #define EXPECT_ALL_OUT(taken, cancelled, two, skips)			\
 do {									\
@@ -404,7 +404,7 @@ do {									\
 	}								\
 } while (0)
 
-/* One watch: each write finds its entry untaken, or being taken, or taken. */
+/* One watch: each write finds its entry unconsumed, or being taken, or taken. */
 TEST_F(stress, take_against_merge)
 {
 	struct firing f = {};
@@ -484,7 +484,7 @@ TEST_F(stress, merge_against_merge)
 struct round {
 	pthread_t thread;
 	const int *fds;		/* half of them */
-	__u32 *seen;		/* how often each was told */
+	__u32 *seen;		/* how often each was reported */
 	__u32 rounds;
 };
 
@@ -550,7 +550,7 @@ struct dekker {
 	struct queue *q;
 	bool copy;
 	__u32 nr;
-	__u32 told;
+	__u32 reported;
 };
 
 static void *dekker_main(void *arg)
@@ -558,10 +558,10 @@ static void *dekker_main(void *arg)
 	struct dekker *d = arg;
 	struct kevent_event ev;
 
-	while (d->told < d->nr) {
+	while (d->reported < d->nr) {
 		if (take_next(d->q, d->copy, &ev) != 1 || ev.events != IN)
 			break;
-		__atomic_add_fetch(&d->told, 1, __ATOMIC_RELEASE);
+		__atomic_add_fetch(&d->reported, 1, __ATOMIC_RELEASE);
 	}
 	return NULL;
 }
@@ -577,18 +577,18 @@ TEST_F(stress, wake_against_sleep)
 	ASSERT_EQ(1, add_one(&self->q, &w));
 	for (round = 0; round < 2; round++) {
 		d.copy = round;
-		d.told = 0;
+		d.reported = 0;
 		ASSERT_EQ(0, pthread_create(&d.thread, NULL, dekker_main, &d));
 		for (i = 0; i < d.nr; i++) {
 			/* When it looks, when it goes to sleep, or later. */
 			for (spin = rnd(&state) >> 20 & 0x3ff; spin; spin--)
 				__asm__ volatile("" ::: "memory");
 			efd_fire(self->fds[0]);
-			while (__atomic_load_n(&d.told, __ATOMIC_ACQUIRE) <= i)
+			while (__atomic_load_n(&d.reported, __ATOMIC_ACQUIRE) <= i)
 				sched_yield();
 		}
 		pthread_join(d.thread, NULL);
-		EXPECT_EQ(d.nr, d.told);
+		EXPECT_EQ(d.nr, d.reported);
 	}
 }
 
@@ -850,7 +850,7 @@ TEST_F(stress, add_modify_remove_against_firing)
 	}
 	for (i = 0; i < 2; i++)
 		firing_stop(&f[i]);
-	/* What waits in the backlog still, of those that were told once. */
+	/* What waits in the backlog still, of those that were reported once. */
 	while (queue_refill(&self->q) > 0)
 		sched_yield();
 	__atomic_store_n(&c.stop, 1, __ATOMIC_RELEASE);
@@ -867,7 +867,7 @@ TEST_F(stress, add_modify_remove_against_firing)
 	free(g.dead);
 }
 
-/* Each of them is told exactly once, however it is fired and taken. */
+/* Each of them is reported exactly once, however it is fired and taken. */
 struct shots {
 	unsigned char *seen;
 	__u64 nr;
@@ -885,7 +885,7 @@ static bool check_shot(struct consumer *c, const struct kevent_event *ev)
 	return true;
 }
 
-TEST_F(stress, oneshots_are_told_exactly_once)
+TEST_F(stress, oneshots_are_reported_exactly_once)
 {
 	struct shots s = { .nr = 20000 * factor() };
 	struct consumer c[3] = {};
@@ -983,7 +983,7 @@ TEST_F(stress, enable_against_firing)
 	EXPECT_EQ(h.nr, h.sum);
 }
 
-/* Level mode: whoever sleeps is told as long as there is something to read. */
+/* Level mode: whoever sleeps is reported as long as there is something to read. */
 TEST_F(stress, level_against_reading)
 {
 	struct kevent_watch w = watch_poll(self->fds[0], IN, LEVEL, 0);

@@ -1357,7 +1357,7 @@ TEST_F(wait, close_and_reuse_of_the_number)
 	sleeper_asleep(&w.sleeper);
 	fd = self->q.fd;
 	close(fd);
-	self->q.fd = kevent_create(&args, sizeof(args));
+	self->q.fd = kevent_create(&args, sizeof(args), 0);
 	ASSERT_EQ(fd, self->q.fd);
 	EXPECT_EQ(1, seq_post(fd, 0, 1, 0));
 	/* What happens to the new queue is not the waiter's business. */

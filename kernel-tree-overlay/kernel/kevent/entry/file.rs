@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The file that a queue is.
+
+use kernel::{
+    fs::{
+        anon_inode::{
+            private_data,
+            FileVtable,
+            HasFileVtable, //
+        },
+        LocalFile, //
+    },
+    irq_work::HasIrqWork,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        ArcBorrow, //
+    }, //
+};
+
+use crate::engine::queue::Queue;
+
+/// The file operations of queues.
+static QUEUE_FILE: FileVtable<Queue> = FileVtable::new();
+
+// SAFETY: It is one static.
+unsafe impl HasFileVtable for Queue {
+    fn vtable() -> &'static FileVtable<Self> {
+        &QUEUE_FILE
+    }
+}
+
+// SAFETY: The offset is that of the bell. `Queue::drop` calls `sync`, and by then there is nobody
+// who could ring it.
+unsafe impl HasIrqWork for Queue {
+    const OFFSET: usize = core::mem::offset_of!(Queue, poll_wake_work);
+
+    fn run(&self) {
+        self.flush_backlog();
+        self.wake_pollers();
+    }
+}
+
+/// The file behind a descriptor, which is a queue.
+pub(crate) struct QueueFile(ARef<LocalFile>);
+
+impl QueueFile {
+    pub(crate) fn get(fd: c_int) -> Result<Self> {
+        let fd = u32::try_from(fd).map_err(|_| EBADF)?;
+        let file = LocalFile::fget(fd)?;
+        private_data::<Queue>(&file).ok_or(EINVAL)?;
+        Ok(Self(file))
+    }
+
+    pub(crate) fn queue(&self) -> Result<ArcBorrow<'_, Queue>> {
+        private_data::<Queue>(&self.0).ok_or(EINVAL)
+    }
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Where C and Rust meet: the functions that C calls, and the C functions of kevent that Rust
+//! calls.
+
+use kernel::{
+    bindings,
+    fs::anon_inode::create_getfile,
+    prelude::*,
+    sync::aref::ARef,
+    time::deadline::Deadline,
+    transmute::{
+        AsBytes,
+        FromBytes, //
+    },
+    uaccess::UserPtr, //
+};
+
+use crate::{
+    core::{
+        event::Event,
+        ring::Ring, //
+    },
+    engine::{
+        nest,
+        queue::Queue, //
+    },
+    entry::{
+        file::QueueFile,
+        register::Record, //
+    },
+    source, //
+};
+
+pub(crate) mod completion;
+pub(crate) mod file;
+pub(crate) mod post;
+pub(crate) mod register;
+pub(crate) mod user;
+pub(crate) mod wait;
+
+/// Initialises the global locks.
+///
+/// # Safety
+///
+/// To be called once, at boot.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_init_locks() {
+    // SAFETY: It is called once, and before there are programs.
+    unsafe { nest::NEST.init() };
+}
+
+// SAFETY: A `struct kevent_event` is integers without padding between them: any bytes will do.
+unsafe impl FromBytes for Event {}
+// SAFETY: As above.
+unsafe impl AsBytes for Event {}
+
+// SAFETY: A `struct kevent_watch` is integers without padding between them: any bytes will do.
+unsafe impl FromBytes for Record {}
+// SAFETY: As above.
+unsafe impl AsBytes for Record {}
+
+/// Turns a result into what a system call returns.
+fn to_ret(result: Result<u32>) -> c_int {
+    match result {
+        // CAST: Counts are checked against `INT_MAX` before.
+        Ok(n) => n as c_int,
+        Err(e) => e.to_errno(),
+    }
+}
+
+/// # Safety
+///
+/// `deadline` must be null or valid.
+unsafe fn deadline_from(deadline: *const bindings::kevent_deadline) -> Result<Option<Deadline>> {
+    // SAFETY: By the safety requirements.
+    let deadline = unsafe { deadline.as_ref() };
+    deadline
+        .map(|d| Deadline::new(d.clockid, d.at, d.slack))
+        .transpose()
+}
+
+/// `kevent_create()`: makes a queue and fills in what `args` returns.
+///
+/// # Safety
+///
+/// `args` must be valid for reading and writing.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_do_create(
+    args: *mut bindings::kevent_create,
+    sources: c_uint,
+) -> *mut bindings::file {
+    // SAFETY: By the safety requirements.
+    let args = unsafe { &mut *args };
+    let file = Queue::new(args.entries, u64::from(sources)).and_then(|queue| {
+        args.features = source::KNOWN;
+        // CAST: Sizes fit in 64 bits.
+        args.mmap_size = queue.ring().map_or(0, |r| r.pages().size() as u64);
+        args.ring_entries = queue.ring().map_or(0, Ring::entries);
+        args.entries_offset = queue.ring().map_or(0, |_| Ring::entries_offset());
+        create_getfile::<Queue>(c"[kevent]", queue, bindings::O_RDWR)
+    });
+    match file {
+        Ok(file) => ARef::into_raw(file).as_ptr().cast(),
+        Err(e) => e.to_ptr(),
+    }
+}
+
+/// `kevent_add()`.
+///
+/// # Safety
+///
+/// To be called by a system call only.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_do_add(
+    fd: c_int,
+    watches: *mut bindings::kevent_watch,
+    wsize: usize,
+    nr: c_uint,
+) -> c_int {
+    to_ret(QueueFile::get(fd).and_then(|file| {
+        let at = UserPtr::from_ptr(watches.cast());
+        register::add(file.queue()?, at, wsize, nr)
+    }))
+}
+
+/// `kevent_modify()`.
+///
+/// # Safety
+///
+/// To be called by a system call only.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_do_modify(
+    fd: c_int,
+    watches: *mut bindings::kevent_watch,
+    wsize: usize,
+    nr: c_uint,
+    flags: c_uint,
+) -> c_int {
+    to_ret(QueueFile::get(fd).and_then(|file| {
+        let at = UserPtr::from_ptr(watches.cast());
+        register::modify(&*file.queue()?, at, wsize, nr, flags)
+    }))
+}
+
+/// `kevent_remove()`.
+///
+/// # Safety
+///
+/// To be called by a system call only.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_do_remove(
+    fd: c_int,
+    handles: *const u64,
+    nr: c_uint,
+) -> c_int {
+    to_ret(QueueFile::get(fd).and_then(|file| {
+        let at = UserPtr::from_ptr(handles.cast_mut().cast());
+        register::remove(&*file.queue()?, at, nr)
+    }))
+}
+
+/// `kevent_post()`.
+///
+/// # Safety
+///
+/// To be called by a system call only.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_do_post(
+    fd: c_int,
+    events: *const bindings::kevent_event,
+    esize: usize,
+    nr: c_uint,
+    flags: c_uint,
+) -> c_int {
+    to_ret(QueueFile::get(fd).and_then(|file| {
+        let from = UserPtr::from_ptr(events.cast_mut().cast());
+        post::post(&*file.queue()?, from, esize, nr, flags)
+    }))
+}
+
+/// `kevent_wait()`.
+///
+/// # Safety
+///
+/// `args` must be valid, `deadline` valid or null.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_do_wait(
+    fd: c_int,
+    args: *const bindings::kevent_wait,
+    deadline: *const bindings::kevent_deadline,
+) -> c_int {
+    // SAFETY: By the safety requirements. The two types are generated from one C structure.
+    let args = unsafe { &*args.cast::<kernel::uapi::kevent_wait>() };
+    to_ret(QueueFile::get(fd).and_then(|file| {
+        // SAFETY: By the safety requirements.
+        let deadline = unsafe { deadline_from(deadline) }?;
+        wait::wait(&*file.queue()?, args, deadline.as_ref())
+    }))
+}
+
+/// `kevent_get_events()`.
+///
+/// # Safety
+///
+/// `deadline` must be valid or null.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_do_get_events(
+    fd: c_int,
+    min_nr: c_uint,
+    max_nr: c_uint,
+    deadline: *const bindings::kevent_deadline,
+    events: *mut bindings::kevent_event,
+) -> c_int {
+    to_ret(QueueFile::get(fd).and_then(|file| {
+        // SAFETY: By the safety requirements.
+        let deadline = unsafe { deadline_from(deadline) }?;
+        let to = UserPtr::from_ptr(events.cast());
+        wait::get_events(&*file.queue()?, min_nr, max_nr, deadline.as_ref(), to)
+    }))
+}

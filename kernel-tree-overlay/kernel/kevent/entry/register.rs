@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `kevent_add()`, `kevent_modify()` and `kevent_remove()`: batches of change records.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    types::ScopeGuard,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+    uapi, //
+};
+
+use core::mem::offset_of;
+
+use crate::{
+    engine::{
+        queue::Queue,
+        watch::{
+            enable,
+            test,
+            Watch, //
+        }, //
+    },
+    entry::user::read_record,
+    source::{
+        self,
+        Room, //
+    },
+    trace, //
+};
+
+/// A `struct kevent_watch`.
+#[repr(transparent)]
+pub(crate) struct Record(uapi::kevent_watch);
+
+/// Does `change` for each of `nr` records, which are `size` bytes apart, until one fails.
+///
+/// Returns how many were done, or the error of the first. The result of each record that was tried
+/// is written back; that of the others is `-ECANCELED`.
+fn each(
+    at: UserPtr,
+    size: usize,
+    nr: u32,
+    mut change: impl FnMut(&mut uapi::kevent_watch) -> Result,
+    undo: impl Fn(&uapi::kevent_watch),
+) -> Result<u32> {
+    let mut at = at;
+    for done in 0..nr {
+        let mut result = read_record::<Record>(at, size).and_then(|mut record| {
+            let changed = change(&mut record.0);
+            record.0.result = changed.err().map_or(0, |e| e.to_errno());
+            let written = write_results(at, &record.0);
+            if changed.is_ok() && written.is_err() {
+                undo(&record.0);
+            }
+            changed.and(written)
+        });
+        if result.is_ok() && current!().fatal_signal_pending() {
+            result = Err(EINTR);
+        }
+        at = at.wrapping_byte_add(size);
+        if let Err(e) = result {
+            cancel_rest(at, size, nr.saturating_sub(done).saturating_sub(1));
+            return if done == 0 { Err(e) } else { Ok(done) };
+        }
+    }
+    Ok(nr)
+}
+
+/// Says of `nr` records that they were not tried.
+fn cancel_rest(at: UserPtr, size: usize, nr: u32) {
+    let mut result = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, result));
+    for _ in 0..nr {
+        let written = UserSlice::new(result, size_of::<i32>())
+            .writer()
+            .write(&ECANCELED.to_errno());
+        if written.is_err() || current!().fatal_signal_pending() {
+            return;
+        }
+        result = result.wrapping_byte_add(size);
+    }
+}
+
+/// Writes back what is new in a record.
+fn write_results(at: UserPtr, record: &uapi::kevent_watch) -> Result {
+    let result = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, result));
+    let handle = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, handle));
+    UserSlice::new(handle, size_of::<u64>())
+        .writer()
+        .write(&record.handle)?;
+    UserSlice::new(result, size_of::<i32>())
+        .writer()
+        .write(&record.result)
+}
+
+/// Room for watches that are about to be made.
+struct Reserved<'a> {
+    queue: &'a Queue,
+    left: usize,
+}
+
+impl Reserved<'_> {
+    /// Takes one, of `wanted` that are still to come.
+    fn take(&mut self, wanted: u32) -> Result {
+        if self.left == 0 {
+            let nr = wanted.clamp(1, 64) as usize;
+            self.queue.reserve_watches(nr)?;
+            self.left = nr;
+        }
+        self.left = self.left.saturating_sub(1);
+        Ok(())
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if self.left != 0 {
+            self.queue.unreserve_watches(self.left);
+        }
+    }
+}
+
+/// `kevent_add()`: registers `nr` watches.
+pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32) -> Result<u32> {
+    let queue: Arc<Queue> = queue.into();
+    let mut wanted = nr;
+    let mut reserved = Reserved {
+        queue: &queue,
+        left: 0,
+    };
+    let add_one = |record: &mut uapi::kevent_watch| {
+        record.handle = 0;
+        reserved.take(wanted)?;
+        wanted = wanted.saturating_sub(1);
+        let mut handle = add_one(&queue, record, Room::Little);
+        if handle == Err(ENOBUFS) {
+            reserved.take(1)?;
+            handle = add_one(&queue, record, Room::Plenty);
+        }
+        record.handle = handle?;
+        Ok(())
+    };
+    let undo = |record: &uapi::kevent_watch| {
+        queue.watches().lock().withdraw(&queue, record.handle);
+    };
+    each(at, size, nr, add_one, undo)
+}
+
+/// Makes a watch, for which there is room.
+fn add_one(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<u64> {
+    add_made(queue, record, || source::watch(queue, record, room))
+}
+
+/// Adds a watch that the kernel makes for something that the program does: one that `record`
+/// describes.
+#[cfg(CONFIG_POSIX_TIMERS)]
+pub(crate) fn add_internal(
+    queue: &Arc<Queue>,
+    record: &uapi::kevent_watch,
+    make: impl FnOnce() -> Result<Arc<Watch>>,
+) -> Result<u64> {
+    queue.reserve_watches(1)?;
+    add_made(queue, record, make)
+}
+
+/// Adds the watch that `make` makes, for which there is room.
+fn add_made(
+    queue: &Arc<Queue>,
+    record: &uapi::kevent_watch,
+    make: impl FnOnce() -> Result<Arc<Watch>>,
+) -> Result<u64> {
+    let unreserve = ScopeGuard::new(|| queue.unreserve_watches(1));
+    let watch = make()?;
+    let mut table = queue.watches().lock();
+    let handle = table.insert(queue, watch.clone())?;
+    unreserve.dismiss();
+    trace::add(queue, handle, record);
+    if let Err(e) = watch.source().attach(watch.as_arc_borrow(), record) {
+        table.withdraw(queue, handle);
+        return Err(e);
+    }
+    Ok(handle)
+}
+
+/// `kevent_modify()`: changes what `flags` names of `nr` watches.
+pub(crate) fn modify(queue: &Queue, at: UserPtr, size: usize, nr: u32, flags: u32) -> Result<u32> {
+    let change_one = |record: &mut uapi::kevent_watch| {
+        // Held while the watch is changed: one change at a time.
+        let table = queue.watches().lock();
+        let watch = table.get(record.handle)?;
+        change(watch, record, flags)
+    };
+    each(at, size, nr, change_one, |_| {})
+}
+
+fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result {
+    if record.source != watch.class() || record.events & !uapi::KEVENT_EVENTS_MASK != 0 {
+        return Err(EINVAL);
+    }
+    // These say what is in `arg`.
+    let of_arg = uapi::KEVENT_WATCH_ABSTIME | uapi::KEVENT_WATCH_EXPECT;
+    let mut new = *record;
+    if flags & uapi::KEVENT_MODIFY_MODE == 0 {
+        new.flags = (watch.flags() & !of_arg) | (record.flags & of_arg);
+    }
+    if flags & uapi::KEVENT_MODIFY_EVENTS == 0 {
+        new.events = watch.interest();
+    }
+    if flags & uapi::KEVENT_MODIFY_ARG == 0 {
+        watch.source().check_flags(new.flags)?;
+    }
+    source::check(watch, new.flags, new.events)?;
+    if flags & uapi::KEVENT_MODIFY_ARG != 0 {
+        watch.source().set_arg(watch.as_arc_borrow(), &new)?;
+    }
+    if flags & uapi::KEVENT_MODIFY_USER_DATA != 0 {
+        watch.set_user_data(record.user_data);
+    }
+    if flags & (uapi::KEVENT_MODIFY_MODE | uapi::KEVENT_MODIFY_EVENTS) != 0 {
+        watch.set_mode(new.flags, new.events);
+    }
+    if flags & uapi::KEVENT_MODIFY_DISABLE != 0 {
+        watch.source().disable(watch);
+    }
+    if flags & uapi::KEVENT_MODIFY_ENABLE != 0 {
+        enable(watch.as_arc_borrow());
+        watch.source().enabled(watch.as_arc_borrow());
+    }
+    let anew = uapi::KEVENT_MODIFY_ENABLE
+        | uapi::KEVENT_MODIFY_MODE
+        | uapi::KEVENT_MODIFY_EVENTS
+        | uapi::KEVENT_MODIFY_ARG;
+    if flags & anew != 0 {
+        test(watch.as_arc_borrow());
+    }
+    Ok(())
+}
+
+/// `kevent_remove()`: removes the watches that `nr` handles name.
+pub(crate) fn remove(queue: &Queue, at: UserPtr, nr: u32) -> Result<u32> {
+    let mut at = at;
+    for done in 0..nr {
+        let result = UserSlice::new(at, size_of::<u64>())
+            .reader()
+            .read::<u64>()
+            .and_then(|handle| queue.watches().lock().remove(queue, handle));
+        match result {
+            Err(e) if done == 0 => return Err(e),
+            Err(_) => return Ok(done),
+            Ok(()) => at = at.wrapping_byte_add(size_of::<u64>()),
+        }
+    }
+    Ok(nr)
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! That a watch is of a file, see `files.c`: what the classes whose watches are of files share.
+
+use core::ptr::NonNull;
+
+use kernel::{
+    bindings,
+    fs::{
+        anon_inode::private_data,
+        File,
+        LocalFile, //
+    },
+    prelude::*,
+    sync::{
+        aref::ARef,
+        wait_entry::{
+            self,
+            HasWaitEntries,
+            Polled, //
+        },
+        Arc,
+        ArcBorrow, //
+    },
+    types::Opaque, //
+};
+
+use crate::{
+    engine::{
+        queue::Queue,
+        watch::Watch, //
+    },
+    source::{
+        self,
+        Class, //
+    }, //
+};
+
+/// That a watch is of a file, see `files.c`.
+///
+/// # Invariants
+///
+/// It is accessed with the mutex of the watch's queue held, or by `files.c` with the lock of the
+/// bucket it is in held. But `kind` is written only before it is linked.
+#[repr(transparent)]
+pub(crate) struct FileLink(Opaque<bindings::kevent_file_link>);
+
+// SAFETY: By the type invariants, accesses are serialised.
+unsafe impl Send for FileLink {}
+// SAFETY: As above.
+unsafe impl Sync for FileLink {}
+
+/// In `kevent_file_link.kind`: the class. The byte above is for the class itself.
+const CLASS_MASK: u32 = 0xff;
+
+/// In `kevent_file_link.kind`: the file is a queue.
+const NESTED: u32 = 1 << 31;
+
+/// There as well: a wake-up for space may be for nothing.
+const WRITE_WAKE_IS_HINT: u32 = 1 << 30;
+
+/// A source that is of a file, so that its watch goes when that is closed.
+///
+/// # Safety
+///
+/// * [`Class::OF_LINK`] must be there, and return the watch that has this source, if `KIND` is the
+///   kind of the link.
+/// * `OFFSET` must be the offset of its [`FileLink`] in the watch.
+/// * The source must only be made as that of a watch in an [`Arc`].
+/// * [`Source::detach`](source::Source::detach) must unlink it.
+pub(crate) unsafe trait HasFileLink: Class {
+    /// The class, and if that has several sources, what distinguishes them.
+    const KIND: u32 = Self::NUMBER;
+
+    /// Where its link is in the watch.
+    const OFFSET: usize;
+}
+
+/// Returns the watch that a link is in, given its kind.
+pub(crate) type OfLink = fn(*const bindings::kevent_file_link, u32) -> *const Watch;
+
+/// The [`OfLink`] of a class with one source, `S`.
+pub(crate) fn watch_with<S: HasFileLink + 'static>(
+    link: *const bindings::kevent_file_link,
+    _kind: u32,
+) -> *const Watch {
+    link.wrapping_byte_sub(S::OFFSET).cast::<Watch<S>>()
+}
+
+impl FileLink {
+    /// Makes the link of a source.
+    pub(crate) fn new<S: HasFileLink>() -> Self {
+        Self(Opaque::new(bindings::kevent_file_link {
+            kind: S::KIND,
+            ..pin_init::zeroed()
+        }))
+    }
+
+    /// From now on the watch goes when `fd` is closed.
+    pub(crate) fn link(&self, file: &File, fd: u32) {
+        // SAFETY: The link is not linked, and the file is live. CAST: It is the number of a file,
+        // so small enough.
+        unsafe { bindings::kevent_link_file(self.0.get(), file.as_ptr(), fd as c_int) };
+    }
+
+    /// Ends what [`FileLink::link`] began.
+    pub(crate) fn unlink(&self) {
+        // SAFETY: FFI call; the link may be unlinked already.
+        unsafe { bindings::kevent_unlink_file(self.0.get()) };
+    }
+
+    /// Whether the descriptor is still open, after it was linked.
+    pub(crate) fn is_open(&self) -> bool {
+        // SAFETY: It was linked by this task.
+        unsafe { bindings::kevent_link_is_open(self.0.get()) }
+    }
+
+    /// The file, if it is not about to be released.
+    pub(crate) fn file(&self) -> Option<ARef<File>> {
+        // SAFETY: By the type invariants the mutex of the queue is held.
+        let file = unsafe { bindings::kevent_linked_file(self.0.get()) };
+        // SAFETY: What is returned is a reference. No thread is in `fdget_pos` on a file that can
+        // only be polled here; for others that position is not used.
+        NonNull::new(file).map(|file| unsafe { ARef::from_raw(file.cast()) })
+    }
+
+    /// The number that the program gave.
+    pub(crate) fn fd(&self) -> u32 {
+        // SAFETY: It is written once, when linked. CAST: It is not negative.
+        unsafe { (*self.0.get()).fd as u32 }
+    }
+
+    /// The file is a queue. To be called before it is linked.
+    pub(crate) fn set_nested(&self) {
+        self.set_kind(NESTED);
+    }
+
+    /// The wakers of the file may say that there is space though there is none. To be called before
+    /// it is linked.
+    pub(crate) fn set_write_wake_is_hint(&self) {
+        self.set_kind(WRITE_WAKE_IS_HINT);
+    }
+
+    fn set_kind(&self, bit: u32) {
+        // SAFETY: By the type invariants nobody else accesses it.
+        unsafe { (*self.0.get()).kind |= bit };
+    }
+
+    pub(crate) fn write_wake_is_hint(&self) -> bool {
+        // SAFETY: By the type invariants nobody writes it.
+        unsafe { (*self.0.get()).kind & WRITE_WAKE_IS_HINT != 0 }
+    }
+
+    pub(crate) fn is_nested(&self) -> bool {
+        // SAFETY: By the type invariants nobody writes it.
+        unsafe { (*self.0.get()).kind & NESTED != 0 }
+    }
+}
+
+/// The watch that a link is in.
+///
+/// # Safety
+///
+/// `link` must be that of the source of a watch in an `Arc`.
+unsafe fn watch_of(link: *const bindings::kevent_file_link) -> Option<*const Watch> {
+    // SAFETY: By the safety requirements the link is valid.
+    let kind = unsafe { (*link).kind } & !(NESTED | WRITE_WAKE_IS_HINT);
+    source::of_link(kind & CLASS_MASK).map(|of_link| of_link(link, kind))
+}
+
+/// Takes a reference to the watch that a link is in, and hands back the link.
+///
+/// # Safety
+///
+/// `link` must have been linked, and the lock of its bucket been held since.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_get_watch(
+    link: *const bindings::kevent_file_link,
+) -> *const c_void {
+    // SAFETY: A watch is unlinked before the table drops its reference, which needs the lock of the
+    // bucket: it is live.
+    let Some(watch) = (unsafe { watch_of(link) }) else {
+        return core::ptr::null();
+    };
+    // SAFETY: As above.
+    let watch = unsafe { ArcBorrow::from_raw(watch) };
+    core::mem::forget(Arc::<Watch>::from(watch));
+    link.cast()
+}
+
+/// What the watch of a link is of has gone.
+///
+/// # Safety
+///
+/// `link` must come from [`kevent_get_watch`], whose reference this takes over.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_watch_closed(link: *const c_void) {
+    // SAFETY: By the safety requirements there is a reference.
+    let Some(watch) = (unsafe { watch_of(link.cast()) }) else {
+        return;
+    };
+    // SAFETY: As above.
+    let watch = unsafe { Arc::from_raw(watch) };
+    let tells = watch.flags() & kernel::uapi::KEVENT_WATCH_VANISHED != 0;
+    let queue = watch.queue();
+    let mut table = queue.watches().lock();
+    table.vanished(queue, &watch, watch.source().closed(), tells);
+}
+
+/// The descriptor of the current task that a record's `ident` is, and the file it stands for.
+pub(crate) fn fget(ident: u64) -> Result<(u32, ARef<File>)> {
+    let fd = u32::try_from(ident).map_err(|_| EBADF)?;
+    let file = LocalFile::fget(fd)?;
+    // SAFETY: The system calls that get here do not use `fdget_pos`.
+    Ok((fd, unsafe { LocalFile::assume_no_fdget_pos(file) }))
+}
+
+/// Whether what the wakers of a file say of space has to be made sure of.
+pub(crate) fn write_wake_is_hint(file: &File) -> bool {
+    // SAFETY: The file is live.
+    unsafe { bindings::kevent_write_wake_is_hint(file.as_ptr()) }
+}
+
+/// Whether a file is an epoll instance.
+pub(crate) fn is_epoll(file: &File) -> bool {
+    // SAFETY: The file is live.
+    unsafe { bindings::is_file_epoll(file.as_ptr()) }
+}
+
+/// The queue that a file is, if it is one.
+pub(crate) fn queue_of(file: &File) -> Option<ArcBorrow<'_, Queue>> {
+    private_data::<Queue>(file)
+}
+
+/// The watch that a source is in.
+pub(crate) fn watch_around<S: HasFileLink>(source: &S) -> ArcBorrow<'_, Watch<S>> {
+    let offset = core::mem::offset_of!(Watch<S>, source);
+    let watch = core::ptr::from_ref(source).wrapping_byte_sub(offset);
+    // SAFETY: By what `HasFileLink` requires, it is the source of a watch in an `Arc`.
+    unsafe { ArcBorrow::from_raw(watch.cast::<Watch<S>>()) }
+}
+
+/// Polls a file and puts the watch that `source` is in on its wait queues.
+pub(crate) fn poll_and_add<S: HasFileLink>(
+    source: &S,
+    file: &File,
+    key: u32,
+    exclusive: bool,
+) -> Polled
+where
+    Watch<S>: HasWaitEntries,
+{
+    let watch = watch_around(source);
+    // SAFETY: A source is attached once, so its entries are on no queue. They are removed when it
+    // is detached, for which the release of the file waits: `files.c`.
+    unsafe { wait_entry::poll(file, watch, key, exclusive) }
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which files are watched, so that a watch goes when its descriptor is closed.
+ *
+ * A watch of a file has a struct kevent_file_link, in a hash table by the
+ * addresses of the file and of the table of descriptors that the watch was made
+ * with.  So whoever closes a descriptor comes upon the links of that table
+ * only, however many watches others have of the same file.
+ *
+ * A link holds no reference to the file.  Instead, each link has one of these,
+ * which do:
+ *
+ *  - its table, where @fd stands for the file;
+ *  - a task that has taken the file out of the table and has not got beyond
+ *    filp_flush().  There it finds the link, in kevent_file_closed(), and
+ *    removes the watch, for which it waits for the mutex of the watch's queue;
+ *  - the task that makes the watch.  It looks, after it has linked it, whether
+ *    the descriptor is still open, and removes the watch if it is not.
+ *
+ * Whatever takes a file out of a table passes filp_flush() with that table:
+ * close(), dup2(), close_range(), exec, the exit of the last task, io_uring,
+ * binder.  References that others have, as by dup(), fork() or SCM_RIGHTS, are
+ * in other places or other tables, and of no importance here.  So no link is
+ * left when the last reference to a file is dropped.
+ *
+ * A watch is unlinked only after it has left the file's wait queues.
+ *
+ * A file that nobody watches costs one test of a flag, FMODE_KEVENT, when a
+ * descriptor is closed; and not even that while there is no queue in the
+ * system.
+ *
+ * Lock order: the mutex of a queue, then the lock of a bucket, then
+ * file->f_lock and files->file_lock.
+ */
+#include <linux/cache.h>
+#include <linux/fdtable.h>
+#include <linux/fs.h>
+#include <linux/hash.h>
+#include <linux/jump_label_ratelimit.h>
+#include <linux/kevent.h>
+#include <linux/list.h>
+#include <linux/memblock.h>
+#include <linux/math64.h>
+#include <linux/net.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <net/sock.h>
+
+#include "../kevent.h"
+
+/* One bucket for so much memory, as a power of two. */
+#define KEVENT_FILE_SCALE	19
+
+/* At least so many buckets. */
+#define KEVENT_FILE_LEAST	64
+
+/* So many links are looked at before the lock of their bucket is dropped. */
+#define KEVENT_LINKS_AT_ONCE	64
+
+struct kevent_bucket {
+	spinlock_t lock; /* protects @links and what they link */
+	struct hlist_head links;
+};
+
+static struct kevent_bucket *kevent_files __ro_after_init;
+static unsigned int kevent_file_bits __ro_after_init;
+
+/* On while there are queues, and a while longer. */
+DEFINE_STATIC_KEY_DEFERRED_FALSE(kevent_queues, HZ);
+
+/**
+ * kevent_resched - let others run
+ */
+void kevent_resched(void)
+{
+	cond_resched();
+}
+
+/**
+ * kevent_divide - divide what a 32-bit machine cannot divide by itself
+ * @dividend: what to divide
+ * @divisor: by what, not 0
+ *
+ * Return: the quotient.
+ */
+u64 kevent_divide(u64 dividend, u64 divisor)
+{
+	return div64_u64(dividend, divisor);
+}
+
+/**
+ * kevent_queue_made - there is one queue more
+ */
+void kevent_queue_made(void)
+{
+	static_branch_deferred_inc(&kevent_queues);
+}
+
+/**
+ * kevent_queue_gone - there is one queue less
+ */
+void kevent_queue_gone(void)
+{
+	static_branch_slow_dec_deferred(&kevent_queues);
+}
+
+static struct kevent_bucket *kevent_bucket(const struct file *file,
+					   const struct files_struct *files)
+{
+	unsigned long key = hash_long((unsigned long)files, BITS_PER_LONG);
+
+	return &kevent_files[hash_long(key ^ (unsigned long)file, kevent_file_bits)];
+}
+
+/**
+ * kevent_link_file - from now on the watch goes when the descriptor is closed
+ * @link: the watch's
+ * @file: what @fd stands for; the caller has a reference
+ * @fd: a descriptor of the current task
+ */
+void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd)
+{
+	struct kevent_bucket *bucket = kevent_bucket(file, current->files);
+
+	link->file = file;
+	link->files = current->files;
+	link->fd = fd;
+	if (!(READ_ONCE(file->f_mode) & FMODE_KEVENT)) {
+		spin_lock(&file->f_lock);
+		file->f_mode |= FMODE_KEVENT;
+		spin_unlock(&file->f_lock);
+	}
+	spin_lock(&bucket->lock);
+	hlist_add_head(&link->node, &bucket->links);
+	spin_unlock(&bucket->lock);
+}
+
+/**
+ * kevent_unlink_file - the watch has left the file
+ * @link: the watch's, which may be unlinked already
+ */
+void kevent_unlink_file(struct kevent_file_link *link)
+{
+	struct kevent_bucket *bucket;
+
+	if (!link->file)
+		return;
+	bucket = kevent_bucket(link->file, link->files);
+	spin_lock(&bucket->lock);
+	hlist_del_init(&link->node);
+	spin_unlock(&bucket->lock);
+}
+
+/**
+ * kevent_linked_file - the file of a link
+ * @link: of a watch whose queue's mutex is held
+ *
+ * Return: the file with a reference, or NULL if it is about to go.
+ */
+struct file *kevent_linked_file(const struct kevent_file_link *link)
+{
+	struct file *file = link->file;
+
+	return file && file_ref_get(&file->f_ref) ? file : NULL;
+}
+
+/**
+ * kevent_link_is_open - whether the descriptor still stands for the file
+ * @link: made by the current task, in the system call that looked it up
+ *
+ * Return: whether it does.  If it is closed from now on the link is found.
+ */
+bool kevent_link_is_open(const struct kevent_file_link *link)
+{
+	struct files_struct *files = link->files;
+	bool is_open;
+
+	/* As for fdget(): nobody else can have closed it since it was looked up. */
+	if (atomic_read(&files->count) == 1)
+		return true;
+	/* Who closes it holds this, and looks for links after that. */
+	spin_lock(&files->file_lock);
+	is_open = files_lookup_fd_locked(files, link->fd) == link->file;
+	spin_unlock(&files->file_lock);
+	return is_open;
+}
+
+/* Whether @link is to go because a descriptor of @files for @file is closed. */
+static bool kevent_link_is_closed(const struct kevent_file_link *link,
+				  const struct file *file, struct files_struct *files)
+{
+	if (link->file != file || link->files != files)
+		return false;
+	/* When the last task leaves, its files are closed in their places. */
+	if (!atomic_read(&files->count))
+		return true;
+	guard(rcu)();
+	return files_lookup_fd_raw(files, link->fd) != link->file;
+}
+
+/*
+ * The watch of the next link after @cursor that is to go, with a reference.  A
+ * link stays until its watch has gone: if others look for it, they wait too.
+ */
+static const void *kevent_next_closed(struct kevent_file_link *cursor, struct file *file,
+				      struct files_struct *files, bool *done)
+{
+	struct kevent_file_link *link;
+	int i;
+
+	for (i = 0; i < KEVENT_LINKS_AT_ONCE; i++) {
+		link = hlist_entry_safe(cursor->node.next, struct kevent_file_link, node);
+		*done = !link;
+		if (!link)
+			break;
+		hlist_del(&cursor->node);
+		hlist_add_behind(&cursor->node, &link->node);
+		if (kevent_link_is_closed(link, file, files))
+			return kevent_get_watch(link);
+	}
+	return NULL;
+}
+
+/*
+ * Removes the watches of @file that were made with a descriptor of @files which
+ * is closed.
+ *
+ * Those of its other descriptors for @file stay.  A cursor, which is a link of
+ * no file, keeps the place while the lock is dropped.
+ */
+static void kevent_remove_links(struct file *file, struct files_struct *files)
+{
+	struct kevent_bucket *bucket = kevent_bucket(file, files);
+	struct kevent_file_link cursor = {};
+	const void *watch;
+	bool done;
+
+	/* A link that cannot be seen yet is that of a task that will look. */
+	if (hlist_empty(&bucket->links))
+		return;
+	scoped_guard(spinlock, &bucket->lock)
+		hlist_add_head(&cursor.node, &bucket->links);
+	do {
+		scoped_guard(spinlock, &bucket->lock)
+			watch = kevent_next_closed(&cursor, file, files, &done);
+		if (watch)
+			kevent_watch_closed(watch);
+		cond_resched();
+	} while (!done);
+	scoped_guard(spinlock, &bucket->lock)
+		hlist_del(&cursor.node);
+}
+
+/**
+ * __kevent_file_closed - a descriptor was closed
+ * @file: what it stood for
+ * @id: the table of descriptors that it was in, or any other pointer
+ */
+void __kevent_file_closed(struct file *file, fl_owner_t id)
+{
+	if (id)
+		kevent_remove_links(file, id);
+}
+
+/**
+ * kevent_write_wake_is_hint - whether what the wakers of a file say has to be
+ * made sure of
+ * @file: it
+ *
+ * A unix datagram socket says that there is space when its own buffer has some,
+ * though that of the peer may be full still.  A send that fails for that gives
+ * its buffer back, and says so each time.
+ *
+ * Return: whether a wake-up for space is only a reason to poll the file.
+ */
+bool kevent_write_wake_is_hint(struct file *file)
+{
+	const struct socket *sock;
+
+	if (!IS_ENABLED(CONFIG_UNIX))
+		return false;
+	sock = sock_from_file(file);
+	return sock && sock->sk && sk_is_unix(sock->sk) &&
+	       sock->sk->sk_type == SOCK_DGRAM;
+}
+
+static int __init kevent_init(void)
+{
+	unsigned int i;
+
+	kevent_files = alloc_large_system_hash("Kevent files", sizeof(*kevent_files), 0,
+					       KEVENT_FILE_SCALE, 0, &kevent_file_bits, NULL,
+					       KEVENT_FILE_LEAST, 0);
+	for (i = 0; i < 1U << kevent_file_bits; i++) {
+		spin_lock_init(&kevent_files[i].lock);
+		INIT_HLIST_HEAD(&kevent_files[i].links);
+	}
+	kevent_init_locks();
+	return 0;
+}
+core_initcall(kevent_init);

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! FUTEX: a word in memory that somebody wakes.
+//!
+//! The watch waits as a thread in `futex_wait()` would: a wake-up counts it as woken, takes it off
+//! the futex and has the event posted from the waker's context. When the program has taken that and
+//! waits again, so does the watch, unless the word has changed in the meantime, which is reported
+//! instead: between two waits it would not see a wake-up.
+//!
+//! Only a task of the program can look at the word. So a watch that has been reported stays on the
+//! list of rechecks, in EDGE mode too, until one comes by.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    uapi, //
+};
+
+use crate::{
+    core::event::EventData,
+    engine::{
+        queue::Queue,
+        watch::{
+            fire,
+            request_repoll,
+            EventKind,
+            Rechecker,
+            Watch, //
+        }, //
+    },
+    source::{
+        futex::sys::{
+            Armed,
+            Word, //
+        },
+        Class,
+        Room,
+        Source, //
+    }, //
+};
+
+pub(crate) mod sys;
+
+const WOKEN: u32 = uapi::KEVENT_FUTEX_WOKEN;
+const CHANGED: u32 = uapi::KEVENT_FUTEX_CHANGED;
+
+/// What `kevent_watch.arg` says.
+struct Arg {
+    flags: u32,
+    bitset: u32,
+    expect: Option<u32>,
+}
+
+impl Arg {
+    fn parse(record: &uapi::kevent_watch) -> Result<Self> {
+        let [flags, bitset, zero, expect] = record.arg;
+        let bitset = u32::try_from(bitset).map_err(|_| EINVAL)?;
+        let value = u32::try_from(expect).map_err(|_| EINVAL)?;
+        let expects = record.flags & uapi::KEVENT_WATCH_EXPECT != 0;
+        if zero != 0 || (value != 0 && !expects) {
+            return Err(EINVAL);
+        }
+        Ok(Self {
+            flags: u32::try_from(flags).map_err(|_| EINVAL)?,
+            bitset: if bitset == 0 { u32::MAX } else { bitset },
+            expect: expects.then_some(value),
+        })
+    }
+}
+
+/// The source of a FUTEX watch.
+#[pin_data]
+pub(crate) struct Futex {
+    word: Word,
+}
+
+impl Futex {
+    /// Somebody woke the word, and the watch does not wait any more.
+    pub(crate) fn woken(watch: ArcBorrow<'_, Watch<Self>>) {
+        // Before the event can be seen.
+        watch.list();
+        fire(watch, WOKEN);
+    }
+
+    /// The memory that the word was in has gone.
+    pub(crate) fn gone(watch: ArcBorrow<'_, Watch<Self>>) {
+        if watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0 {
+            request_repoll(watch);
+        }
+    }
+
+    /// Waits, if the watch does not. Returns what is to be reported instead.
+    fn arm(&self, watch: ArcBorrow<'_, Watch>) -> u32 {
+        if self.word.is_removed_or_done() {
+            if watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0 {
+                request_repoll(watch);
+            }
+            return 0;
+        }
+        // In this order: the one that fired it may be switching it off.
+        if self.word.is_armed() || watch.is_muted() {
+            return 0;
+        }
+        if !self.word.is_mine() {
+            watch.list();
+            return 0;
+        }
+        let compares = watch.interest() & CHANGED != 0;
+        let was_unread = self.word.is_unread();
+        let changed = match self.word.arm(compares) {
+            Armed::Waits => false,
+            Armed::Changed => true,
+            // It may have changed. The program can wait for the page, if there is one.
+            Armed::Unread => compares && !was_unread,
+        };
+        if !changed {
+            return 0;
+        }
+        watch.list();
+        CHANGED
+    }
+
+    /// [`Futex::arm`], and reports.
+    fn arm_and_post(&self, watch: ArcBorrow<'_, Watch>) {
+        let events = self.arm(watch);
+        if events != 0 {
+            fire(watch, events);
+        }
+    }
+}
+
+impl Class for Futex {
+    const NUMBER: u32 = uapi::KEVENT_SOURCE_FUTEX;
+    const FLAGS: u32 = uapi::KEVENT_WATCH_EXPECT | uapi::KEVENT_WATCH_VANISHED;
+    const EVENTS: u32 = WOKEN | CHANGED;
+    // Without a wake-up nothing is noticed.
+    const NEEDED: u32 = WOKEN;
+
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+        let arg = Arg::parse(record)?;
+        let word = Word::new(record.ident, arg.flags, arg.bitset)?;
+        if arg.expect.is_some() {
+            word.change(arg.bitset, arg.expect);
+        }
+        let futex = try_pin_init!(Futex { word }? Error);
+        let watch: Arc<Watch<Futex>> =
+            Watch::new(queue.clone(), record, EventKind::StateData, futex)?;
+        Ok(watch)
+    }
+}
+
+impl Source for Futex {
+    fn words(&self) -> EventData {
+        self.word.words()
+    }
+
+    fn words_matter_for(&self) -> u32 {
+        uapi::KEVENT_FUTEX_CHANGED
+    }
+
+    fn attach(&self, watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
+        self.word.attach(watch);
+        self.arm_and_post(watch);
+        Ok(())
+    }
+
+    fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+        let arg = Arg::parse(record)?;
+        if arg.flags != self.word.name().1 {
+            return Err(EINVAL);
+        }
+        self.word.change(arg.bitset, arg.expect);
+        self.arm_and_post(watch);
+        Ok(())
+    }
+
+    fn disable(&self, watch: &Watch) {
+        // A wake-up is for somebody who listens.
+        self.word.disarm();
+        watch.disable();
+    }
+
+    fn detach(&self, _queue: &Queue) {
+        self.word.detach();
+    }
+
+    fn test(&self, watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {
+        self.arm(watch)
+    }
+
+    fn on_recheck(&self, watch: ArcBorrow<'_, Watch>) {
+        if watch.is_unconsumed() {
+            watch.list();
+        } else {
+            self.arm_and_post(watch);
+        }
+    }
+
+    fn vanished(&self) -> Option<u32> {
+        self.word.is_removed_or_done().then_some(0)
+    }
+
+    fn ident(&self) -> u64 {
+        self.word.name().0
+    }
+}

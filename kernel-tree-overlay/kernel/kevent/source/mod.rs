@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The classes of sources.
+//!
+//! A class is a file in this directory and a line in [`CLASSES`].
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Atomic,
+        Arc,
+        ArcBorrow, //
+    },
+    uapi, //
+};
+
+use crate::{
+    core::{
+        event::EventData,
+        ring::Index, //
+    },
+    engine::{
+        queue::Queue,
+        watch::{
+            Rechecker,
+            Watch, //
+        }, //
+    }, //
+};
+
+pub(crate) mod fd;
+#[cfg(CONFIG_FUTEX)]
+pub(crate) mod futex;
+#[cfg(CONFIG_FSNOTIFY)]
+pub(crate) mod inode;
+pub(crate) mod poll;
+pub(crate) mod process;
+#[cfg(CONFIG_POSIX_TIMERS)]
+pub(crate) mod sigev;
+pub(crate) mod signal;
+#[cfg(CONFIG_NET)]
+pub(crate) mod socket;
+pub(crate) mod timer;
+
+pub(crate) use poll::Target;
+
+/// What fires a watch.
+///
+/// All but [`Source::pending_count`], [`Source::words`] and those about completions are called with
+/// the mutex of the queue's watches held.
+pub(crate) trait Source: Send + Sync {
+    /// What an event of a watch that reports amounts or counts says beside its bits. Of a count,
+    /// `data` is not used.
+    ///
+    /// May be called from where the source fires the watch, and with the lock of a backlog held.
+    fn words(&self) -> EventData {
+        EventData::default()
+    }
+
+    /// For which events the other words of an event matter, so that these do not merge into an
+    /// unconsumed event, which has older ones: it is posted again instead.
+    fn words_matter_for(&self) -> u32 {
+        0
+    }
+
+    /// Of a watch that reports completions: what the next one says, if there is one to report.
+    ///
+    /// Called as [`Source::words`], by one at a time.
+    fn next_completion(&self) -> Option<EventData> {
+        None
+    }
+
+    /// What [`Source::next_completion`] returned has been reported.
+    fn completion_posted(&self) {}
+
+    /// It has been reported by the entry at that index of the ring, where it may be unconsumed
+    /// still.
+    fn completion_posted_at(&self, _entry: Index) {
+        self.completion_posted();
+    }
+
+    /// For a class whose events count: how many occurrences have not been reported. The source adds
+    /// to it before it fires the watch.
+    fn pending_count(&self) -> Option<&Atomic<u64>> {
+        None
+    }
+
+    /// Begins to fire `watch`, as the record says. If that fails, [`Source::detach`] is called.
+    fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result;
+
+    /// Checks that the watch can have these flags and this interest from now on, of what the class
+    /// knows.
+    fn check(&self, _watch: &Watch, _flags: u32, _interest: u32) -> Result {
+        Ok(())
+    }
+
+    /// Checks that the watch can have these flags with the arguments that it has.
+    fn check_flags(&self, _flags: u32) -> Result {
+        Ok(())
+    }
+
+    /// Does from now on what `arg` of the record says. If that fails, it goes on as it did.
+    ///
+    /// Most classes have no arguments.
+    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+        check_no_arg(record)
+    }
+
+    /// Disables the watch. A class to which it matters whether the watch is on when it fires it
+    /// can hold that off meanwhile.
+    fn disable(&self, watch: &Watch) {
+        watch.disable();
+    }
+
+    /// The program has switched the watch on.
+    fn enabled(&self, _watch: ArcBorrow<'_, Watch>) {}
+
+    /// Stops. When this returns, the watch is not being fired and will not be. May be called twice.
+    fn detach(&self, queue: &Queue);
+
+    /// The watch was removed after it was detached, and reports nothing any more. What it has
+    /// reported and nobody has taken is cancelled if `cancels`; a class that reported completions
+    /// does that here.
+    fn removed(&self, _watch: &Watch, _cancels: bool) {}
+
+    /// For a class that has levels or completions: which of the events of interest there are now.
+    fn test(&self, _watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {
+        0
+    }
+
+    /// For a class whose watches are of files that are polled: what is to be polled while the mutex
+    /// is not held. If there is nothing, [`Source::test`] is called.
+    fn target(&self, _watch: ArcBorrow<'_, Watch>) -> Option<Target> {
+        None
+    }
+
+    /// [`Source::target`] was polled, with that result: which of the events of interest there are.
+    fn polled(&self, _watch: ArcBorrow<'_, Watch>, _found: u32) -> u32 {
+        0
+    }
+
+    /// For a class with EXCLUSIVE watches: the event of a wake-up that may have been claimed was
+    /// consumed, and the program waits.
+    fn claim_is_used(&self) {}
+
+    /// When the watch is rechecked: which events there are to report beside that what it watched
+    /// has vanished, if it has.
+    fn vanished(&self) -> Option<u32> {
+        None
+    }
+
+    /// For a watch that is no level and not disabled, or reports counts or completions: the program
+    /// is about to wait, and the watch is listed.
+    fn on_recheck(&self, _watch: ArcBorrow<'_, Watch>) {}
+
+    /// For a class whose watches are of files: which events to report when that is closed.
+    fn closed(&self) -> u32 {
+        0
+    }
+
+    /// What the program said that this is: `kevent_watch.ident`.
+    fn ident(&self) -> u64;
+}
+
+/// A class of sources.
+pub(crate) trait Class: Source + Sized {
+    /// `KEVENT_SOURCE_*`.
+    const NUMBER: u32;
+
+    /// The `KEVENT_WATCH_*` flags that it knows, beside [`MODES`].
+    const FLAGS: u32;
+
+    /// The events that a program may ask for.
+    const EVENTS: u32;
+
+    /// Those for which it has to ask.
+    const NEEDED: u32 = 0;
+
+    /// For a class whose watches are of files, see [`fd::HasFileLink`].
+    const OF_LINK: Option<fd::OfLink> = None;
+
+    /// Makes a watch from a record, without attaching it. What of the record is said above has been
+    /// checked.
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<Arc<Watch>>;
+}
+
+/// For how much a source has room. Most need no more than little, and those who do fail to be
+/// attached with `ENOBUFS`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    Little,
+    Plenty,
+}
+
+/// An entry in the list of classes.
+struct Entry {
+    number: u32,
+    flags: u32,
+    events: u32,
+    needed: u32,
+    of_link: Option<fd::OfLink>,
+    watch: fn(&Arc<Queue>, &uapi::kevent_watch, Room) -> Result<Arc<Watch>>,
+}
+
+impl Entry {
+    const fn of<C: Class>() -> Self {
+        Self {
+            number: C::NUMBER,
+            flags: C::FLAGS,
+            events: C::EVENTS,
+            needed: C::NEEDED,
+            of_link: C::OF_LINK,
+            watch: C::watch,
+        }
+    }
+
+    fn find(number: u32) -> Option<&'static Self> {
+        CLASSES.iter().find(|class| class.number == number)
+    }
+
+    /// Checks flags and events of interest.
+    fn check(&self, flags: u32, interest: u32) -> Result {
+        const ONCE: u32 = uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
+        let once = flags & ONCE;
+        // An event that one watch alone sees must not be lost with it.
+        let loses = flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0 && once != 0;
+        let asks = interest & !self.events == 0 && interest & self.needed == self.needed;
+        if flags & !(MODES | self.flags) != 0 || once == ONCE || loses || !asks {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+}
+
+/// The classes whose watches come from `kevent_add()`.
+const CLASSES: &[Entry] = &[
+    #[cfg(CONFIG_FUTEX)]
+    Entry::of::<futex::Futex>(),
+    Entry::of::<poll::Poll<1>>(),
+    Entry::of::<process::Process>(),
+    #[cfg(CONFIG_FSNOTIFY)]
+    Entry::of::<inode::Inode>(),
+    #[cfg(CONFIG_NET)]
+    Entry::of::<socket::Socket>(),
+    Entry::of::<signal::Signal>(),
+    Entry::of::<timer::Timer>(), //
+];
+
+/// Other classes, whose events come without a watch.
+const OTHERS: &[u32] = &[
+    #[cfg(CONFIG_AIO)]
+    uapi::KEVENT_SOURCE_AIO,
+    #[cfg(any(CONFIG_POSIX_TIMERS, CONFIG_POSIX_MQUEUE))]
+    uapi::KEVENT_SOURCE_SIGEV,
+];
+
+/// The classes that this kernel has, as in the argument `sources` of `kevent_create()`.
+pub(crate) const KNOWN: u64 = {
+    let mut known = 1 << uapi::KEVENT_SOURCE_USER;
+    let mut i = 0;
+    while i < OTHERS.len() {
+        known |= 1 << OTHERS[i];
+        i += 1;
+    }
+    i = 0;
+    while i < CLASSES.len() {
+        known |= 1 << CLASSES[i].number;
+        i += 1;
+    }
+    known
+};
+
+/// How the watches of a class are found by their links, if they are of files.
+pub(crate) fn of_link(class: u32) -> Option<fd::OfLink> {
+    Entry::find(class).and_then(|entry| entry.of_link)
+}
+
+/// Makes a watch from a change record.
+pub(crate) fn watch(
+    queue: &Arc<Queue>,
+    record: &uapi::kevent_watch,
+    room: Room,
+) -> Result<Arc<Watch>> {
+    if record.source >= u64::BITS || KNOWN & (1 << record.source) == 0 {
+        return Err(ENOSYS);
+    }
+    if !queue.allows(record.source) {
+        return Err(EPERM);
+    }
+    let class = Entry::find(record.source).ok_or(EOPNOTSUPP)?;
+    class.check(record.flags, record.events)?;
+    (class.watch)(queue, record, room)
+}
+
+/// Checks that a watch can have these flags and this interest from now on. A watch that no program
+/// made stays as it is.
+pub(crate) fn check(watch: &Watch, flags: u32, interest: u32) -> Result {
+    Entry::find(watch.class())
+        .ok_or(EINVAL)?
+        .check(flags, interest)?;
+    watch.source().check(watch, flags, interest)
+}
+
+/// Checks that a record of a class without arguments has none.
+pub(crate) fn check_no_arg(record: &uapi::kevent_watch) -> Result {
+    // Without a call, which comparing arrays would be.
+    if record.arg.iter().all(|arg| *arg == 0) {
+        Ok(())
+    } else {
+        Err(EINVAL)
+    }
+}
+
+/// The flags that each class knows: they say how events are reported.
+const MODES: u32 = uapi::KEVENT_WATCH_EDGE
+    | uapi::KEVENT_WATCH_ONESHOT
+    | uapi::KEVENT_WATCH_DISPATCH
+    | uapi::KEVENT_WATCH_DISABLED;

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What wakes the source of a POLL watch.
+
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::{
+        wait_entry::HasWaitEntries,
+        ArcBorrow, //
+    }, //
+};
+
+use crate::{
+    engine::watch::Watch,
+    source::{
+        fd::{
+            watch_with,
+            HasFileLink, //
+        },
+        poll::{
+            Poll,
+            MANY, //
+        },
+        Class, //
+    }, //
+};
+
+// SAFETY:
+// * The offset is that of the entries, of which there are `N`.
+// * Watches live in an `Arc`, and `Table::remove_at` detaches their source, which removes the
+//   entries, before it drops its reference. Before a watch is in the table its entries are on no
+//   queue.
+unsafe impl<const N: usize> HasWaitEntries for Watch<Poll<N>> {
+    const OFFSET: usize = core::mem::offset_of!(Watch<Poll<N>>, source.entries);
+    const COUNT: usize = N;
+
+    #[inline(always)]
+    fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool {
+        Poll::woken(this, key)
+    }
+}
+
+// 16 bytes for the `Arc`, the queue and the state each, 40 for the link, 40 for an entry.
+const _: () = assert!(size_of::<Watch<Poll<1>>>() + 8 <= 128);
+
+// SAFETY: `Poll::watch` makes them with one entry and with many, which `watch_of` distinguish. The
+// link is there, and `detach` unlinks it.
+unsafe impl<const N: usize> HasFileLink for Poll<N> {
+    // CAST: At most `MANY`.
+    const KIND: u32 = Self::NUMBER | (N as u32) << 8;
+    const OFFSET: usize = core::mem::offset_of!(Watch<Self>, source.link);
+}
+
+/// The watch that a link is in, given its kind.
+pub(crate) fn of_link(link: *const bindings::kevent_file_link, kind: u32) -> *const Watch {
+    if kind == Poll::<MANY>::KIND {
+        watch_with::<Poll<MANY>>(link, kind)
+    } else {
+        watch_with::<Poll<1>>(link, kind)
+    }
+}

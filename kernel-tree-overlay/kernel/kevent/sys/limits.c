@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a user may have of kevent.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/init.h>
+#include <linux/limits.h>
+#include <linux/minmax.h>
+#include <linux/mm.h>
+#include <linux/resource.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
+#include <linux/sysctl.h>
+#include <linux/uidgid.h>
+#include <linux/user_namespace.h>
+
+#include "../kevent.h"
+
+/**
+ * kevent_charge_ring - charge a ring to RLIMIT_MEMLOCK of the current user
+ * @size: size of the ring in bytes, a multiple of PAGE_SIZE
+ * @user: out: whom it was charged to, NULL if the task has CAP_IPC_LOCK
+ *
+ * Return: 0, or -ENOMEM if the limit does not allow it.
+ */
+int kevent_charge_ring(size_t size, struct user_struct **user)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	unsigned long pages = size >> PAGE_SHIFT;
+	struct user_struct *self = current_user();
+	unsigned long used;
+
+	*user = NULL;
+	if (capable(CAP_IPC_LOCK))
+		return 0;
+
+	used = atomic_long_read(&self->locked_vm);
+	do {
+		if (used > limit || pages > limit - used)
+			return -ENOMEM;
+	} while (!atomic_long_try_cmpxchg(&self->locked_vm, &used,
+					  used + pages));
+
+	*user = get_uid(self);
+	return 0;
+}
+
+/**
+ * kevent_uncharge_ring - give back what kevent_charge_ring() charged
+ * @size: as it was
+ * @user: as it was returned
+ */
+void kevent_uncharge_ring(size_t size, struct user_struct *user)
+{
+	if (!user)
+		return;
+	atomic_long_sub(size >> PAGE_SHIFT, &user->locked_vm);
+	free_uid(user);
+}
+
+/*
+ * What a watch costs, roughly: 128 bytes, what the memory cgroup adds, and its
+ * places in the tables of its queue.
+ */
+#define KEVENT_WATCH_COST	256
+
+/**
+ * kevent_current_user - whom the watches of a new queue are charged to
+ *
+ * Return: the current user, with a reference; NULL if there is no memory.
+ */
+struct ucounts *kevent_current_user(void)
+{
+	return get_ucounts(current_ucounts());
+}
+
+/**
+ * kevent_charge_watches - charge watches to a user
+ * @user: whom
+ * @nr: how many
+ *
+ * Return: whether the limits allow it.
+ */
+bool kevent_charge_watches(struct ucounts *user, u32 nr)
+{
+	return add_ucounts(user, UCOUNT_KEVENT_WATCHES, nr);
+}
+
+/**
+ * kevent_uncharge_watches - give back what kevent_charge_watches() charged
+ * @user: as it was
+ * @nr: how many of them
+ */
+void kevent_uncharge_watches(struct ucounts *user, u32 nr)
+{
+	sub_ucounts(user, UCOUNT_KEVENT_WATCHES, nr);
+}
+
+/**
+ * kevent_outermost_user - whom all that the current task has is charged to
+ *
+ * Return: the user of the initial namespace for whom that is.
+ */
+kuid_t kevent_outermost_user(void)
+{
+	const struct ucounts *user = current_ucounts();
+
+	while (user->ns->ucounts)
+		user = user->ns->ucounts;
+	return user->uid;
+}
+
+#ifdef CONFIG_SYSCTL
+static long kevent_zero;
+static long kevent_int_max = INT_MAX;
+
+static const struct ctl_table kevent_table[] = {
+	{
+		.procname	= "max_user_watches",
+		.data		= &init_user_ns.ucount_max[UCOUNT_KEVENT_WATCHES],
+		.maxlen		= sizeof(long),
+		.mode		= 0644,
+		.proc_handler	= proc_doulongvec_minmax,
+		.extra1		= &kevent_zero,
+		.extra2		= &kevent_int_max,
+	},
+};
+
+static void __init kevent_sysctls_init(void)
+{
+	register_sysctl("fs/kevent", kevent_table);
+}
+#else
+static void __init kevent_sysctls_init(void) {}
+#endif
+
+static int __init kevent_limits_init(void)
+{
+	unsigned long max;
+	struct sysinfo si;
+
+	si_meminfo(&si);
+	/* Like epoll: 4% of the memory that is always mapped, for each user. */
+	max = (si.totalram - si.totalhigh) / 25 *
+	      (PAGE_SIZE / KEVENT_WATCH_COST);
+	max = clamp(max, 8192UL, (unsigned long)INT_MAX);
+	init_user_ns.ucount_max[UCOUNT_KEVENT_WATCHES] = max;
+	kevent_sysctls_init();
+	return 0;
+}
+fs_initcall(kevent_limits_init);

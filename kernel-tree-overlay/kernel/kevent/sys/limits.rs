@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What is charged to whom: rings, watches; and that there are queues.
+
+use core::ptr::NonNull;
+
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+
+/// A ring's share of its user's `RLIMIT_MEMLOCK`.
+///
+/// # Invariants
+///
+/// `size` is charged to `user`.
+pub(crate) struct RingCharge {
+    size: usize,
+    user: *mut bindings::user_struct,
+}
+
+// SAFETY: A charge may be given back by any task.
+unsafe impl Send for RingCharge {}
+// SAFETY: A shared reference gives access to nothing.
+unsafe impl Sync for RingCharge {}
+
+impl RingCharge {
+    /// Charges `size` bytes to the current user, or fails with `ENOMEM`.
+    pub(crate) fn new(size: usize) -> Result<Self> {
+        let mut user = core::ptr::null_mut();
+        // SAFETY: FFI call with a pointer to a local variable.
+        kernel::error::to_result(unsafe { bindings::kevent_charge_ring(size, &mut user) })?;
+        // INVARIANT: It has just been charged.
+        Ok(Self { size, user })
+    }
+}
+
+impl Drop for RingCharge {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this is what was charged, and it is given back once.
+        unsafe { bindings::kevent_uncharge_ring(self.size, self.user) };
+    }
+}
+
+/// How many watches are charged to a user at once, at most.
+const MAX_BATCH: u32 = 16;
+
+/// The share that a queue has in the watches that its user may have.
+///
+/// Users are charged in batches, which get larger with the number of watches in the queue, so that
+/// threads which add and remove watches on different CPUs do not share the user's count. Of a small
+/// queue nothing is charged that it does not use, of a larger one a quarter more at most.
+///
+/// # Invariants
+///
+/// `used + unused` is charged to `user`, to which there is a reference.
+pub(crate) struct WatchAccount {
+    user: NonNull<bindings::ucounts>,
+    used: u32,
+    unused: u32,
+}
+
+// SAFETY: A charge may be made and given back by any task.
+unsafe impl Send for WatchAccount {}
+// SAFETY: A shared reference gives access to nothing.
+unsafe impl Sync for WatchAccount {}
+
+impl WatchAccount {
+    /// An account of the current user.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: FFI call, in the context of a task.
+        let user = NonNull::new(unsafe { bindings::kevent_current_user() }).ok_or(ENOMEM)?;
+        // INVARIANT: The reference is what was returned, and nothing is charged.
+        Ok(Self {
+            user,
+            used: 0,
+            unused: 0,
+        })
+    }
+
+    fn batch(&self) -> u32 {
+        (self.used / 8).clamp(1, MAX_BATCH)
+    }
+
+    /// Charges a watch, or fails with `ENOSPC`.
+    #[inline]
+    pub(crate) fn charge(&mut self) -> Result {
+        if self.unused == 0 {
+            self.charge_batch()?;
+        }
+        // INVARIANT: There is one that is charged and unused.
+        self.unused = self.unused.wrapping_sub(1);
+        self.used = self.used.wrapping_add(1);
+        Ok(())
+    }
+
+    fn charge_batch(&mut self) -> Result {
+        // Near the limit there may be room for one still.
+        for nr in [self.batch(), 1] {
+            // SAFETY: By the type invariants there is a reference.
+            if unsafe { bindings::kevent_charge_watches(self.user.as_ptr(), nr) } {
+                // INVARIANT: They have just been charged.
+                self.unused = self.unused.wrapping_add(nr);
+                return Ok(());
+            }
+        }
+        Err(ENOSPC)
+    }
+
+    /// Gives back a watch.
+    #[inline]
+    pub(crate) fn uncharge(&mut self) {
+        self.used = self.used.saturating_sub(1);
+        self.unused = self.unused.saturating_add(1);
+        // What was charged with the last one, and another batch, may stay.
+        let most = self.batch().wrapping_sub(1);
+        if self.unused > most.wrapping_mul(2) {
+            self.give_back(self.unused.wrapping_sub(most));
+        }
+    }
+
+    fn give_back(&mut self, nr: u32) {
+        if nr == 0 {
+            return;
+        }
+        // INVARIANT: So many are charged no more.
+        self.unused = self.unused.saturating_sub(nr);
+        // SAFETY: By the type invariants that many were charged, and there is a reference.
+        unsafe { bindings::kevent_uncharge_watches(self.user.as_ptr(), nr) };
+    }
+}
+
+impl Drop for WatchAccount {
+    fn drop(&mut self) {
+        self.give_back(self.used.saturating_add(self.unused));
+        // SAFETY: By the type invariants there is a reference, and it is used no more.
+        unsafe { bindings::put_ucounts(self.user.as_ptr()) };
+    }
+}
+
+/// Lets others run, in what may take long.
+pub(crate) fn resched() {
+    // SAFETY: FFI call, in the context of a task that may sleep.
+    unsafe { bindings::kevent_resched() };
+}
+
+/// That there is a queue: keeps the hooks in the rest of the kernel patched in.
+pub(crate) struct QueueCount(());
+
+impl QueueCount {
+    pub(crate) fn new() -> Self {
+        // SAFETY: FFI call, in the context of a task that may sleep.
+        unsafe { bindings::kevent_queue_made() };
+        Self(())
+    }
+}
+
+impl Drop for QueueCount {
+    fn drop(&mut self) {
+        // SAFETY: FFI call, for what `new` did.
+        unsafe { bindings::kevent_queue_gone() };
+    }
+}
+
+#[cfg(CONFIG_KEVENT_KUNIT_TEST)]
+#[kunit_tests(kevent_account)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_charged_that_is_not_used() -> Result {
+        let mut account = WatchAccount::new()?;
+        for used in 1..=1000 {
+            account.charge()?;
+            assert_eq!(account.used, used);
+            assert!(account.unused <= (used / 8).min(MAX_BATCH));
+        }
+        // Up and down a little, nobody else has to know.
+        for used in (0..1000).rev() {
+            account.charge()?;
+            account.uncharge();
+            account.uncharge();
+            assert_eq!(account.used, used);
+            assert!(account.unused <= (used / 4).min(2 * MAX_BATCH));
+        }
+        assert_eq!(account.unused, 0);
+        Ok(())
+    }
+}

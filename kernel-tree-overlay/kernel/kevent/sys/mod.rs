@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the kernel is asked for.
+
+pub(crate) mod limits;
+pub(crate) mod time;
