@@ -1290,8 +1290,9 @@ TEST_F(process, watcher_executes)
 		} s = { 1, self->q.fd, self->c };
 		int cloexec = fcntl(C->pidfd, F_DUPFD_CLOEXEC, 0);
 
-		/* pidfds are close-on-exec unless reported otherwise. */
-		if (fcntl(C->pidfd, F_SETFD, 0))
+		/* Both are close-on-exec unless that is changed. */
+		if (fcntl(C->pidfd, F_SETFD, 0) ||
+		    fcntl(self->q.fd, F_SETFD, 0))
 			_exit(1);
 		if (add(Q, &w, C->pidfd, ALL, EDGE, 1) != 1 ||
 		    add(Q, &w, cloexec, ALL, EDGE, 2) != 1)

@@ -1490,8 +1490,8 @@ static int server_call(void *arg)
 }
 
 static void exclusive_servers(struct __test_metadata *_metadata,
-			      FIXTURE_DATA(connecting) *self,
-			      const FIXTURE_VARIANT(connecting) *variant,
+			      struct _test_data_connecting *self,
+			      const struct _fixture_variant_connecting *variant,
 			      __u32 mode, int running, struct server *s)
 {
 	int i, j, fd, total = 0;
