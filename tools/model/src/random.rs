@@ -138,8 +138,8 @@ impl Tested {
                 };
                 let event = Event(uapi::kevent_event {
                     user_data,
-                    // What is not an event bit must not get into the word.
-                    events: events | 0xabcd_0000,
+                    // What is neither an event bit nor a number of merges must not get into the word.
+                    events: events | 0xa800_0000,
                     info: uapi::KEVENT_SOURCE_USER | info,
                     data: -5,
                     extra: !user_data,

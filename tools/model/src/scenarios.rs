@@ -233,7 +233,7 @@ pub(crate) fn merge_leaves_the_amount<R: Protocol>(by: Consumer) {
     let out: Vec<_> = taken.into_iter().chain(world.drain()).collect();
     let (first, rest) = out.split_first().unwrap();
     assert_eq!(merged(first), u32::from(change == Change::Done));
-    assert_eq!(first.0.info & 0xffff, uapi::KEVENT_SOURCE_USER);
+    assert_eq!(first.0.info & 0x1fff, uapi::KEVENT_SOURCE_USER);
     assert_eq!(first.0.data, -1);
     assert_eq!(numbers_of(rest), published);
 }
