@@ -69,7 +69,7 @@ fn amount_stays_as_it_was_posted() {
 
 #[test]
 fn late_merges_never_hit_a_stranger() {
-    check(preemptions(4), || {
+    check(preemptions(2), || {
         scenarios::late_changes_and_republish::<Ring>();
     });
 }

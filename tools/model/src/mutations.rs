@@ -46,7 +46,6 @@ mutations! {
     cancel_without_compare: blind_change, cancel_and_take(Consumer::Program);
     cursor_without_compare: blind_cursor, two_consumers(Consumer::Kernel, Consumer::Program);
     taken_is_what_was_seen_before: blind_take, merge_and_take(Consumer::Kernel);
-    two_changes_at_a_time: no_busy, late_changes_and_republish;
 }
 
 macro_rules! watches {
