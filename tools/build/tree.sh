@@ -24,7 +24,8 @@ help_refresh() {
 	Folds every edit, made in kernel-tree-overlay/ or in the tree, into the patch that owns the
 	edited lines, and writes patches/ and the overlay again.  5 s.
 	Commits made in the tree become patches; 'git commit --fixup' and rebased commits are respected.
-	A new file belongs to no patch yet: commit it in the tree (a new patch), or name its patch.
+	A new file belongs to no patch yet: commit it in the tree (a new patch), or name its patch.  An
+	edit that several patches could own is not folded: the error says which patches these are.
 
 	  --into N FILE...   fold all edits of these files (kernel paths) into patch N
 	END

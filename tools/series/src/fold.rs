@@ -3,8 +3,9 @@
 //! Giving each edited hunk to the patch that owns its lines.
 //!
 //! The owner of a hunk is the last patch that wrote one of the lines it replaces or, where it only
-//! inserts, one of its two neighbours.  Where all of these come from the base, it is the last patch
-//! that touches the file.  Each owner gets one `fixup!` commit, for `git rebase --autosquash`.
+//! inserts, one of its two neighbours.  Where all of these come from the base, it is the patch that
+//! touches the file; if there are several, nothing is folded, and the error names them.  Each owner
+//! gets one `fixup!` commit, for `git rebase --autosquash`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,32 +36,48 @@ pub fn fixups(
     let mut edits: BTreeMap<usize, Vec<(usize, Hunk)>> = BTreeMap::new(); // owner: (file, hunk)
     let mut whole: BTreeMap<usize, Vec<usize>> = BTreeMap::new(); // owner: files
     let files = changes(git, &old_tree, wanted)?;
+    let mut unclear = Vec::new(); // edits that several patches could own
 
     for (number, file) in files.iter().enumerate() {
         if let Some(&owner) = into.get(&file.name) {
             whole.entry(owner).or_default().push(number);
         } else if file.status == 'M' && file.old.0 == file.new.0 {
             let Some(hunks) = hunks(git, file)? else {
-                whole
-                    .entry(last_patch(git, &series, base, head, &file.name)?)
-                    .or_default()
-                    .push(number);
+                match only_patch(git, &series, base, head, &file.name)? {
+                    Ok(owner) => whole.entry(owner).or_default().push(number),
+                    Err(patches) => unclear.push(format!("{} ({patches})", file.name)),
+                }
                 continue;
             };
             let blame = blame(git, &series, base, head, &file.name)?;
             for hunk in hunks {
                 let owner = match owner(&blame, &hunk) {
                     Some(owner) => owner,
-                    None => last_patch(git, &series, base, head, &file.name)?,
+                    None => match only_patch(git, &series, base, head, &file.name)? {
+                        Ok(owner) => owner,
+                        Err(patches) => {
+                            let line = hunk.new.start + 1;
+                            unclear.push(format!("{}:{line} ({patches})", file.name));
+                            continue;
+                        }
+                    },
                 };
                 edits.entry(owner).or_default().push((number, hunk));
             }
         } else {
-            whole
-                .entry(last_patch(git, &series, base, head, &file.name)?)
-                .or_default()
-                .push(number);
+            match only_patch(git, &series, base, head, &file.name)? {
+                Ok(owner) => whole.entry(owner).or_default().push(number),
+                Err(patches) => unclear.push(format!("{} ({patches})", file.name)),
+            }
         }
+    }
+    if !unclear.is_empty() {
+        bail!(
+            "several patches could own these edits, commit them in {} with 'git commit --fixup', or name their patch \
+             (./build.sh refresh --into N FILE...): {}",
+            git.dir().display(),
+            unclear.join(", ")
+        );
     }
 
     let index = git.spare_index()?;
@@ -114,23 +131,32 @@ pub fn stage(git: &Git, name: &str, (mode, blob): &Entry) -> Result<()> {
     Ok(())
 }
 
-fn last_patch(git: &Git, series: &[String], base: &str, head: &str, name: &str) -> Result<usize> {
+/// The one patch that touches a file or, if there are several, their numbers for people.
+fn only_patch(
+    git: &Git,
+    series: &[String],
+    base: &str,
+    head: &str,
+    name: &str,
+) -> Result<std::result::Result<usize, String>> {
     let range = format!("{base}..{head}");
-    let commit = git.run(&[
-        "log",
-        "-1",
-        "--format=%H",
-        "--full-history",
-        &range,
-        "--",
-        name,
-    ])?;
-    match series.iter().position(|one| *one == commit) {
-        Some(owner) => Ok(owner),
-        None => bail!(
+    let touching = git.lines(&["log", "--format=%H", "--full-history", &range, "--", name])?;
+    let owners: Vec<usize> = series
+        .iter()
+        .enumerate()
+        .filter(|(_, commit)| touching.contains(commit))
+        .map(|(at, _)| at)
+        .collect();
+    match owners.as_slice() {
+        [owner] => Ok(Ok(*owner)),
+        [] => bail!(
             "no patch touches {name}: commit it in {} (a new patch), or name its patch: ./build.sh refresh --into N {name}",
             git.dir().display()
         ),
+        several => {
+            let numbers: Vec<String> = several.iter().map(|at| (at + 1).to_string()).collect();
+            Ok(Err(format!("patches {}", numbers.join(" "))))
+        }
     }
 }
 

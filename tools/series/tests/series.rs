@@ -315,10 +315,29 @@ fn folds_lines_of_the_base() {
         "kernel/sys.c",
         &text.replace("TWO\n", "Two\n").replace("six\n", "SIX\n"),
     );
+    // The line of the base could be of either patch that touches the file.
+    lab.fails(
+        &["refresh"],
+        &["kernel/sys.c:7 (patches 2 3)", "--into", "--fixup"],
+    );
+    lab.write_tree("kernel/sys.c", &text.replace("TWO\n", "Two\n"));
     lab.ok(&["refresh"]);
     assert!(lab.patch(2).contains("+Two\n")); // its own line
-    assert!(lab.patch(3).contains("+SIX\n")); // the base's: the last patch that touches the file
+    let text = fs::read_to_string(lab.tree("kernel/sys.c")).unwrap();
+    lab.write_tree("kernel/sys.c", &text.replace("six\n", "SIX\n"));
+    lab.ok(&["refresh", "--into", "3", "kernel/sys.c"]);
+    assert!(lab.patch(3).contains("+SIX\n"));
     lab.ok(&["check"]);
+}
+
+#[test]
+fn folds_lines_of_the_base_if_one_patch_touches_the_file() {
+    let lab = Lab::new();
+    lab.write_tree("Makefile", "all: kevent\n\nclean:\n\ntags:\n");
+    lab.ok(&["refresh", "--into", "2", "Makefile"]);
+    lab.write_tree("Makefile", "all: kevent\n\nclean:\n\ntags: all\n");
+    lab.ok(&["refresh"]);
+    assert!(lab.patch(2).contains("+tags: all\n"));
 }
 
 #[test]
