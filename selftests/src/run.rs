@@ -27,6 +27,8 @@ use crate::{klog, kunit};
 
 /// Lines of the console that are shown when a machine hangs.
 const LAST_LINES: usize = 40;
+/// Lines of it that are shown when a machine is booted once more.
+const FEW_LINES: usize = 5;
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -388,8 +390,9 @@ impl Boot<'_> {
             boot_limit: options.boot_timeout.min(options.timeout),
             off_limit: Duration::from_secs(60),
         };
-        // The emulator's fault, and rare: one such boot may be repeated.
-        let mut again = !options.kvm && !options.one_thread;
+        // What is the emulator's fault, and rare: one boot may be repeated for each such reason.
+        let mut breakpoint_again = !options.kvm && !options.one_thread;
+        let mut boot_again = !options.kvm;
         report.note(&format!(
             "booting {}; logs: {}",
             image.display(),
@@ -399,13 +402,26 @@ impl Boot<'_> {
         let (ended, stage, records) = loop {
             let mut records = before.clone();
             let (ended, stage) = watch(&machine, &mut records, report, stop)?;
-            if again && stage != Stage::Done && stale_breakpoint(&machine.console) {
+            if breakpoint_again && stage != Stage::Done && stale_breakpoint(&machine.console) {
                 report.note("  QEMU ran a stale breakpoint (\"Oops: int3\"); booting once more");
-                again = false;
-                forget(&share)?;
-                continue;
+                breakpoint_again = false;
+            } else if boot_again && stage == Stage::Booting && matches!(ended, Ended::Off(_)) {
+                let kept = machine.console.with_extension("first.log");
+                report.note(&format!(
+                    "  the machine went down before it reached user space; booting once more ({})",
+                    kept.display()
+                ));
+                let console = read_lossy(&machine.console).unwrap_or_default();
+                for line in tail(&console, FEW_LINES) {
+                    report.note(&format!("    {line}"));
+                }
+                fs::copy(&machine.console, &kept)
+                    .with_context(|| format!("cannot write {}", kept.display()))?;
+                boot_again = false;
+            } else {
+                break (ended, stage, records);
             }
-            break (ended, stage, records);
+            forget(&share)?;
         };
 
         let log = kernel_log(&dir, &share);
@@ -780,7 +796,8 @@ mod tests {
 
     #[test]
     fn a_stale_breakpoint_is_tried_once_more() {
-        let oops = "echo '[    1.000000] Oops: int3: 0000 [#1] SMP' >&2; exit 255";
+        let oops = r#"echo '{"record":"hello","release":"7"}' >>records.jsonl
+            echo '[    1.000000] Oops: int3: 0000 [#1] SMP' >&2; exit 255"#;
         let once = format!("if [ ! -e ../tried ]; then touch ../tried; {oops}; fi; {GOOD}{END}");
         let (out, _) = Fake::new(&once).boot();
         assert!(
@@ -791,6 +808,29 @@ mod tests {
         let (out, _) = Fake::new(oops).boot();
         assert_eq!(out.matches("booting once more").count(), 1);
         assert!(out.contains("FAIL klog:kernel/Oops: int3"), "{out}");
+    }
+
+    #[test]
+    fn a_boot_that_never_reached_user_space_is_tried_once_more() {
+        let panic = "echo '[    0.100000] Kernel panic - not syncing: no timer' >&2; exit 255";
+        let once = format!("if [ ! -e ../tried ]; then touch ../tried; {panic}; fi; {GOOD}{END}");
+        let fake = Fake::new(&once);
+        let (out, _) = fake.boot();
+        for line in [
+            "before it reached user space; booting once more",
+            "Kernel panic - not syncing: no timer",
+            "PASS boot:kernel\n",
+            "PASS klog:kernel\n",
+        ] {
+            assert!(out.contains(line), "no {line:?} in:\n{out}");
+        }
+        let (out, _) = Fake::new(panic).boot();
+        assert_eq!(out.matches("booting once more").count(), 1);
+        // A machine that came up and panics is no such boot.
+        let (out, _) = Fake::new(&format!("{GOOD} {panic}")).boot();
+        assert!(!out.contains("booting once more"), "{out}");
+        assert!(out.contains("Kernel panic - not syncing"), "{out}");
+        assert!(out.contains("FAIL boot:kernel: went down"), "{out}");
     }
 
     #[test]

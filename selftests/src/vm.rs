@@ -121,6 +121,8 @@ impl Machine {
             args.extend(["--disable-kvm", "--disable-microvm"].map(OsString::from));
             let thread = if self.one_thread { "single" } else { "multi" };
             args.push(format!("--qemu-opts=-accel tcg,thread={thread}").into());
+            // An emulated timer may come late to the kernel's check of it, which panics then.
+            args.extend(["--append", "no_timer_check"].map(OsString::from));
         }
         let mut rwdir = OsString::from(format!("{GUEST_DIR}="));
         rwdir.push(&self.share);
@@ -287,7 +289,8 @@ mod tests {
         );
         assert_eq!(console(&m), "console\n");
         let args = std::fs::read_to_string(dir.path().join("args")).unwrap();
-        let wanted = "--disable-kvm --disable-microvm --qemu-opts=-accel tcg,thread=single";
+        let wanted = "--disable-kvm --disable-microvm --qemu-opts=-accel tcg,thread=single \
+                      --append no_timer_check";
         assert!(args.contains(wanted), "{args}");
         assert!(args.contains(&format!("--rwdir {GUEST_DIR}={}", dir.path().display())));
     }

@@ -56,25 +56,37 @@ build_samples() {
 	done
 }
 
-# boot_kernel VARIANT [COMMAND...]: with what BOOT_OPTIONS says to vng on top.
+# boot_kernel VARIANT [COMMAND...]: with what BOOT_OPTIONS says to vng on top.  The console is kept; its
+# last lines are shown if the guest ends without the status of COMMAND.
 BOOT_OPTIONS=()
 boot_kernel() {
-	local image variant=$1 options
+	local image variant=$1 options console status=0
 	shift
 	image=$(kernel_image "$variant")
 	[ -e "$image" ] || die "kernel '$variant' is not built yet: run ./build.sh kernel --kernel $variant"
 	[ -x "$CACHE/venv/bin/vng" ] || die "virtme-ng is not there yet: run ./build.sh setup"
+	mkdir -p "$LOG"
+	console=$LOG/console-$variant.$$
+	TEMPS+=("$console")
+	# An emulated timer may come late to the kernel's check of it, which panics then.
 	options=(--run "$image" --disable-kvm --disable-microvm --force-9p --cpus 2 --memory 1G
-		--append panic=-1 --append root=/dev/root --cwd "$CALLER"
+		--append panic=-1 --append root=/dev/root --append no_timer_check --cwd "$CALLER"
+		--qemu-opts="-set chardev.console.logfile=$console"
 		${BOOT_OPTIONS[@]+"${BOOT_OPTIONS[@]}"})
-	[ $# = 0 ] || options+=(--exec "$(printf '%q ' "$@")")
-	PATH=$CACHE/venv/bin:$PATH
-	if [ -t 1 ] && [ -t 2 ]; then
-		vng "${options[@]}" 9>&-
-	else # QEMU opens what it writes to by name, and so would empty a file: give it pipes
-		(
+	[ $# = 0 ] || options+=(--append loglevel=6 --exec "$(printf '%q ' "$@")")
+	(
+		PATH=$CACHE/venv/bin:$PATH
+		if [ -t 1 ] && [ -t 2 ]; then
+			vng "${options[@]}" 9>&-
+		else # QEMU opens what it writes to by name, and so would empty a file: give it pipes
 			set -o pipefail
 			{ vng "${options[@]}" 2>&1 >&3 3>&- 9>&- | cat >&2; } 3>&1 | cat
-		)
+		fi
+	) || status=$?
+	[ ! -e "$console" ] || mv "$console" "$LOG/console-$variant.log"
+	if [ $# != 0 ] && [ $status = 255 ]; then
+		echo "the guest ended without the status of the command; the last lines of its console ($LOG/console-$variant.log):" >&2
+		tail -n 8 "$LOG/console-$variant.log" >&2 || true
 	fi
+	return $status
 }
