@@ -17,6 +17,7 @@ ROOT=$PWD
 . tools/build/man.sh
 . tools/build/each.sh
 . tools/build/test.sh
+. tools/build/integrations.sh
 . tools/build/bench.sh
 
 usage() {

@@ -14,6 +14,8 @@ help_test() {
 	  FILTER...         only tests in the kernel whose name contains this (or fits it, with * and ?);
 	                    the names: ./build.sh test --list
 	  libkevent, kqueue the C libraries: their unit tests, and their tests in the booted kernel
+	  integrations [NAME...]  other people's event loops on kevent, with their own tests, see
+	                    tools/integrations; fetched the first time: half an hour
 	  crate             the kevent crate's live tests and examples, and the manual pages' programs
 	  --kernel VARIANT  boot this kernel instead of 'default', only it, and run only what runs in it;
 	                    'debug' takes an hour
@@ -40,6 +42,8 @@ verb_test() {
 	make_tree
 	if [ "$VARIANT" = uml ]; then
 		test_uml
+	elif [ "${ARGS[0]:-}" = integrations ]; then
+		test_integrations '' "${ARGS[@]:1}"
 	else
 		pick_libraries
 		if [ -z "$only" ] && [ ${#ARGS[@]} = 0 ] && [ -z "$PICKED" ]; then

@@ -1,0 +1,142 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# test integrations: other people's event loops on kevent, each with its own upstream's tests, in the
+# booted kernel, beside the same tests on the backend that they have, and on a kernel without kevent.
+
+INTEGRATIONS=$ROOT/tools/integrations
+# Those of ./build.sh test without arguments.
+INTEGRATIONS_SHORT=(mio libevent selectors)
+
+integrations() { find "$INTEGRATIONS" -mindepth 2 -maxdepth 2 -name run.sh -printf '%h\n' | sed 's|.*/||' | sort; }
+
+# test_integrations SHORT [NAME...]: SHORT is empty, or 'short' for the part that is quick.
+test_integrations() {
+	local name names short=$1
+	shift
+	names=("$@")
+	[ ${#names[@]} != 0 ] || mapfile -t names < <(integrations)
+	for name in "${names[@]}"; do
+		[ -e "$INTEGRATIONS/$name/run.sh" ] ||
+			die "there is no integration '$name': there are $(integrations | tr '\n' ' ')"
+	done
+	build_kernel "$VARIANT"
+	build_kernel nokevent
+	mkdir -p "$CACHE/integrations/src"
+	for name in "${names[@]}"; do
+		test_integration "$name" "$short"
+	done
+}
+
+# integration NAME ARGUMENTS...: its run.sh, on this machine.
+integration() {
+	local name=$1 out=$CACHE/integrations/$1
+	shift
+	mkdir -p "$out"
+	ROOT=$ROOT OUT=$out SRC=$CACHE/integrations/src MIRROR=$(debian_mirror) bash "$INTEGRATIONS/$name/run.sh" "$@"
+}
+
+# integration_boot NAME KERNEL SHORT BACKEND...: into the log of that name.
+integration_boot() {
+	local name=$1 kernel=$2 short=$3
+	shift 3
+	logged "integration-$name-$kernel" boot_kernel "$kernel" env ROOT="$ROOT" OUT="$CACHE/integrations/$name" \
+		bash "$INTEGRATIONS/guest.sh" "$INTEGRATIONS/$name/run.sh" "$short" "$@" || true
+}
+
+test_integration() {
+	local name=$1 short=$2 status=0 start=$SECONDS log=$LOG/integration-$1 totals
+	logged "integration-$name-build" integration "$name" build || status=$?
+	if [ $status = 3 ]; then
+		say "skip  $name: $(tail -n 1 "$log-build.log") (log: $log-build.log)"
+		SKIPPED=$((SKIPPED + 1))
+		return
+	elif [ $status != 0 ]; then
+		say "FAIL  $name: it does not build: $(grep -m1 -iE 'error' "$log-build.log" || tail -n 1 "$log-build.log") (log: $log-build.log)"
+		FAILED=$((FAILED + 1))
+		return
+	fi
+	integration_boot "$name" "$VARIANT" "$short" stock kevent
+	integration_boot "$name" nokevent "$short" fallback
+	integration_judge "$INTEGRATIONS/$name/differences" "$log-$VARIANT.log" "$log-nokevent.log" >"$log.log"
+	grep -vE '^(ok|skip) ' "$log.log" | sed -e '$d' -e "s/^not ok /FAIL  $name: /" -e "s/^note /note  $name: /" || true
+	totals=$(tail -n 1 "$log.log")
+	[[ $totals == *" 0 failed"* ]] || say "      (logs: $log*.log)"
+	say "$name: $totals ($(clock $((SECONDS - start))))"
+	add_totals "$totals"
+}
+
+# integration_judge DIFFERENCES LOG LOG-WITHOUT: 'ok', 'not ok', 'skip' and 'note' lines, and the totals.
+# A test must pass on kevent, and where there is none, if it passes on the stock backend.  DIFFERENCES has
+# 'BACKEND TEST-PATTERN cause' lines for those that need not.
+integration_judge() {
+	touch "$LOG/none" # there may be no differences
+	[ -e "$1" ] || set -- "$LOG/none" "$2" "$3"
+	tr -d '\r' <"$1" >"$LOG/integration.differences"
+	cat "$2" "$3" | tr -d '\r' | awk -v list="$LOG/integration.differences" '
+		BEGIN {
+			while ((getline line < list) > 0) {
+				if (line ~ /^(#|$)/) continue
+				split(line, word, /[ \t]+/)
+				pattern = word[2]
+				gsub(/[][.+()^$|{}\\]/, "\\\\&", pattern)
+				gsub(/\*/, ".*", pattern)
+				wanted[++patterns] = word[1] " ^" pattern "$"
+				text[patterns] = substr(line, index(line, word[2]) + length(word[2]) + 1)
+			}
+		}
+		function cause(backend, test,   i, part) {
+			for (i = 1; i <= patterns; i++) {
+				split(wanted[i], part, " ")
+				if (part[1] == backend && test ~ part[2]) return i
+			}
+			return 0
+		}
+		function say(verdict, what) {
+			print verdict " " what
+			count[verdict]++
+		}
+		function judge(backend,   test, result, i) {
+			for (i = 1; i <= tests[backend]; i++) {
+				test = order[backend, i]
+				result = got[backend, test]
+				if (result == "ok") {
+					say("ok", backend " " test)
+					if (cause(backend, test)) say("note", backend " " test " is in differences, and passes")
+				} else if (result == "skip" || got["stock", test] == "skip" || got["stock", test] == "not ok")
+					say("skip", backend " " test)
+				else if (cause(backend, test))
+					say("skip", backend " " test " (" text[cause(backend, test)] ")")
+				else
+					say("not ok", backend " " test)
+			}
+		}
+		/^backend /       { backend = $2; began[backend] = 1; next }
+		/^backends done$/ { done++; next }
+		/^used /          { used[backend] = $2; next }
+		/no kevent in this kernel/ { said[backend]++; next }
+		match($0, /^(ok|not ok|skip) /) {
+			verdict = substr($0, 1, RLENGTH - 1)
+			test = substr($0, RLENGTH + 1)
+			if (!((backend, test) in got)) order[backend, ++tests[backend]] = test
+			got[backend, test] = verdict
+		}
+		END {
+			for (i = 1; i <= tests["stock"]; i++) {
+				test = order["stock", i]
+				if (got["stock", test] == "ok" && !(("kevent", test) in got)) {
+					order["kevent", ++tests["kevent"]] = test
+					got["kevent", test] = "not run"
+				}
+			}
+			judge("kevent")
+			judge("fallback")
+			if (done != 2) say("not ok", "a kernel ended before its tests")
+			if (!tests["stock"]) say("not ok", "no test on the stock backend")
+			if (!tests["fallback"]) say("not ok", "no test without kevent")
+			say(used["kevent"] == "kevent" ? "ok" : "not ok", "kevent: it makes watches")
+			say(used["stock"] == "none" ? "ok" : "not ok", "stock: it makes none")
+			say(said["fallback"] ? "ok" : "not ok", "fallback: it says that there is no kevent")
+			printf "%d passed, %d failed, %d skipped\n", count["ok"], count["not ok"], count["skip"]
+		}'
+}
