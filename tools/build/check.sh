@@ -74,7 +74,10 @@ check_checkpatch() {
 	[ ${#bad[@]} = 0 ] || { echo "${bad[*]}"; return 1; }
 }
 
-check_shellcheck() { shellcheck -x build.sh && shellcheck .ci/run; }
+check_shellcheck() {
+	shellcheck -x build.sh && shellcheck .ci/run &&
+		shellcheck -x -P SCRIPTDIR tools/integrations/*.sh tools/integrations/*/run.sh
+}
 
 check_clippy() { in_workspace clippy --locked -q --workspace --all-targets -- -D warnings; }
 

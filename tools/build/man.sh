@@ -91,7 +91,7 @@ check_uapi() {
 
 # --- in the booted kernel ------------------------------------------------------------------------
 
-# crate: the kevent crate's live tests and examples, and the programs of the manual pages.
+# crate: the kevent crate's live tests and examples, kevent-top's, and the programs of the manual pages.
 test_crate_live() {
 	local program log=$LOG/crate-live.log programs=() totals
 	if ! grep -q KEVENT_INFO_POSTED "$TREE/include/uapi/linux/kevent.h"; then
@@ -127,9 +127,9 @@ build_crate_live() {
 	local list=$CACHE/target/crate-live.list
 	man_programs || return
 	in_workspace build -p kevent --examples || return
-	in_workspace test -p kevent --test live --no-run --message-format json >"$list.json" || return
+	in_workspace test -p kevent -p kevent-top --test live --test top --no-run --message-format json >"$list.json" || return
 	{
-		sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$list.json" | grep '/live-'
+		sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$list.json" | grep -E '/(live|top)-'
 		printf '%s\n' "$CACHE"/target/debug/examples/{hello,echo,everything}
 		find "$MAN_OUT" -type f -perm -u+x | sort
 	} >"$list"

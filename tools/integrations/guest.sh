@@ -5,7 +5,7 @@
 run=$1 short=$2
 shift 2
 t=/sys/kernel/tracing
-mount -t tracefs tracefs $t
+mount -t tracefs tracefs $t 2>/dev/null
 ip link set lo up
 for backend; do
 	echo "backend $backend"
@@ -14,6 +14,6 @@ for backend; do
 		echo 1 >$t/events/kevent/kevent_add/enable
 	fi
 	(cd /tmp && exec bash "$run" test "$backend" "$short") </dev/null
-	if grep -q kevent_add: $t/trace; then echo "used kevent"; else echo "used none"; fi
+	if grep -qs kevent_add: $t/trace; then echo "used kevent"; else echo "used none"; fi
 done 2>&1
 echo "backends done"

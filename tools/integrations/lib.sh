@@ -30,7 +30,8 @@ fetch_crate() {
 import json, os, sys
 for p in json.load(sys.stdin)["packages"]:
     if p["name"] == sys.argv[1]: print(os.path.dirname(p["manifest_path"]))' "$1")
-	[ -n "$from" ] && cp -r "$from" "$to.new" && chmod -R u+w "$to.new" && mv "$to.new" "$to" || no_source "crate $1 $2"
+	[ -n "$from" ] || no_source "crate $1 $2"
+	cp -a "$from" "$to.new" && chmod -R u+w "$to.new" && mv "$to.new" "$to"
 }
 
 # fetch_debian source|binary PACKAGE VERSION-PREFIX: from Debian, unpacked as $SRC/PACKAGE-VERSION-PREFIX;
@@ -59,7 +60,8 @@ fetch_debian() {
 		[ -n "$version" ] || continue
 		rm -rf "$dl" "$to.new" && mkdir -p "$dl" "$to.new" || exit
 		if [ "$1" = binary ]; then
-			(cd "$dl" && apt-get download "$2=$version") && dpkg-deb -x "$dl"/*.deb "$to.new" || continue
+			(cd "$dl" && apt-get download "$2=$version") || continue
+			dpkg-deb -x "$dl"/*.deb "$to.new" || continue
 		else
 			(cd "$dl" && apt-get source --download-only "$2=$version") || continue
 			file=$(find "$dl" -name "$2_*.orig.tar.*" ! -name '*.asc')
@@ -75,9 +77,9 @@ fetch_debian() {
 # unchanged one stays, so that a build goes on where it was.
 fresh() {
 	local name=${2:-$1} patch=$HERE/${2:-$1}.patch stamp
-	stamp=$1\ $(cat "$patch" 2>/dev/null | sha256sum)
+	stamp=$1\ $(sha256sum "$patch" 2>/dev/null)
 	[ "$stamp" != "$(cat "$OUT/$name.stamp" 2>/dev/null)" ] || return 0
-	rm -rf "${OUT:?}/$name" && cp -r "$SRC/$1" "$OUT/$name" || exit
+	rm -rf "${OUT:?}/$name" && cp -a "$SRC/$1" "$OUT/$name" || exit
 	if [ -e "$patch" ]; then
 		patch -d "$OUT/$name" -p1 -s <"$patch" || { echo "$name.patch does not apply to $1"; exit 1; }
 	fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # mio on kevent: see README.md.
+# shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 MIO=1.2.5 TOKIO=1.54.1
