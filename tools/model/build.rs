@@ -13,6 +13,7 @@ const HEADER: &str = "include/uapi/linux/kevent.h";
 const RING: &str = "kernel/kevent/core/ring.rs";
 
 const WATCH: &str = "kernel/kevent/engine/watch.rs";
+const STATE: &str = "kernel/kevent/core/state.rs";
 const TABLE: &str = "kernel/kevent/engine/table.rs";
 const QUEUE: &str = "kernel/kevent/engine/queue.rs";
 const SOURCE: &str = "kernel/kevent/source/mod.rs";
@@ -59,7 +60,7 @@ const QUEUE_METHODS: &[&str] = &[
     "reserve_watches",
     "unreserve_watches",
     "skip_watch",
-    "while_nobody_moves",
+    "with_backlog_lock",
     "compact",
     "defer_watch",
     "cancel",
@@ -99,7 +100,7 @@ use crate::core::ring::{Index, Merge, Ring};
 use super::table::{Batch, Table, Walk};
 use super::trace;
 use crate::core::recheck::RecheckList;
-use super::watch::{move_into_ring, take_deferred, unconsume, Rechecker, Watch};
+use super::watch::{Rechecker, Watch};
 use crate::uapi;
 
 impl Backlog {
@@ -219,7 +220,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
-/// A change of a copy: in `watch`, `table` or the `methods` of the queue, what is replaced by what.
+/// A change of a copy: in `watch`, `state`, `table` or the `methods` of the queue, what is replaced by what.
 type Change = (&'static str, &'static str, &'static str);
 
 /// Copies of `watch.rs` and of what is around it.
@@ -229,132 +230,290 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "watch",
-                "    if listed & !old != 0 {\n        watch.queue.list(watch.place(), &watch.next);\n    }\n    post_owned(watch, mode, events | (old & EVENTS), after)\n",
-                "    let told = post_owned(watch, mode, events | (old & EVENTS), after);\n    if listed & !old != 0 {\n        watch.queue.list(watch.place(), &watch.next);\n    }\n    told\n",
+                "        if mode.is_level() && !old.is_on_list() {\n            self.relist();\n        }\n        self.post_owned(mode, report.and_events_of(old), mode.disarm())\n",
+                "        let outcome = self.post_owned(mode, report.and_events_of(old), mode.disarm());\n        if mode.is_level() && !old.is_on_list() {\n            self.relist();\n        }\n        outcome\n",
             ),
         ],
     ),
     (
         "not_listed",
-        &[("watch", "let listed = if mode & NO_LEVEL == 0 { ON_LIST }", "let listed = if false { ON_LIST }")],
+        &[
+            (
+                "state",
+                "let listed = if mode.is_level()",
+                "let listed = if false",
+            ),
+            (
+                "watch",
+                "if mode.is_level() && !old.is_on_list()",
+                "if false",
+            ),
+        ],
     ),
     (
         "listed_for_ever",
-        &[("watch", "state & !(ON_LIST | REPOLL | REFIRED)", "state & !(REPOLL | REFIRED)")],
+        &[
+            (
+                "state",
+                "self.0 & !(ON_LIST | REPOLL | REFIRED)",
+                "self.0 & !(REPOLL | REFIRED)",
+            ),
+        ],
     ),
     (
         "untaken_not_listed",
-        &[("watch", "if watch.is_unconsumed() {\n            watch.list();\n", "if watch.is_unconsumed() {\n")],
+        &[
+            (
+                "watch",
+                "            if self.is_unconsumed() {\n                self.list();\n",
+                "            if self.is_unconsumed() {\n",
+            ),
+        ],
     ),
     (
         "waiting_not_listed",
-        &[("watch", "is_level && old & (OWNED | DEFERRED) != 0", "is_level && old & OWNED != 0")],
+        &[
+            (
+                "watch",
+                "mode.is_level() && old.is_reporting()",
+                "mode.is_level() && old.is_reporting() && !old.is_deferred()",
+            ),
+        ],
     ),
     (
         "owned_not_listed",
-        &[("watch", "is_level && old & (OWNED | DEFERRED) != 0", "is_level && old & DEFERRED != 0")],
+        &[
+            (
+                "watch",
+                "mode.is_level() && old.is_reporting()",
+                "mode.is_level() && old.is_deferred()",
+            ),
+        ],
     ),
     (
         "owned_not_looked_at",
-        &[(
-            "watch",
-            "if old & DEFERRED != 0 {\n            return RecheckOutcome::Stays;",
-            "if old & (OWNED | DEFERRED) != 0 {\n            return RecheckOutcome::Stays;",
-        )],
+        &[
+            (
+                "watch",
+                "if old.is_deferred() {\n                return RecheckOutcome::Stays;",
+                "if old.is_reporting() {\n                return RecheckOutcome::Stays;",
+            ),
+        ],
     ),
     (
         "no_more",
-        &[("watch", "(state & EVENTS != 0 && state & MUTED == 0)", "false")],
+        &[
+            (
+                "state",
+                "(self.0 & EVENTS != 0 && self.0 & OFF == 0)",
+                "false",
+            ),
+        ],
     ),
     (
         "more_when_silent",
-        &[("watch", "(state & EVENTS != 0 && state & MUTED == 0)", "state & EVENTS != 0")],
+        &[
+            (
+                "state",
+                "(self.0 & EVENTS != 0 && self.0 & OFF == 0)",
+                "self.0 & EVENTS != 0",
+            ),
+        ],
     ),
     (
         "not_undone",
-        &[("watch", "(state & !(OWNED | after)) | events | DEFERRED", "(state & !OWNED) | events | DEFERRED")],
+        &[
+            (
+                "state",
+                "(self.0 & !(OWNED | disarm.0)) | report.0 | DEFERRED",
+                "(self.0 & !OWNED) | report.0 | DEFERRED",
+            ),
+        ],
     ),
     (
         "nothing_not_undone",
-        &[(
-            "watch",
-            "            PostOutcome::Empty => {\n                watch.change(|state| state & !after);\n            }\n            PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}\n        }\n        if watch.release_ownership() {\n            watch.queue.flush_backlog();",
-            "            PostOutcome::Empty => {}\n            PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}\n        }\n        if watch.release_ownership() {\n            watch.queue.flush_backlog();",
-        )],
+        &[
+            (
+                "watch",
+                "                PostOutcome::Empty => {\n                    self.update(|state| state.rearmed(disarm));\n                }\n                PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}\n            }\n            if self.release() {\n                self.queue.flush_backlog();",
+                "                PostOutcome::Empty => {}\n                PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}\n            }\n            if self.release() {\n                self.queue.flush_backlog();",
+            ),
+        ],
     ),
     (
         "two_owners",
-        &[("watch", "const BUSY: u32 = OWNED | DEFERRED | MUTED | VANISH_PENDING;", "const BUSY: u32 = DEFERRED | MUTED | VANISH_PENDING;")],
+        &[
+            (
+                "state",
+                "self.0 & (REPORTING | OFF | VANISH_PENDING) == 0",
+                "self.0 & (DEFERRED | OFF | VANISH_PENDING) == 0",
+            ),
+        ],
     ),
     (
         "waits_twice",
-        &[("watch", "const BUSY: u32 = OWNED | DEFERRED | MUTED | VANISH_PENDING;", "const BUSY: u32 = OWNED | MUTED | VANISH_PENDING;")],
+        &[
+            (
+                "state",
+                "self.0 & (REPORTING | OFF | VANISH_PENDING) == 0",
+                "self.0 & (OWNED | OFF | VANISH_PENDING) == 0",
+            ),
+        ],
     ),
     (
         "waits_for_ever",
-        &[("watch", "(state & !(DEFERRED | REPORTABLE)) | OWNED | after", "(state & !REPORTABLE) | OWNED | after")],
+        &[
+            (
+                "state",
+                "(self.0 & !(DEFERRED | REPORTABLE)) | OWNED | disarm.0",
+                "(self.0 & !REPORTABLE) | OWNED | disarm.0",
+            ),
+        ],
     ),
     (
         "never_silent",
-        &[("watch", "(state & !EVENTS) | OWNED | after | listed", "(state & !EVENTS) | OWNED | listed")],
+        &[
+            (
+                "state",
+                "| OWNED | mode.disarm().0 | listed",
+                "| OWNED | listed",
+            ),
+        ],
     ),
     (
         "enabled_and_not_told",
         &[
-            ("watch", "if on & EVENTS != 0 && on & update_lock == 0 {", "if false {"),
-            ("watch", "if kept && old & EVENTS != 0", "if false && old & EVENTS != 0"),
+            (
+                "state",
+                "if self.resumes(mode) {",
+                "if false {",
+            ),
+            (
+                "watch",
+                "if old.resumes(mode) {",
+                "if false {",
+            ),
         ],
     ),
     (
         "last_one_merges",
-        &[("watch", "ring.filter(|_| events & VANISH_PENDING == 0)", "ring")],
+        &[
+            (
+                "watch",
+                "self.last_entry().filter(|_| !report.is_last())",
+                "self.last_entry()",
+            ),
+        ],
     ),
     (
         "last_one_after_gone",
         &[
-            ("watch", "(state | REMOVED) & !told", "state | REMOVED"),
-            ("watch", "!(DEFERRED | SKIP | VANISH_PENDING)", "!(DEFERRED | SKIP)"),
+            (
+                "state",
+                "(self.0 | REMOVED) & !reported",
+                "self.0 | REMOVED",
+            ),
+            (
+                "state",
+                "!(DEFERRED | SKIP | VANISH_PENDING)",
+                "!(DEFERRED | SKIP)",
+            ),
         ],
     ),
     (
         "vanishes_under_a_mover",
-        &[("watch", "watch.queue.while_nobody_moves(|| {", "Some(()).map_or(0, |()| {")],
+        &[
+            (
+                "watch",
+                "            .with_backlog_lock(|| self.update(|state| state.vanished(mode, events)));",
+                "            .ring().map_or_else(|| self.update(|state| state.vanished(mode, events)), |_| self.update(|state| state.vanished(mode, events)));",
+            ),
+        ],
     ),
     (
         "last_one_taken_for_told",
-        &[("watch", "return old & VANISH_PENDING != 0;", "return false;")],
+        &[
+            (
+                "watch",
+                "return old.is_vanish_pending();",
+                "return false;",
+            ),
+        ],
     ),
     (
         "not_forgotten",
-        &[("watch", "self.change(|state| state | SKIP);", "")],
+        &[
+            (
+                "watch",
+                "self.update(State::skipped);",
+                "",
+            ),
+        ],
     ),
     (
         "comes_out_in_two_steps",
-        &[(
-            "watch",
-            "let old = self.change(|state| (state & !(DEFERRED | SKIP | VANISH_PENDING)) | ON_LIST);",
-            "self.change(|state| state & !(DEFERRED | SKIP | VANISH_PENDING));\n        let old = self.change(|state| state | ON_LIST);",
-        )],
+        &[
+            (
+                "state",
+                "(self.0 & !(DEFERRED | SKIP | VANISH_PENDING)) | ON_LIST",
+                "self.0 & !(DEFERRED | SKIP | VANISH_PENDING)",
+            ),
+            (
+                "watch",
+                "if !self.update(State::passed_over).is_on_list() {",
+                "self.update(State::passed_over);\n        if !self.update(State::listed).is_on_list() {",
+            ),
+        ],
     ),
     (
         "gone_not_listed",
-        &[("watch", "if old & (ONESHOT_DONE | REMOVED) != 0 {\n            self.list();", "if old & (ONESHOT_DONE | REMOVED) != 0 {")],
+        &[
+            (
+                "watch",
+                "if old.is_gone() {\n            self.list();",
+                "if old.is_gone() {",
+            ),
+        ],
     ),
     (
         "settled_while_owned",
-        &[("watch", "state & (OWNED | DEFERRED | VANISH_PENDING) == 0", "state & VANISH_PENDING == 0")],
+        &[
+            (
+                "state",
+                "self.is_gone() && self.0 & (REPORTING | VANISH_PENDING) == 0",
+                "self.is_gone() && self.0 & VANISH_PENDING == 0",
+            ),
+        ],
     ),
     (
         "entry_not_known",
-        &[("watch", "self.entry.store(index, Relaxed);", "")],
+        &[
+            (
+                "watch",
+                "self.entry.store(index, Relaxed);",
+                "",
+            ),
+        ],
     ),
     (
         "no_refill_by_who_adds",
-        &[("watch", "watch.queue.flush_if_free();", "")],
+        &[
+            (
+                "watch",
+                "self.queue.flush_if_free();",
+                "",
+            ),
+        ],
     ),
     (
         "look_without_asking",
-        &[("watch", "watch.queue.kick_waiter();", "")],
+        &[
+            (
+                "watch",
+                "self.queue.kick_waiter();",
+                "",
+            ),
+        ],
     ),
     (
         "recheck_not_shown",
@@ -362,19 +521,33 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "recheck_shown_before_it_is_wanted",
-        &[(
-            "watch",
-            "        if old & ON_LIST == 0 {\n            watch.queue.list(watch.place(), &watch.next);\n        }\n        watch.queue.kick_waiter();\n",
-            "        watch.queue.kick_waiter();\n        if old & ON_LIST == 0 {\n            watch.queue.list(watch.place(), &watch.next);\n        }\n",
-        )],
+        &[
+            (
+                "watch",
+                "        if !old.is_on_list() {\n            self.relist();\n        }\n        self.queue.kick_waiter();\n",
+                "        self.queue.kick_waiter();\n        if !old.is_on_list() {\n            self.relist();\n        }\n",
+            ),
+        ],
     ),
     (
         "count_not_given_back",
-        &[("watch", "        if told == PostOutcome::Deferred {\n            self.return_pending(pending_count);\n        }\n", "")],
+        &[
+            (
+                "watch",
+                "        if outcome == PostOutcome::Deferred {\n            self.return_pending(pending_count);\n        }\n",
+                "",
+            ),
+        ],
     ),
     (
         "put_back_twice",
-        &[("watch", "old & (OWNED | DEFERRED) == 0\n}", "true\n}")],
+        &[
+            (
+                "watch",
+                "        !old.is_reporting()\n    }",
+                "        true\n    }",
+            ),
+        ],
     ),
     (
         "not_tried_again",
@@ -396,8 +569,8 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "cancelled_before_it_is_forgotten",
         &[(
             "table",
-            "        queue.skip_watch(watch);\n        watch.source().removed(watch, cancels);\n        if cancels {\n            cancel(watch);\n        }\n",
-            "        if cancels {\n            cancel(watch);\n        }\n        queue.skip_watch(watch);\n",
+            "        queue.skip_watch(watch);\n        watch.source().removed(watch, cancels);\n        if cancels {\n            watch.cancel_entry();\n        }\n",
+            "        if cancels {\n            watch.cancel_entry();\n        }\n        queue.skip_watch(watch);\n",
         )],
     ),
     (
@@ -480,8 +653,16 @@ fn watches(overlay: &Path, src: &Path, out: &Path) {
         "watch",
         WATCH,
         &read(&overlay.join(WATCH)),
-        &[imports, ("#[pin_data]\n", ""), ("    #[pin]\n", "")],
+        &[
+            imports,
+            ("use crate::core::state::", "use super::core::state::"),
+            // There a borrow is a reference to the `Arc`.
+            ("defer_watch(self.into())", "defer_watch(self.clone())"),
+            ("#[pin_data]\n", ""),
+            ("    #[pin]\n", ""),
+        ],
     );
+    let state = read(&overlay.join(STATE));
     let table = change("table", TABLE, &read(&overlay.join(TABLE)), &[imports]);
     let queue = read(&overlay.join(QUEUE));
     let queue = queue.split(TESTS).next().unwrap_or_default();
@@ -526,10 +707,23 @@ fn watches(overlay: &Path, src: &Path, out: &Path) {
     for (name, changes) in WATCH_COPIES {
         writeln!(
             modules,
-            "pub(crate) mod {name} {{\nuse crate::{{core, sys, trace}};\npub(crate) mod engine {{ pub(crate) use super::{{queue, watch}}; }}"
+            "pub(crate) mod {name} {{\nuse crate::{{sys, trace}};\npub(crate) mod engine {{ pub(crate) use super::{{queue, watch}}; }}"
         )
         .expect("a string takes it");
         world(name, &mut modules, changes);
+        let ours: Vec<_> = changes
+            .iter()
+            .filter(|c| c.0 == "state")
+            .map(|c| (c.1, c.2))
+            .collect();
+        let path = out.join(format!("watch_{name}/state.rs"));
+        write(&path, &change(name, STATE, &state, &ours));
+        writeln!(
+            modules,
+            "pub(crate) mod core {{\npub(crate) use crate::core::{{event, recheck, ring, slots}};\n\
+             #[rustfmt::skip]\n#[path = {path:?}]\n#[allow(unused, clippy::all)]\npub(crate) mod state;\n}}"
+        )
+        .expect("a string takes it");
         for file in ["queue", "source", "states"] {
             let path = src.join(format!("{file}.rs"));
             writeln!(

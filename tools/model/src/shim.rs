@@ -32,30 +32,8 @@ pub(crate) mod sync {
         }
     }
 
-    /// A reference to what is in an [`Arc`].
-    pub(crate) struct ArcBorrow<'a, T: ?Sized>(&'a Arc<T>);
-
-    impl<T: ?Sized> Clone for ArcBorrow<'_, T> {
-        fn clone(&self) -> Self {
-            *self
-        }
-    }
-
-    impl<T: ?Sized> Copy for ArcBorrow<'_, T> {}
-
-    impl<T: ?Sized> core::ops::Deref for ArcBorrow<'_, T> {
-        type Target = T;
-
-        fn deref(&self) -> &T {
-            self.0
-        }
-    }
-
-    impl<T: ?Sized> From<ArcBorrow<'_, T>> for Arc<T> {
-        fn from(borrow: ArcBorrow<'_, T>) -> Self {
-            borrow.0.clone()
-        }
-    }
+    /// A reference to what is in an [`Arc`]. Such a type can be that of `self` by itself.
+    pub(crate) type ArcBorrow<'a, T> = &'a Arc<T>;
 
     /// What the kernel's `Arc` has and the standard library's has not.
     pub(crate) trait ArcMethods<T: ?Sized> {
@@ -82,7 +60,7 @@ pub(crate) mod sync {
         }
 
         fn as_arc_borrow(&self) -> ArcBorrow<'_, T> {
-            ArcBorrow(self)
+            self
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The kernel's `Source` and `Class`, and a class for the tests.
 
 use super::queue::{Mutex, Queue};
-use super::watch::{fire, request_repoll, Rechecker, Watch};
+use super::watch::{Rechecker, Watch};
 use crate::atomic::ordering::{Acquire, Full, Relaxed, Release};
 use crate::atomic::Atomic;
 use crate::core::event::EventData;
@@ -64,7 +64,7 @@ impl Object {
     pub(crate) fn complete(&self, waker: usize, watch: &Arc<Watch>, events: u32) -> bool {
         let attached = self.entries[waker].lock();
         if *attached {
-            fire(watch.as_arc_borrow(), events);
+            watch.as_arc_borrow().fire(events);
         }
         *attached
     }
@@ -74,7 +74,7 @@ impl Object {
         let attached = self.entries[waker].lock();
         if *attached {
             self.pending_count.fetch_add(count, Relaxed);
-            fire(watch.as_arc_borrow(), events);
+            watch.as_arc_borrow().fire(events);
         }
     }
 
@@ -82,7 +82,7 @@ impl Object {
     pub(crate) fn stirs(&self, waker: usize, watch: &Arc<Watch>) {
         let attached = self.entries[waker].lock();
         if *attached {
-            request_repoll(watch.as_arc_borrow());
+            watch.as_arc_borrow().request_repoll();
         }
     }
 }

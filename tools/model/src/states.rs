@@ -7,7 +7,7 @@
 
 use super::queue::{Queue, Woken};
 use super::source::{Object, Tested};
-use super::watch::{enable, test, EventKind, Rechecker, Watch};
+use super::watch::{EventKind, Rechecker, Watch};
 use crate::consumer::Mapping;
 use crate::core::event::Event;
 use crate::core::ring::Ring;
@@ -218,8 +218,8 @@ impl World {
     fn enables(&self) -> Result<(), Error> {
         let table = self.queue.watches().lock();
         let watch = table.get(self.handle)?;
-        enable(watch.as_arc_borrow());
-        test(watch.as_arc_borrow());
+        watch.as_arc_borrow().enable();
+        watch.as_arc_borrow().poll();
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl World {
         let table = self.queue.watches().lock();
         let watch = table.get(self.handle).expect("it is there");
         watch.set_mode(LEVEL, watch.interest());
-        test(watch.as_arc_borrow());
+        watch.as_arc_borrow().poll();
     }
 
     /// Two wakers fire the watch: A, and B twice. Counts have one bit.
