@@ -10,10 +10,10 @@ INTEGRATIONS_SHORT=(mio libevent selectors)
 
 integrations() { find "$INTEGRATIONS" -mindepth 2 -maxdepth 2 -name run.sh -printf '%h\n' | sed 's|.*/||' | sort; }
 
-# test_integrations SHORT [NAME...]: SHORT is empty, or 'short' for the part that is quick.
+# test_integrations [short] [NAME...]: 'short' is the part that is quick.
 test_integrations() {
-	local name names short=$1
-	shift
+	local name names short=''
+	[ "${1:-}" != short ] || { short=short && shift; }
 	names=("$@")
 	[ ${#names[@]} != 0 ] || mapfile -t names < <(integrations)
 	for name in "${names[@]}"; do
@@ -33,7 +33,7 @@ integration() {
 	local name=$1 out=$CACHE/integrations/$1
 	shift
 	mkdir -p "$out"
-	ROOT=$ROOT OUT=$out SRC=$CACHE/integrations/src MIRROR=$(debian_mirror) bash "$INTEGRATIONS/$name/run.sh" "$@"
+	ROOT=$ROOT OUT=$out SRC=$CACHE/integrations/src TREE=$TREE MIRROR=$(debian_mirror) bash "$INTEGRATIONS/$name/run.sh" "$@"
 }
 
 # integration_boot NAME KERNEL SHORT BACKEND...: into the log of that name.

@@ -14,8 +14,9 @@ help_test() {
 	  FILTER...         only tests in the kernel whose name contains this (or fits it, with * and ?);
 	                    the names: ./build.sh test --list
 	  libkevent, kqueue the C libraries: their unit tests, and their tests in the booted kernel
-	  integrations [NAME...]  other people's event loops on kevent, with their own tests, see
-	                    tools/integrations; fetched the first time: half an hour
+	  integrations [short] [NAME...]  other people's event loops on kevent, with their own tests, see
+	                    tools/integrations; half an hour the first time.  A short part runs without
+	                    arguments too
 	  crate             the kevent crate's live tests and examples, and the manual pages' programs
 	  --kernel VARIANT  boot this kernel instead of 'default', only it, and run only what runs in it;
 	                    'debug' takes an hour
@@ -43,7 +44,7 @@ verb_test() {
 	if [ "$VARIANT" = uml ]; then
 		test_uml
 	elif [ "${ARGS[0]:-}" = integrations ]; then
-		test_integrations '' "${ARGS[@]:1}"
+		test_integrations "${ARGS[@]:1}"
 	else
 		pick_libraries
 		if [ -z "$only" ] && [ ${#ARGS[@]} = 0 ] && [ -z "$PICKED" ]; then
@@ -59,6 +60,9 @@ verb_test() {
 		if [ -n "$PICKED" ] || [ ${#ARGS[@]} = 0 ]; then
 			test_libraries_live
 			[ -z "$CRATE" ] || test_crate_live
+		fi
+		if [ -z "$only" ] && [ ${#ARGS[@]} = 0 ] && [ -z "$PICKED" ]; then
+			test_integrations short "${INTEGRATIONS_SHORT[@]}"
 		fi
 	fi
 	say "$PASSED passed, $FAILED failed, $SKIPPED skipped"

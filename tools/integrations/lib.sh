@@ -8,7 +8,7 @@
 #                                without kevent, 'fallback'; prints 'ok TEST', 'not ok TEST', 'skip TEST'
 #
 # Given: ROOT (the repository), OUT (this integration's folder in the cache), SRC (fetched sources),
-# MIRROR (the mirror that apt uses).
+# TREE (the kernel's), MIRROR (the mirror that apt uses).
 set -u
 HERE=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 : "${ROOT:=$(cd "$HERE/../../.." && pwd)}"

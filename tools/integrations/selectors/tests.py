@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs CPython's own tests of selectors and asyncio: tests.py stock|kevent TESTS MODULE..."""
+import re
+import selectors
+import sys
+import test
+import unittest
+
+test.__path__.append(sys.argv[2] + "/test")  # Debian has the package in two halves
+if sys.argv[1] != "stock":
+    import kevent_selector
+    selectors.EpollSelector = selectors.DefaultSelector = kevent_selector.KeventSelector
+
+# Those of the other selectors say nothing here.
+OTHERS = re.compile(r"\.(Select|Poll|Kqueue|Devpoll|Proactor)\w*\.")
+
+
+class Result(unittest.TestResult):
+    def say(self, verdict, test):
+        if hasattr(test, "id") and not isinstance(test, unittest.suite._ErrorHolder):
+            print(verdict, test.id(), flush=True)
+        else:
+            print("not ok", test, flush=True)
+
+    def addSuccess(self, test):
+        self.say("ok", test)
+
+    def addSkip(self, test, reason):
+        self.say("skip", test)
+
+    def addExpectedFailure(self, test, error):
+        self.say("ok", test)
+
+    def addFailure(self, test, error):
+        print(self._exc_info_to_string(error, test))
+        self.say("not ok", test)
+
+    addError = addFailure
+
+    def addSubTest(self, test, subtest, error):
+        if error:
+            self.addFailure(test, error)
+
+
+def flat(suite):
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from flat(test)
+        elif not OTHERS.search(test.id()):
+            yield test
+
+
+loader = unittest.TestLoader()
+for module in sys.argv[3:]:
+    unittest.TestSuite(flat(loader.loadTestsFromName(module))).run(Result())
