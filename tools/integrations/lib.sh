@@ -103,6 +103,14 @@ build_libkevent() {
 	make -s -C "$ROOT/tools/libkevent" OUT="$OUT/libkevent" || exit 1
 }
 
+# build_libevent CONFIGURE-ARGUMENTS...: in $OUT/libevent, with its tests.
+build_libevent() {
+	cd "$OUT/libevent" || exit
+	[ -e Makefile ] || ./configure --disable-openssl --disable-shared --disable-samples "$@" || exit 1
+	make -j2 || exit 1
+	make -j2 check TESTS= || exit 1
+}
+
 # --- testing, in the guest ----------------------------------------------------------------------
 
 # rust_tests LIST [ARGUMENT...]: runs the programs, each with its own time.
@@ -120,6 +128,18 @@ rust_tests() {
 			/^test .* \.\.\. FAILED$/ { print "not ok " name "::" $2; bad = 1 }
 			END { if (status && !bad) print "not ok " name "::all (status " status ")" }' "$TMP/out"
 	done <"$list"
+}
+
+# libevent_tests GROUP...: runs those of regress.  tinytest says 'group/test: OK', or what went wrong and
+# then '[test FAILED]'.
+libevent_tests() {
+	cd "$OUT/libevent/test" || exit
+	timeout 1500 ./regress "$@" 2>&1 | tee "$TMP/out"
+	awk '
+		match($0, /^[a-z_]+\/[a-z_A-Z0-9]+: /) { test = substr($0, 1, RLENGTH - 2); seen[test] = "not ok" }
+		/SKIPPED$|DISABLED$/  { seen[test] = "skip" }
+		/OK$/                 { seen[test] = "ok" }
+		END { for (test in seen) print seen[test] " " test }' "$TMP/out"
 }
 
 TMP=${TMPDIR:-/tmp}

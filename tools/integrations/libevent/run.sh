@@ -15,11 +15,7 @@ build() {
 	fresh libevent-$VERSION libevent
 	build_libkevent
 	cp "$HERE/kevent-backend.c" "$OUT/libevent/"
-	cd "$OUT/libevent" || exit
-	[ -e Makefile ] || ./configure --disable-openssl --disable-shared --disable-samples \
-		CPPFLAGS="-I$ROOT/tools/libkevent/include" LIBS="$OUT/libkevent/libkevent.a -lpthread" || exit 1
-	make -j2 || exit 1
-	make -j2 check TESTS= || exit 1
+	build_libevent CPPFLAGS="-I$ROOT/tools/libkevent/include" LIBS="$OUT/libkevent/libkevent.a -lpthread"
 }
 
 run_tests() {
@@ -29,14 +25,7 @@ run_tests() {
 	stock) export EVENT_NOKEVENT=1 ;;
 	fallback) groups=(main/.. et/..) PROGRAMS=() ;;
 	esac
-	cd "$OUT/libevent/test" || exit
-	# tinytest: 'group/test: OK', or what went wrong and then '[test FAILED]'.
-	timeout 1500 ./regress "${groups[@]}" 2>&1 | tee "$TMP/out"
-	awk '
-		match($0, /^[a-z_]+\/[a-z_A-Z0-9]+: /) { test = substr($0, 1, RLENGTH - 2); seen[test] = "not ok" }
-		/SKIPPED$|DISABLED$/  { seen[test] = "skip" }
-		/OK$/                 { seen[test] = "ok" }
-		END { for (test in seen) print seen[test] " " test }' "$TMP/out"
+	libevent_tests "${groups[@]}"
 	for program in "${PROGRAMS[@]}"; do
 		if timeout 120 "./$program" </dev/null; then echo "ok $program"; else echo "not ok $program"; fi
 	done
