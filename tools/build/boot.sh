@@ -17,7 +17,7 @@ help_run() {
 	Usage: ./build.sh run [--kernel VARIANT] [--tree DIR]
 
 	The whole way: setup, tree, kernel, boot, and there the demonstration: events as they come out of
-	a ring (tools/demo), and a server that waits in one place for everything the kernel can tell it,
+	a ring (tools/demo), and a server that waits in one place for everything the kernel can report,
 	beside the same with epoll (samples/kevent in the tree).  20 minutes from nothing, then a minute.
 	END
 }

@@ -81,7 +81,7 @@ check_shellcheck() {
 
 check_clippy() { in_workspace clippy --locked -q --workspace --all-targets -- -D warnings; }
 
-# A path of somebody's machine: a home folder, or a work folder at the top.
+# A path of a machine: a home folder, or a work folder at the top.
 check_paths() {
 	local found
 	found=$(git grep -nIE '(^|[^[:alnum:]_./-])/(root|work|home/[[:alnum:]]+|Users)/' -- . || true)

@@ -8,7 +8,7 @@ help_tree() {
 	Usage: ./build.sh tree [--tree DIR]
 
 	Applies patches/ with git am to the base, on branch 'kevent' of $CACHE/linux.
-	10 s; nothing when it is up to date.  When patches/ changed they are applied anew, touching only
+	10 s; nothing when it is up to date.  When patches/ changed they are applied again, touching only
 	the files that differ.  Edits and commits in the tree are never thrown away: when patches/
 	changed as well it stops and says what to do.
 

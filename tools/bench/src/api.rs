@@ -107,7 +107,7 @@ impl Kind {
         self.name().starts_with("kevent")
     }
 
-    /// Sets it up for up to `events` untaken events, with nothing registered.
+    /// Sets it up for up to `events` unconsumed events, with nothing registered.
     pub fn open(self, events: usize) -> Result<Box<dyn Api>> {
         Ok(match self {
             Kind::Bare => Box::new(bare::Bare),
@@ -148,7 +148,7 @@ pub fn has_kevent() -> bool {
 mod tests {
     use super::*;
 
-    /// Every interface of this kernel tells of what is written, and of nothing else.
+    /// Every interface of this kernel reports what is written, and nothing else.
     #[test]
     fn all_serve() {
         let mut kinds = vec![Kind::Bare];

@@ -5,7 +5,7 @@
 //! All ends get their turn in laps. A lap is 16 stretches of 64 events, each short enough for most
 //! not to meet the timer interrupt. Of each stretch the cheapest of all laps counts, and the figure
 //! is the mean of the 16, less that of the bare loop, which writes and reads the same ends in the
-//! same order and asks nobody.
+//! same order and asks no interface.
 
 use anyhow::Result;
 

@@ -26,7 +26,7 @@ impl Drop for Patience {
 }
 
 fn alarm(seconds: u32) {
-    // SAFETY: touches no memory; SIGALRM, which ends this program, is nobody else's.
+    // SAFETY: touches no memory; SIGALRM, which ends this program, is used for nothing else.
     unsafe { libc::alarm(seconds) };
 }
 

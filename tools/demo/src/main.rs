@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! A small program that waits in one place for everything the running kernel can tell it, and
+//! A small program that waits in one place for everything the running kernel can report, and
 //! counts the system calls it needed.
 
 use kevent::{Error, Event, Post, Queue, Readiness, Source, Sources, UserEvents, Wait, Watch};
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Somebody reads with head(1).
+        // The output goes to head(1).
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kevent-demo: {error}");
@@ -102,7 +102,7 @@ fn demo() -> io::Result<()> {
     let sources = sources()?;
 
     writeln!(out, "kevent on Linux {}", release())?;
-    writeln!(out, "  tells of:  {}", names(sources, true))?;
+    writeln!(out, "  reports:   {}", names(sources, true))?;
     if !sources.contains(Sources::all()) {
         writeln!(out, "  not yet:   {}", names(sources, false))?;
     }
@@ -140,7 +140,7 @@ fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
 
     writeln!(
         out,
-        "\nOne queue: {} entries in {} KiB of shared memory. It hears from {} and a child process:\n",
+        "\nOne queue: {} entries in {} KiB of shared memory. It waits for {} and a child process:\n",
         geometry.ring_entries,
         geometry.mmap_size / 1024,
         others.join(", "),
@@ -171,15 +171,15 @@ fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
             let before = queue.calls().wait;
             let event = next(&queue, 1)?;
             let how = match queue.calls().wait - before {
-                0 => "taken from the ring, no system call",
+                0 => "consumed from the ring, no system call",
                 1 => "after one kevent_wait",
                 _ => "after more than one kevent_wait",
             };
 
             match event.user_data() {
-                // A level watch is told again as long as there is something to read.
+                // A level is reported again as long as there is something to read.
                 SOCKET => bytes -= (&near).read(&mut [0; 64]).unwrap_or(0).min(bytes),
-                // What expired while nobody looked is counted, not told one by one.
+                // What expired meanwhile is counted, not reported one by one.
                 TIMER => {
                     ticks -= event.data();
                     if let Some(handle) = timer.take_if(|_| ticks <= 0) {
@@ -214,7 +214,7 @@ fn one_place(out: &mut impl Write, sources: Sources) -> io::Result<()> {
     };
     writeln!(
         out,
-        "\n{taken} events taken with {} system calls: {} kevent_create, {add}{} kevent_wait.",
+        "\n{taken} events consumed with {} system calls: {} kevent_create, {add}{} kevent_wait.",
         calls.total() - calls.post,
         calls.create,
         calls.wait,
@@ -308,7 +308,7 @@ fn in_order(event: &Event, nr: u64) -> io::Result<()> {
 fn burst(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
-        "\nA burst: a thread posts {BURST} events, {BATCH} at a time. This one takes them out of a\n\
+        "\nA burst: a thread posts {BURST} events, {BATCH} at a time. This one consumes them from a\n\
          ring of {BURST_RING}, and sleeps whenever there are none, until there are as many as it asks for.\n"
     )?;
     writeln!(

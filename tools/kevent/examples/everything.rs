@@ -96,7 +96,7 @@ fn main() -> io::Result<()> {
 
 /// A descriptor of a process.
 fn pidfd(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: a number only; the descriptor is new and nobody else's.
+    // SAFETY: a number only; the descriptor is new and nothing else has it.
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
 

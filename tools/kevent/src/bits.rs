@@ -163,9 +163,9 @@ bitflags::bitflags! {
         const DELETE = sys::KEVENT_INODE_DELETE as u16;
         /// It was opened.
         const OPEN = sys::KEVENT_INODE_OPEN as u16;
-        /// Somebody closed it who had it open for writing.
+        /// It was closed by a task that had it open for writing.
         const CLOSE_WRITE = sys::KEVENT_INODE_CLOSE_WRITE as u16;
-        /// Somebody closed it who had not.
+        /// It was closed by a task that had not.
         const CLOSE_NOWRITE = sys::KEVENT_INODE_CLOSE_NOWRITE as u16;
         /// Something was made or linked in the directory.
         const CHILD_CREATED = sys::KEVENT_INODE_CHILD_CREATED as u16;

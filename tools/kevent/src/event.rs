@@ -353,7 +353,7 @@ impl Event {
         self.0.info & sys::KEVENT_INFO_VANISHED != 0
     }
 
-    /// Somebody has [posted](crate::Post) it: all of it is the poster's choice, who may be in another
+    /// It was [posted](crate::Post): all of it is the choice of the poster, which may be in another
     /// process. Its [`user_data()`](Event::user_data) is nothing to trust as a pointer or an index.
     #[inline]
     pub fn is_posted(&self) -> bool {

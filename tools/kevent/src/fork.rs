@@ -63,7 +63,7 @@ fn page() -> Result<&'static AtomicU64, Error> {
         // SAFETY: it is the mapping that was just made.
         if unsafe { libc::madvise(base, len, libc::MADV_WIPEONFORK) } != 0 {
             let error = Error::last();
-            // SAFETY: nobody has a reference into it.
+            // SAFETY: there are no references into it.
             unsafe { libc::munmap(base, len) };
             return Err(error);
         }

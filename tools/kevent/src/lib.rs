@@ -40,7 +40,7 @@
 //!
 //! Without the feature `std`, which is on by default, the crate is `no_std` and has no allocator: it
 //! is then [`sys`], the records and decoders ([`Watch`], [`Event`], [`Details`], [`Post`]), and the
-//! ring's protocol on memory that somebody else has mapped ([`ring::View`]).
+//! ring's protocol on memory that other code has mapped ([`ring::View`]).
 //!
 //! # Rules worth knowing
 //!

@@ -55,7 +55,7 @@ impl Builder {
     /// the descriptor may poll it and [post](Queue::post), all else is
     /// [`NotAllowed`](Error::NotAllowed); and when the last task leaves that address space, by exit or
     /// exec, the queue is dead. A shared queue's ring is still for its maker alone: others use
-    /// [`Queue::get_events()`], and whoever has the descriptor can remove any watch.
+    /// [`Queue::get_events()`], and every process that has the descriptor can remove any watch.
     pub fn shared(mut self, shared: bool) -> Builder {
         self.shared = shared;
         self
@@ -90,7 +90,7 @@ impl Builder {
                 self.sources.bits(),
             )
         })?;
-        // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+        // SAFETY: the kernel just gave us this descriptor; nothing else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
         // The first edition of the interface has the length elsewhere.
         if self.entries != 0 && args.mmap_size == 0 {
@@ -239,7 +239,7 @@ impl Queue {
 
     /// Uses the descriptor of a queue that was made elsewhere, without mapping its ring.
     ///
-    /// This is what a process needs that only posts. Whoever may consume, which is the process that
+    /// This is what a process needs that only posts. A process that may consume, which is the one that
     /// made the queue, or everybody if it is [shared](Builder::shared), gets events by system call.
     ///
     /// # Errors
@@ -321,7 +321,7 @@ impl Queue {
     /// the levels.
     ///
     /// This is the loop of a program that is never idle. A level that goes on holding comes out once
-    /// for each time that the kernel was entered, so a program that does not read what it is told of
+    /// for each time that the kernel was entered, so a program that does not read what is reported to it
     /// goes on for ever: use [`Iterator::take()`] for a limit.
     ///
     /// An error ends it, and the next call on the queue says which: the only ones that a correct
@@ -547,7 +547,7 @@ impl Queue {
     /// Posts events, in this order. Returns how many; an error only if not even the first one went
     /// in.
     ///
-    /// The events wake up whoever waits, in this process or in another one.
+    /// The events wake a thread that waits, in this process or in another one.
     ///
     /// # Errors
     ///

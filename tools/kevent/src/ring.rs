@@ -14,14 +14,14 @@
 //! An entry is there for index `i` only if its word carries the lap of `i`. A consumer that has
 //! moved the cursor past `i` and is preempted before the exchange leaves the word READY. Others may
 //! take everything after it and come round to `i + entries`, which lives in the same slot: what
-//! they find there is not theirs. The lap tells them so, and as nobody gets beyond that slot before
+//! they find there is not theirs. The lap shows that, and as no thread gets beyond that slot before
 //! the sleeper has woken up, one bit of it would be enough; the kernel needs the other three.
 //!
 //! # What is not promised
 //!
 //! A thread that dies between claiming an entry and giving the slot back keeps that slot, and the
 //! ring stops there one lap later; threads of one process do not die alone, and no other process may
-//! map the ring. And whoever can write the mapping can write nonsense: it then gets nonsense out. None
+//! map the ring. And a program that can write the mapping can write nonsense: it then gets nonsense out. None
 //! of it is undefined behaviour, for everything in the mapping is read and written as atomics and no
 //! index is believed.
 
@@ -121,7 +121,7 @@ impl<'a> Consumer<'a> {
         }
     }
 
-    /// Takes the entry at `index`, in `slot`, if the cursor is still there and nobody cancels it meanwhile.
+    /// Takes the entry at `index`, in `slot`, if the cursor is still there and it is not cancelled meanwhile.
     #[inline]
     fn claim(&self, index: u32, slot: &Slot) -> Option<Event> {
         // Release: see front(). The index is this thread's alone from here on.
@@ -150,7 +150,7 @@ impl<'a> Consumer<'a> {
                 extra: slot.extra.load(Ordering::Relaxed),
             },
         );
-        // Release: the loads above are over before the kernel can fill the slot anew.
+        // Release: the loads above are over before the kernel can fill the slot again.
         slot.word.store(sys::KEVENT_WORD_FREE, Ordering::Release);
 
         (word & sys::KEVENT_WORD_STATE_MASK == sys::KEVENT_WORD_READY).then_some(event)
@@ -184,7 +184,7 @@ impl<'a> Consumer<'a> {
             );
 
             // Acquire: the loads above come before those below. If the cursor has not moved,
-            // nobody took the entry, so the slot was not filled anew; if the word is the same, no
+            // no thread took the entry, so the slot was not filled again; if the word is the same, no
             // merge or cancel came in between. The other half of it is that a slot is filled only
             // by who has found it free, with acquire order, after the cursor had moved.
             fence(Ordering::Acquire);
@@ -290,7 +290,7 @@ mod view {
         assert!(offset_of!(Header, cursor) == offset_of!(sys::kevent_ring, cursor));
     };
 
-    /// The ring in memory that somebody else has mapped: what `Ring` is built on, and all of it that
+    /// The ring in memory that other code has mapped: what `Ring` is built on, and all of it that
     /// needs no `std`.
     ///
     /// Nothing here makes a system call, and nothing blocks. Any number of threads may take events

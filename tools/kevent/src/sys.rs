@@ -257,7 +257,7 @@ pub const KEVENT_SOCKET_OUT: u32 = 1 << 1;
 pub const KEVENT_SOCKET_ACCEPT: u32 = 1 << 2;
 /// SOCKET: it is connected.
 pub const KEVENT_SOCKET_CONNECT: u32 = 1 << 3;
-/// SOCKET: the peer has closed its half; reported to whoever asks for IN.
+/// SOCKET: the peer has closed its half; reported with an interest in IN.
 pub const KEVENT_SOCKET_EOF: u32 = 1 << 4;
 /// SOCKET: both halves are closed; reported whether asked for or not.
 pub const KEVENT_SOCKET_CLOSED: u32 = 1 << 5;

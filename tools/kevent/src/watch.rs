@@ -123,7 +123,7 @@ impl Watch {
     /// # let queue = Queue::new()?;
     /// // Of several queues that watch a listener so, each connection wakes one.
     /// queue.add_one(Watch::poll(listener.as_fd(), Readiness::IN).exclusive())?;
-    /// // Whoever gets the event owns the stream until it enables the watch again.
+    /// // The thread that gets the event owns the stream until it enables the watch again.
     /// queue.add_one(Watch::poll(stream.as_fd(), Readiness::IN | Readiness::RDHUP).dispatch())?;
     /// # Ok(())
     /// # }
@@ -354,7 +354,7 @@ impl Watch {
         self.flag(sys::KEVENT_WATCH_ABSTIME)
     }
 
-    /// For a signal: the event is the delivery. No handler runs, nobody is killed by it, and
+    /// For a signal: the event is the delivery. No handler runs, no process is killed by it, and
     /// `sigwait(3)` does not see it. See [`Details::SignalTaken`](crate::Details::SignalTaken).
     pub fn take(self) -> Watch {
         self.flag(sys::KEVENT_WATCH_TAKE)

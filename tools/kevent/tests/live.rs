@@ -502,7 +502,7 @@ fn drain_all(near: &UnixStream) {
 fn a_signal_is_counted_or_taken() {
     let queue = queue_of!(SIGNAL);
     let signal = libc::SIGRTMIN() + 3;
-    // SAFETY: numbers only; nobody handles the signal but the queue, so it is ignored first.
+    // SAFETY: numbers only; only the queue handles the signal, so it is ignored first.
     let send = |value: usize| unsafe {
         let value = libc::sigval {
             sival_ptr: value as *mut libc::c_void,

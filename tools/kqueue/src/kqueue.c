@@ -5,7 +5,7 @@
  *
  * The table of knotes, by (ident, filter), is here; the kernel knows a knote by the user data of its
  * watch, which is a place in the table and how often that was used.  So an event that was under
- * way when its knote went finds nobody.  EVFILT_USER has no watch but posts.
+ * way when its knote went finds no knote.  EVFILT_USER has no watch but posts.
  */
 #define _GNU_SOURCE
 #include <sys/event.h>
@@ -29,7 +29,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define SEC_NS 1000000000LL
 #define BATCH 64U
-#define NOBODY UINT32_MAX
+#define NONE UINT32_MAX
 
 /* What a knote's amounts come from. */
 enum kind { KIND_NONE, KIND_POLL, KIND_SOCKET };
@@ -155,7 +155,7 @@ EXPORT int kqueue1(int flags)
 	pthread_mutex_init(&kq->lock, NULL);
 	kq->refs = 1;
 	kq->fd = fd;
-	kq->free = NOBODY;
+	kq->free = NONE;
 
 	pthread_mutex_lock(&registry_lock);
 	if (fd >= registry_size) {
@@ -201,7 +201,7 @@ static struct knote *lookup(struct kq *kq, uintptr_t ident, short filter)
 
 	if (!kq->nr_buckets)
 		return NULL;
-	for (i = kq->buckets[bucket(kq, ident, filter)]; i != NOBODY; i = kq->notes[i].next)
+	for (i = kq->buckets[bucket(kq, ident, filter)]; i != NONE; i = kq->notes[i].next)
 		if (kq->notes[i].kev.ident == ident && kq->notes[i].kev.filter == filter)
 			return &kq->notes[i];
 	return NULL;
@@ -225,7 +225,7 @@ static int grow(struct kq *kq)
 	if (!buckets)
 		return ENOMEM;
 	for (i = 0; i < nr; i++)
-		buckets[i] = NOBODY;
+		buckets[i] = NONE;
 	free(kq->buckets);
 	kq->buckets = buckets;
 	kq->nr_buckets = nr;
@@ -249,7 +249,7 @@ static struct knote *insert(struct kq *kq, uintptr_t ident, short filter)
 
 	if (kq->in_use >= kq->nr_buckets && grow(kq))
 		return NULL;
-	if (kq->free != NOBODY) {
+	if (kq->free != NONE) {
 		i = kq->free;
 		kq->free = kq->notes[i].next;
 	} else {

@@ -137,7 +137,7 @@ static void accepts_and_refusals(void)
 	close(l);
 	c = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	if (!connect(c, (void *)&addr, sizeof(addr)))
-		SKIP("somebody else listens there");
+		SKIP("another program listens there");
 	CHECK_EQ(change(c, EVFILT_WRITE, EV_ADD, 0, 0, NULL), 0);
 	CHECK_EQ(next(&kev), 1);
 	CHECK(kev.flags & EV_EOF);

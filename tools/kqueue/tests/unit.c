@@ -196,7 +196,7 @@ static void delete_drops_what_was_under_way(void)
 		CHECK_EQ(change(kq, p[0], EVFILT_READ, EV_DELETE, 0, 0, NULL), 0);
 	}
 	CHECK_EQ(sim_watches(kq), 0);
-	/* Someone else's post is nobody's event. */
+	/* A post of another program is no event of kqueue. */
 	CHECK_EQ(change(kq, p[0], EVFILT_READ, EV_ADD, 0, 0, NULL), 0);
 	for (__u64 i = 0; i < 200; i++) {
 		struct kevent_event ev = { .user_data = i << 32, .events = 1 };

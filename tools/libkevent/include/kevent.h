@@ -89,7 +89,7 @@ int kevent_get_events_ms(int ctl_fd, unsigned int min_nr, unsigned int max_nr,
  * @mmap_size: length of the mapping in bytes
  * @entries_offset: where the slots begin in it, in bytes
  * @consumed: events taken since the kernel last looked
- * @waking: whether kevent_wake() has posted something that nobody has met yet
+ * @waking: whether kevent_wake() has posted something that is unconsumed
  * @generation: which process made this: see kevent_queue_is_mine()
  *
  * May be used by any number of threads at once, but for kevent_queue_init(),
@@ -159,7 +159,7 @@ int kevent_queue_init_args(struct kevent_queue *q, struct kevent_create *args,
 int kevent_queue_map(struct kevent_queue *q, int fd, const struct kevent_create *args);
 
 /*
- * Unmaps and closes; @q is KEVENT_QUEUE_NONE then.  Closing wakes nobody: no other
+ * Unmaps and closes; @q is KEVENT_QUEUE_NONE then.  Closing wakes no thread: no other
  * thread may be using @q.  Twice is harmless.
  */
 void kevent_queue_exit(struct kevent_queue *q);
@@ -206,7 +206,7 @@ int kevent_next(struct kevent_queue *q, struct kevent_event *events, unsigned in
  * would.  It returns 0, or events if there are some.  Calls before anybody has met
  * the first one count as one.  To be called from any thread, and from signal
  * handlers.  Errors: EPERM (the queue was made without KEVENT_SOURCE_USER),
- * EAGAIN (more events wait than the kernel keeps: somebody is awake), EBADF, EACCES.
+ * EAGAIN (more events wait than the kernel keeps: a thread is awake), EBADF, EACCES.
  */
 int kevent_wake(struct kevent_queue *q);
 

@@ -5,8 +5,8 @@
  * Cancellation.  The system call that sleeps takes nothing, so the thread may be cancelled
  * at any point of it; asynchronous cancellation is on for just that call.  But it may have been
  * woken for an event: then its cleanup handler has the kernel wake the next one
- * (KEVENT_WAIT_WAKE_NEXT).  A kernel without that wakes somebody for a posted event, which has
- * no other meaning and is dropped by whoever meets it.  Without a ring the call that sleeps is
+ * (KEVENT_WAIT_WAKE_NEXT).  A kernel without that wakes a thread for a posted event, which has
+ * no other meaning and is dropped by the thread that consumes it.  Without a ring the call that sleeps is
  * kevent_wait() too, and the event is taken by a call that does not sleep.
  */
 #define _GNU_SOURCE

@@ -52,7 +52,7 @@ pub fn apply(tree: &Tree, project: &Project) -> Result<()> {
     note_overlay(tree, project, &tip)
 }
 
-/// Overlay files that nobody edited since the last time become what patches/ gives now.
+/// Overlay files that were not edited since the last time become what patches/ gives now.
 fn follow(tree: &Tree, project: &Project, before: &str, tip: &str) -> Result<()> {
     let mine = project.overlay(&tree.git)?;
     let was = overlay::added(&tree.git, &tree.base, before)?;

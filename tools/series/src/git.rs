@@ -112,7 +112,7 @@ impl Git {
         let input = input.to_vec();
         let writer = std::thread::spawn(move || stdin.write_all(&input));
         let output = child.wait_with_output()?;
-        // A git that does not read its input to the end has its reason, and its status tells it.
+        // A git that does not read its input to the end has its reason, and its status says which.
         let _ = writer.join();
         Ok(output)
     }

@@ -131,7 +131,7 @@ impl Drop for Scratch {
     }
 }
 
-/// The one line of git am's messages that tells: the file and what is wrong with it.
+/// The line of git am's messages that matters: the file and what is wrong with it.
 fn am_reason(said: &str) -> String {
     let errors: Vec<&str> = said
         .lines()

@@ -15,7 +15,7 @@ const BRANCH: &str = "refs/heads/kevent";
 const APPLIED: &str = "refs/kevent/applied";
 /// Set while patches and overlay are being written: the commit they are written from.
 const EXPORTING: &str = "refs/kevent/exporting";
-/// The tree as it was before the last refresh, should somebody miss something.
+/// The tree as it was before the last refresh, in case something is missing.
 const BEFORE: &str = "refs/kevent/before-refresh";
 
 pub struct Tree {

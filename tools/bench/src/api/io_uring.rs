@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use super::{AT_ONCE, Api};
 use crate::ends::Ends;
 
-/// Multishot polls, which tell of edges.
+/// Multishot polls, which report edges.
 pub struct Uring {
     ring: IoUring,
     calls: u64,

@@ -136,7 +136,7 @@ fn reuse() {
     });
 }
 
-/// Occurrences that merge while the entry is being taken: the sum is right, whoever wins.
+/// Occurrences that merge while the entry is being taken: the sum is right, whichever wins.
 #[test]
 fn merge() {
     check(2, || {
@@ -198,7 +198,7 @@ fn amount() {
     });
 }
 
-/// A look at an entry that another thread takes meanwhile, and whose slot is filled anew: what is
+/// A look at an entry that another thread takes meanwhile, and whose slot is filled again: what is
 /// seen is one entry or the other.
 #[test]
 fn peek() {

@@ -210,7 +210,7 @@ impl Producer<'_> {
         })
     }
 
-    /// Cancels the entry at `index`. The lap stays: a consumer tells by it whose entry this is.
+    /// Cancels the entry at `index`. The lap stays: a consumer knows by it whose entry this is.
     pub(super) fn cancel(&self, index: u32) -> Change {
         self.change(index, |word| Some(word | sys::KEVENT_WORD_CANCELLED))
     }

@@ -484,7 +484,7 @@ fn use_all(ring: &Ring) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
 
-    /// Anything may be in the mapping, and be written there at any time, by somebody who knows where
+    /// Anything may be in the mapping, and be written there at any time, by a program that knows where
     /// the words are that matter.
     #[test]
     fn scribbled(
@@ -519,7 +519,7 @@ proptest! {
             }
             stop.store(true, Ordering::Relaxed);
         });
-        // SAFETY: the mapping of words(), of which nobody uses anything any more.
+        // SAFETY: the mapping of words(), of which nothing is used any more.
         unsafe { libc::munmap(words.as_ptr() as *mut _, 8192) };
     }
 }
@@ -583,7 +583,7 @@ fn forked() {
     assert_eq!(ring.take().map(|event| event.raw_events()), Some(7));
 }
 
-/// The ring's memory may be mapped by somebody else, who needs no `std`.
+/// The ring's memory may be mapped by other code, which needs no `std`.
 #[test]
 fn viewed() {
     use super::View;

@@ -120,7 +120,7 @@ static inline int kevent_begin_(struct kevent_queue *q, struct kevent_event *ev,
 		}
 
 		/*
-		 * CANCELLED.  TAKEN or FREE: somebody broke the rules, and for the former
+		 * CANCELLED.  TAKEN or FREE: a program broke the rules, and for the former
 		 * has the slot still.
 		 */
 		if ((word & KEVENT_WORD_STATE_MASK) != KEVENT_WORD_TAKEN)
