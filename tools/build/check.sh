@@ -15,11 +15,12 @@ help_check() {
 	  clippy      nor clippy about the tools
 	  man         the manual pages are well formed, and their programs compile
 	  uapi        the crate's copy of the kernel's header has what that has
+	  integrations  what judges the integrations' tests is right
 	  paths       no file names a path of the machine it was made on
 	END
 }
 
-CHECKS=(series rustfmt checkpatch shellcheck clippy man uapi paths)
+CHECKS=(series rustfmt checkpatch shellcheck clippy man uapi integrations paths)
 
 verb_check() {
 	parse_options "$@"

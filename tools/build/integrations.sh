@@ -102,6 +102,7 @@ integration_judge() {
 				result = got[backend, test]
 				if (result == "ok") {
 					say("ok", backend " " test)
+					if ((backend, test) in again) say("note", backend " " test " failed, and passed by itself")
 					if (cause(backend, test)) say("note", backend " " test " is in differences, and passes")
 				} else if (result == "skip" || got["stock", test] == "skip" || got["stock", test] == "not ok")
 					say("skip", backend " " test)
@@ -114,6 +115,7 @@ integration_judge() {
 		/^backend /       { backend = $2; began[backend] = 1; next }
 		/^backends done$/ { done++; next }
 		/^used /          { used[backend] = $2; next }
+		/^again /         { again[backend, substr($0, 7)] = 1; next }
 		/no kevent in this kernel|kqueue: Function not implemented/ { said[backend]++; next }
 		match($0, /^(ok|not ok|skip) /) {
 			verdict = substr($0, 1, RLENGTH - 1)
@@ -139,4 +141,24 @@ integration_judge() {
 			say(said["fallback"] ? "ok" : "not ok", "fallback: it says that there is no kevent")
 			printf "%d passed, %d failed, %d skipped\n", count["ok"], count["not ok"], count["skip"]
 		}'
+}
+
+# The judge itself, and that each folder has what it must have.
+check_integrations() {
+	local name to=$LOG/integration.check got
+	for name in $(integrations); do
+		[ -s "$INTEGRATIONS/$name/README.md" ] || { echo "tools/integrations/$name has no README.md"; return 1; }
+	done
+	printf '%s\n' '# comment' 'kevent b::* why' 'kevent listed why' >"$to.differences"
+	printf '%s\n' 'backend stock' 'ok good' 'not ok both' 'ok b::2' 'ok listed' 'ok lost' 'ok flaky' 'skip none' 'used none' \
+		'backend kevent' 'ok good' 'not ok both' 'not ok b::2' 'ok listed' 'not ok new' 'again flaky' 'ok flaky' \
+		'skip none' 'used kevent' 'backends done' >"$to.log"
+	printf '%s\n' 'backend fallback' 'no kevent in this kernel' 'ok good' 'not ok b::2' 'used none' 'backends done' >"$to.without"
+	got=$(integration_judge "$to.differences" "$to.log" "$to.without" | grep -vE '^(ok|skip) ')
+	[ "$got" = "note kevent listed is in differences, and passes
+not ok kevent new
+note kevent flaky failed, and passed by itself
+not ok kevent lost
+not ok fallback b::2
+7 passed, 3 failed, 3 skipped" ] || { echo "$got"; echo "the judge of the integrations is wrong"; return 1; }
 }
