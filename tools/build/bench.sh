@@ -5,41 +5,59 @@
 
 help_bench() {
 	cat <<-END
-	Usage: ./build.sh bench [--json FILE] [--check] [--quick] [--list | --profile] [--kernel VARIANT] [--tree DIR] [ROW...]
+	Usage: ./build.sh bench [--json FILE] [--check | --accept] [--quick] [--list | --profile]
+	                        [--kernel VARIANT] [--tree DIR] [ROW...]
+	       ./build.sh bench --attack | --growth [--svg FILE] | --server | --contention [--json FILE]
 
 	Counts instructions in one boot: for an event by kevent, epoll, io_uring and poll, beyond the bare
 	write and read of the same loop, and for registering a watch, with the memory it takes.
-	2 minutes on a built kernel.  Documentation/measurements.md says what the rows mean.
+	3 minutes on a built kernel.  Documentation/measurements/README.md says what the rows mean.
 
 	  ROW...        only rows whose name contains one of these, such as eventfd/64 or register
 	  --json FILE   write the rows for programs, too
 	  --check       fail when a limit is not met, with a line for each
-	  --quick       only what takes a minute: one source, and not poll
+	  --accept      put the figures that miss their goal into tools/bench/src/known.json: --check then
+	                lets them pass as long as they get no worse
+	  --quick       only what takes a minute: unix sockets, and what is no file, and not poll
 	  --list        only show the names of the rows
 	  --profile     show in which functions of the kernel the instructions are, instead
+
+	Instead of the rows:
+	  --attack      what a program can do on the account of others; with --check and --accept, too
+	  --growth      how an event's cost grows with the watches, as a table; --svg FILE draws it
+	  --server      what a request takes from a server of HTTP, by each interface (with wrk, if that is
+	                installed)
+	  --contention  ratios of time with several threads, on two processors
 	END
 }
 
 verb_bench() {
-	local json='' list='' options=() others=() program shared=$CACHE/bench status
+	local json='' svg='' list='' accept='' options=() others=() program boot=boot_counting shared=$CACHE/bench status
 	while [ $# -gt 0 ]; do
 		case $1 in
-		--json) [ $# -gt 1 ] || die "$1 needs a value: see ./build.sh bench --help" ;;
+		--json | --svg) [ $# -gt 1 ] || die "$1 needs a value: see ./build.sh bench --help" ;;
 		esac
 		case $1 in
 		--json) json=$2 && shift 2 ;;
 		--json=*) json=${1#*=} && shift ;;
+		--svg) svg=$2 && shift 2 ;;
+		--svg=*) svg=${1#*=} && shift ;;
 		--list) list=1 && shift ;;
-		--check | --quick | --profile) options+=("$1") && shift ;;
+		--accept) accept=1 && options+=("$1" "$shared/known.json") && shift ;;
+		--contention) boot=boot_contending && options+=("$1") && shift ;;
+		--check | --quick | --profile | --attack | --growth | --server) options+=("$1") && shift ;;
 		--) break ;;
 		*) others+=("$1") && shift ;;
 		esac
 	done
 	parse_options --kernel bench ${others[@]+"${others[@]}"} "$@"
 	if [ -n "$json" ]; then
-		json=$(cd "$CALLER" && realpath -m -- "$json")
-		[ -d "$(dirname "$json")" ] || die "there is no folder $(dirname "$json") for --json"
+		json=$(place_for "$json")
 		options+=(--json "$shared/rows.json")
+	fi
+	if [ -n "$svg" ]; then
+		svg=$(place_for "$svg")
+		options+=(--svg "$shared/plot.svg")
 	fi
 	fragments "$VARIANT"
 	open_cache
@@ -57,16 +75,30 @@ verb_bench() {
 
 	rm -rf "$shared"
 	mkdir "$shared"
-	say "booting kernel '$VARIANT' with one CPU, on which time counts instructions"
-	logged bench boot_counting "$VARIANT" "$shared" \
-		"$program" ${options[@]+"${options[@]}"} --trace "$shared/trace" ${ARGS[@]+"${ARGS[@]}"} || true
+	case $boot in
+	boot_counting) say "booting kernel '$VARIANT' with one CPU, on which time counts instructions" ;;
+	*) say "booting kernel '$VARIANT' with two CPUs" ;;
+	esac
+	logged bench "$boot" "$VARIANT" "$shared" \
+		"$program" ${options[@]+"${options[@]}"} --trace "$shared/trace" --vmlinux "$BUILD/$VARIANT/vmlinux" \
+		${ARGS[@]+"${ARGS[@]}"} || true
 	[ ! -e "$shared/output" ] || cat "$shared/output"
 	[ ! -e "$shared/errors" ] || grep -v '^measuring ' "$shared/errors" >&2 || true
 	[ -z "$json" ] || [ ! -s "$shared/rows.json" ] || cp "$shared/rows.json" "$json"
+	[ -z "$svg" ] || [ ! -s "$shared/plot.svg" ] || cp "$shared/plot.svg" "$svg"
+	[ -z "$accept" ] || [ ! -s "$shared/known.json" ] || cp "$shared/known.json" "$ROOT/tools/bench/src/known.json"
 	[ -s "$shared/status" ] || die "the machine ended before tools/bench did (log: $LOG/bench.log)"
 	status=$(cat "$shared/status")
 	[ "$status" != 142 ] || die "an event never came: $(grep '^measuring ' "$shared/errors" | tail -n 1)"
 	return "$status"
+}
+
+# place_for FILE: its whole name, if it can be there.
+place_for() {
+	local file
+	file=$(cd "$CALLER" && realpath -m -- "$1")
+	[ -d "$(dirname "$file")" ] || die "there is no folder for $file"
+	echo "$file"
 }
 
 # boot_counting VARIANT FOLDER COMMAND...: with one CPU on which time goes on by a nanosecond with each
@@ -80,6 +112,20 @@ boot_counting() {
 	BOOT_OPTIONS=(--cpus 1 --append kunit.enable=0 --rwdir "$folder" --qemu-opts="-icount shift=0,sleep=off"
 		--qemu-opts="-chardev $monitor,id=monitor,server=on,wait=off -mon chardev=monitor,mode=control"
 		--qemu-opts="-chardev $monitor,id=port -device virtserialport,chardev=port,name=kevent.monitor")
+	boot_writing "$variant" "$folder" "$@"
+}
+
+# boot_contending VARIANT FOLDER COMMAND...: the same with two CPUs that run at once.
+boot_contending() {
+	local variant=$1 folder=$2
+	shift 2
+	BOOT_OPTIONS=(--append kunit.enable=0 --rwdir "$folder")
+	boot_writing "$variant" "$folder" "$@"
+}
+
+boot_writing() {
+	local variant=$1 folder=$2
+	shift 2
 	# shellcheck disable=SC2016 # expanded in the machine
 	boot_kernel "$variant" sh -c '"$@" >"$0/output" 2>"$0/errors"; echo $? >"$0/status"' "$folder" "$@"
 }

@@ -8,7 +8,7 @@ mod io_uring;
 mod kevent;
 mod poll;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::ops::Range;
@@ -24,6 +24,16 @@ pub trait Api {
     /// Registers these, at most [`AT_ONCE`], with as few calls as the interface allows.
     fn add(&mut self, which: Range<usize>, ends: &Ends) -> Result<()>;
 
+    /// Changes what the watches of these carry, with as few calls as the interface allows.
+    fn modify(&mut self, _: Range<usize>, _: &Ends) -> Result<()> {
+        bail!("this is not measured here")
+    }
+
+    /// Removes the watches of these, as [`Api::modify()`].
+    fn remove(&mut self, _: Range<usize>, _: &Ends) -> Result<()> {
+        bail!("this is not measured here")
+    }
+
     /// Hears which ends are ready and reads each of them, until that was done for as many as are
     /// `ready`. Only the bare loop may look at which they are.
     fn serve(&mut self, ready: Range<usize>, ends: &Ends) -> Result<()>;
@@ -33,11 +43,27 @@ pub trait Api {
 
     /// Registers all.
     fn add_all(&mut self, ends: &Ends) -> Result<()> {
-        for first in (0..ends.len()).step_by(AT_ONCE) {
-            self.add(first..ends.len().min(first + AT_ONCE), ends)?;
-        }
-        Ok(())
+        batches(ends).try_for_each(|which| self.add(which, ends))
     }
+
+    /// Changes the watches of all.
+    fn modify_all(&mut self, ends: &Ends) -> Result<()> {
+        batches(ends).try_for_each(|which| self.modify(which, ends))
+    }
+
+    /// Removes the watches of all.
+    fn remove_all(&mut self, ends: &Ends) -> Result<()> {
+        batches(ends).try_for_each(|which| self.remove(which, ends))
+    }
+}
+
+/// All of them, as many at once as go into a call.
+fn batches(ends: &Ends) -> impl Iterator<Item = Range<usize>> {
+    let all = ends.len();
+
+    (0..all)
+        .step_by(AT_ONCE)
+        .map(move |first| first..all.min(first + AT_ONCE))
 }
 
 /// Which interface, and how it is used.
@@ -56,11 +82,18 @@ pub enum Kind {
     UringMultishot,
     UringDefer,
     Poll,
+    /// A queue with a ring, for what is no file.
+    Kevent,
+    TimerfdEpoll,
+    SignalfdEpoll,
+    PidfdEpoll,
+    IoGetevents,
+    EventfdEpoll,
 }
 
 impl Kind {
-    /// All but the bare loop.
-    pub const ALL: [Kind; 10] = [
+    /// All that watch files, but the bare loop.
+    pub const FILES: [Kind; 10] = [
         Kind::KeventEdge,
         Kind::KeventLevel,
         Kind::KeventLevelBusy,
@@ -73,13 +106,34 @@ impl Kind {
         Kind::Poll,
     ];
 
-    /// Those whose registration is measured, and how many watches go into one call.
-    pub const REGISTERING: [(Kind, usize); 4] = [
-        (Kind::KeventEdge, AT_ONCE),
-        (Kind::KeventSocket, AT_ONCE),
-        (Kind::EpollEdge, 1),
-        (Kind::UringMultishot, AT_ONCE),
+    /// Those whose registration and removal are measured.
+    pub const REGISTERING: [Kind; 4] = [
+        Kind::KeventEdge,
+        Kind::KeventSocket,
+        Kind::EpollEdge,
+        Kind::UringMultishot,
     ];
+
+    /// Those of which it is measured what it takes to change a watch.
+    pub const MODIFYING: [Kind; 3] = [Kind::KeventEdge, Kind::KeventSocket, Kind::EpollEdge];
+
+    /// Those whose atomic operations are counted.
+    pub const ATOMIC: [Kind; 6] = [
+        Kind::KeventEdge,
+        Kind::KeventLevel,
+        Kind::KeventGetEvents,
+        Kind::EpollEdge,
+        Kind::EpollLevel,
+        Kind::UringDefer,
+    ];
+
+    /// How many watches go into a call that registers, changes or removes.
+    pub fn changes_at_once(self) -> usize {
+        match self {
+            Kind::EpollEdge | Kind::EpollLevel => 1,
+            _ => AT_ONCE,
+        }
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -94,6 +148,12 @@ impl Kind {
             Kind::UringMultishot => "io_uring-multishot",
             Kind::UringDefer => "io_uring-defer",
             Kind::Poll => "poll",
+            Kind::Kevent => "kevent",
+            Kind::TimerfdEpoll => "timerfd-epoll",
+            Kind::SignalfdEpoll => "signalfd-epoll",
+            Kind::PidfdEpoll => "pidfd-epoll",
+            Kind::IoGetevents => "io_getevents",
+            Kind::EventfdEpoll => "eventfd-epoll",
         }
     }
 
@@ -121,6 +181,12 @@ impl Kind {
             Kind::UringMultishot => Box::new(io_uring::Uring::new(false, events)?),
             Kind::UringDefer => Box::new(io_uring::Uring::new(true, events)?),
             Kind::Poll => Box::new(poll::Poll::default()),
+            Kind::Kevent
+            | Kind::TimerfdEpoll
+            | Kind::SignalfdEpoll
+            | Kind::PidfdEpoll
+            | Kind::IoGetevents
+            | Kind::EventfdEpoll => bail!("{self} is not for files"),
         })
     }
 }
@@ -153,7 +219,7 @@ mod tests {
     fn all_serve() {
         let mut kinds = vec![Kind::Bare];
 
-        kinds.extend(Kind::ALL);
+        kinds.extend(Kind::FILES);
         kinds.retain(|kind| !kind.is_kevent() || has_kevent());
         for kind in kinds {
             let Ok(mut api) = kind.open(128) else {
@@ -175,11 +241,14 @@ mod tests {
 
     #[test]
     fn names() {
-        let json = serde_json::to_string(&Kind::ALL).unwrap();
+        let json = serde_json::to_string(&Kind::FILES).unwrap();
 
-        for kind in Kind::ALL {
+        for kind in Kind::FILES {
             assert!(json.contains(&format!("\"{kind}\"")));
         }
-        assert_eq!(Kind::ALL.iter().filter(|kind| kind.is_kevent()).count(), 5);
+        assert_eq!(
+            Kind::FILES.iter().filter(|kind| kind.is_kevent()).count(),
+            5
+        );
     }
 }

@@ -66,15 +66,22 @@ fn is_exact(loops: u64) -> bool {
 
 /// Twice `LOOPS` instructions.
 fn spin() {
+    spin_for(2 * LOOPS);
+}
+
+/// Takes that many instructions in the program, at least two.
+pub fn spin_for(instructions: u64) {
+    let rounds = instructions / 2;
+
     #[cfg(target_arch = "x86_64")]
     // SAFETY: it only counts a register down.
     unsafe {
-        asm!("2: dec {0}", "jnz 2b", inout(reg) LOOPS => _, options(nomem, nostack));
+        asm!("2: dec {0}", "jnz 2b", inout(reg) rounds => _, options(nomem, nostack));
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: it only counts a register down.
     unsafe {
-        asm!("2: subs {0}, {0}, #1", "b.ne 2b", inout(reg) LOOPS => _, options(nomem, nostack));
+        asm!("2: subs {0}, {0}, #1", "b.ne 2b", inout(reg) rounds => _, options(nomem, nostack));
     }
 }
 

@@ -23,19 +23,29 @@ pub const EVENTS: usize = 64;
 const BREAK_IN: usize = 32;
 /// Laps of each loop before it is measured, and those that are.
 const WARM_UP: usize = 4;
-const LAPS: usize = 8;
+pub const LAPS: usize = 8;
 
 /// What a loop took.
-struct Loop {
+pub struct Loop {
     /// For each event, in the cheapest laps and in the median ones.
-    min: f64,
-    median: f64,
-    calls_per_event: f64,
+    pub min: f64,
+    pub median: f64,
+    pub calls_per_event: f64,
 }
 
 impl Loop {
+    /// What it took beyond the bare one.
+    pub fn beyond(&self, bare: &Loop) -> Figures {
+        Figures::Event {
+            insn_per_event: self.min - bare.min,
+            insn_per_event_median: self.median - bare.median,
+            insn_bare: bare.min,
+            calls_per_event: self.calls_per_event,
+        }
+    }
+
     /// From the times of each stretch in all laps, and the calls of all.
-    fn new(mut stretches: Vec<Vec<u64>>, calls: u64) -> Loop {
+    pub fn new(mut stretches: Vec<Vec<u64>>, calls: u64) -> Loop {
         let laps = stretches[0].len();
         let per_lap = (stretches.len() * EVENTS) as f64;
 
@@ -65,15 +75,8 @@ pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) 
         let this = run(source, task.kind, batch, clock)?;
 
         report.push(Row {
-            source,
-            batch,
-            api: task.kind,
-            figures: Figures::Event {
-                insn_per_event: this.min - bare.min,
-                insn_per_event_median: this.median - bare.median,
-                insn_bare: bare.min,
-                calls_per_event: this.calls_per_event,
-            },
+            task,
+            figures: this.beyond(bare),
         });
     }
     Ok(())
@@ -131,7 +134,7 @@ pub fn stretch(api: &mut dyn Api, first: &mut usize, batch: usize, ends: &Ends) 
 }
 
 /// One round: what happens, and what the program does about it.
-fn round(api: &mut dyn Api, first: &mut usize, batch: usize, ends: &Ends) -> Result<()> {
+pub fn round(api: &mut dyn Api, first: &mut usize, batch: usize, ends: &Ends) -> Result<()> {
     let ready = *first..*first + batch;
 
     for index in ready.clone() {

@@ -39,7 +39,7 @@ pub fn per_watch(kind: Kind, ends: &Ends) -> Result<f64> {
 }
 
 /// Free memory once it no longer changes: what was closed is often freed only some time later.
-fn settled() -> Result<u64> {
+pub fn settled() -> Result<u64> {
     let (mut last, mut same) = (free()?, 0);
 
     for _ in 0..PATIENCE {

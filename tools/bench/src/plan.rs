@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use std::fmt;
 
 use crate::api::{Kind, has_kevent};
+use crate::classes;
 use crate::ends::Source;
 
 /// How many ends are watched.
@@ -18,8 +19,14 @@ const BATCHES: [usize; 2] = [1, 64];
 pub enum What {
     /// Events, with so many ready a round.
     Events(usize),
-    /// Registering, with so many a call.
-    Register(usize),
+    /// Registering watches.
+    Register,
+    /// Changing what watches carry.
+    Modify,
+    /// Removing watches.
+    Remove,
+    /// The atomic read-modify-writes of an event.
+    Atomics,
 }
 
 /// A row to be measured.
@@ -36,19 +43,34 @@ impl Task {
         eprintln!("measuring {self}");
     }
 
+    /// How many events are ready in a round, or watches go into a call.
+    pub fn batch(&self) -> usize {
+        match self.what {
+            What::Events(batch) => batch,
+            What::Atomics => crate::events::EVENTS,
+            What::Register | What::Modify | What::Remove => self.kind.changes_at_once(),
+        }
+    }
+
     /// Whether it is one of the few that say most in little time.
     fn is_quick(&self) -> bool {
-        self.source == Source::Unix && self.kind != Kind::Poll
+        match self.source {
+            Source::Unix => self.kind != Kind::Poll,
+            source => !source.is_file() && self.what == What::Events(64),
+        }
     }
 }
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Task { source, kind, .. } = self;
+        let Task { source, what, kind } = self;
 
-        match self.what {
+        match what {
             What::Events(batch) => write!(f, "{source}/{batch}/{kind}"),
-            What::Register(_) => write!(f, "{source}/register/{kind}"),
+            What::Register => write!(f, "{source}/register/{kind}"),
+            What::Modify => write!(f, "{source}/modify/{kind}"),
+            What::Remove => write!(f, "{source}/remove/{kind}"),
+            What::Atomics => write!(f, "{source}/atomics/{kind}"),
         }
     }
 }
@@ -95,23 +117,46 @@ pub fn list(filters: &[String], quick: bool) {
     }
 }
 
+/// The row of that name.
+#[cfg(test)]
+pub fn by_name(name: &str) -> Option<Task> {
+    all().into_iter().find(|task| task.to_string() == name)
+}
+
+/// All rows, in the order in which they are shown.
 fn all() -> Vec<Task> {
-    let mut tasks = Vec::new();
+    let files = Source::FILES.into_iter().flat_map(of_files);
+    let classes = Source::ALL
+        .into_iter()
+        .filter(|source| !source.is_file())
+        .flat_map(|source| {
+            classes::batches(source).iter().flat_map(move |batch| {
+                classes::kinds(source).iter().map(move |kind| Task {
+                    source,
+                    what: What::Events(*batch),
+                    kind: *kind,
+                })
+            })
+        });
 
-    for source in Source::ALL {
-        let mut push = |what, kind| tasks.push(Task { source, what, kind });
+    files.chain(classes).collect()
+}
 
-        for batch in BATCHES {
-            Kind::ALL
-                .iter()
-                .for_each(|kind| push(What::Events(batch), *kind));
-        }
-        for (kind, batch) in Kind::REGISTERING {
-            push(What::Register(batch), kind);
-        }
-    }
-    tasks.retain(|task| task.kind.fits(task.source));
-    tasks
+fn of_files(source: Source) -> Vec<Task> {
+    let rows = BATCHES
+        .map(|batch| (What::Events(batch), &Kind::FILES[..]))
+        .into_iter()
+        .chain([
+            (What::Register, &Kind::REGISTERING[..]),
+            (What::Modify, &Kind::MODIFYING[..]),
+            (What::Remove, &Kind::REGISTERING[..]),
+            (What::Atomics, &Kind::ATOMIC[..]),
+        ]);
+
+    rows.flat_map(|(what, kinds)| kinds.iter().map(move |kind| (what, *kind)))
+        .filter(|(_, kind)| kind.fits(source))
+        .map(|(what, kind)| Task { source, what, kind })
+        .collect()
 }
 
 /// Whether a filter is a part of the name, or all of it if it is the name of a row.
@@ -131,14 +176,23 @@ mod tests {
     #[test]
     fn names_are_unique() {
         let mut names: Vec<String> = all().iter().map(Task::to_string).collect();
+        let count = names.len();
 
-        // But for those of sockets, of eventfds.
-        assert_eq!(names.len(), 3 * (2 * 10 + 4) - 3);
         names.sort();
         names.dedup();
-        assert_eq!(names.len(), 69);
-        assert!(names.contains(&"tcp/64/io_uring-defer".into()));
-        assert!(names.contains(&"unix/register/epoll-edge".into()));
+        assert_eq!(names.len(), count);
+        for name in [
+            "tcp/64/io_uring-defer",
+            "unix/register/epoll-edge",
+            "unix/modify/kevent-socket",
+            "eventfd/remove/io_uring-multishot",
+            "tcp/atomics/kevent-edge",
+            "timer/64/timerfd-epoll",
+            "user/1/kevent",
+        ] {
+            assert!(names.iter().any(|other| other == name), "{name}");
+        }
+        assert!(!names.contains(&"eventfd/1/kevent-socket".into()));
     }
 
     #[test]

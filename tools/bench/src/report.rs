@@ -4,22 +4,18 @@
 
 use anyhow::Result;
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
 use crate::api::Kind;
 use crate::clock::Clock;
-use crate::ends::Source;
-use crate::plan::WATCHED;
+use crate::plan::{Task, WATCHED, What};
 
 /// One measurement.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Row {
-    pub source: Source,
-    /// Ends that are ready in each round, or watches that go into one call.
-    pub batch: usize,
-    pub api: Kind,
-    #[serde(flatten)]
+    pub task: Task,
     pub figures: Figures,
 }
 
@@ -33,38 +29,47 @@ pub enum Figures {
         insn_per_event_median: f64,
         /// What the bare loop takes.
         insn_bare: f64,
-        /// Beyond the write and the read.
+        /// Beyond what sets the event off, and reads.
         calls_per_event: f64,
     },
     Watch {
         insn_per_watch: f64,
         calls_per_watch: f64,
-        bytes_per_watch: f64,
+        /// If it was registered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bytes_per_watch: Option<f64>,
+    },
+    Atomics {
+        /// Beyond the bare loop, in the kernel and in the program.
+        kernel_per_event: f64,
+        program_per_event: f64,
+        /// Full barriers of the kernel, which are written as such an operation, but share nothing.
+        barriers_per_event: f64,
     },
 }
 
-#[derive(Serialize)]
 pub struct Report {
     kernel: String,
     /// Of every `insn` figure: `insn`, or `ns` if time does not count instructions here.
     unit: &'static str,
-    watched: usize,
     rows: Vec<Row>,
 }
 
 impl Report {
     pub fn new(clock: Clock) -> Report {
         Report {
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
-                .map_or_else(|_| "unknown".into(), |text| text.trim().into()),
+            kernel: kernel(),
             unit: clock.unit(),
-            watched: WATCHED,
             rows: Vec::new(),
         }
     }
 
     pub fn push(&mut self, row: Row) {
         self.rows.push(row);
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.rows.iter().map(|row| row.task.to_string())
     }
 
     pub fn rows(&self) -> &[Row] {
@@ -77,8 +82,23 @@ impl Report {
     }
 
     pub fn write(&self, path: &Path) -> Result<()> {
-        fs::write(path, serde_json::to_string_pretty(self)? + "\n")?;
+        fs::write(path, serde_json::to_string_pretty(&self.json()?)? + "\n")?;
         Ok(())
+    }
+
+    fn json(&self) -> Result<Value> {
+        let rows = self
+            .rows
+            .iter()
+            .map(Row::json)
+            .collect::<Result<Vec<_>>>()?;
+
+        Ok(json!({
+            "kernel": self.kernel,
+            "unit": self.unit,
+            "watched": WATCHED,
+            "rows": rows,
+        }))
     }
 
     pub fn print(&self) {
@@ -86,127 +106,174 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let mut text = format!("Linux {}, {} watched\n", self.kernel, self.watched);
-        let unit = self.unit;
+        let mut text = format!("Linux {}, {WATCHED} watched\n", self.kernel);
 
         if !self.is_exact() {
             text +=
                 "This is not QEMU's -icount: figures are nanoseconds of this machine, and vary.\n";
         }
-        if !self.rows.iter().any(|row| row.api.is_kevent()) {
+        if !self.rows.iter().any(|row| row.task.kind.is_kevent()) {
             text += "There is no row of kevent: either none was asked for, or this kernel has no POLL.\n";
         }
         let mut last = None;
         for row in &self.rows {
-            let part = (
-                row.source,
-                matches!(row.figures, Figures::Event { .. }),
-                row.batch,
-            );
-            match (&row.figures, last) {
-                (Figures::Event { insn_bare, .. }, last) if last != Some(part) => {
-                    text += &format!(
-                        "\n{}: {} ready a round; write and read alone: {insn_bare:.0} {unit}\n  \
-                         {:20}{:>12}{:>12}{:>8}{:>12}\n",
-                        row.source,
-                        row.batch,
-                        "",
-                        format!("{unit}/event"),
-                        "median",
-                        "ratio",
-                        "calls/event"
-                    );
-                }
-                (Figures::Watch { .. }, last)
-                    if last.is_none_or(|(source, events, _)| events || source != row.source) =>
-                {
-                    text += &format!(
-                        "\n{}: to register\n  {:20}{:>12}{:>12}{:>8}{:>12}{:>14}\n",
-                        row.source,
-                        "",
-                        format!("{unit}/watch"),
-                        "",
-                        "ratio",
-                        "calls/watch",
-                        "bytes/watch"
-                    );
-                }
-                _ => {}
-            }
-            last = Some(part);
+            let part = (row.task.source, row.task.what);
 
-            let ratio = self
-                .ratio(row)
-                .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-            text += &match row.figures {
-                Figures::Event {
-                    insn_per_event,
-                    insn_per_event_median,
-                    calls_per_event,
-                    ..
-                } => format!(
-                    "  {:20}{insn_per_event:12.1}{insn_per_event_median:12.1}{ratio:>8}{calls_per_event:12.3}\n",
-                    row.api
-                ),
-                Figures::Watch {
-                    insn_per_watch,
-                    calls_per_watch,
-                    bytes_per_watch,
-                } => format!(
-                    "  {:20}{insn_per_watch:12.1}{:12}{ratio:>8}{calls_per_watch:12.3}{bytes_per_watch:14.1}\n",
-                    row.api, ""
-                ),
-            };
+            if last.replace(part) != Some(part) {
+                text += &self.heading(row);
+            }
+            text += &self.line(row);
         }
         text
     }
 
+    /// What stands above the rows that are like this one.
+    fn heading(&self, row: &Row) -> String {
+        let (source, unit) = (row.task.source, self.unit);
+
+        match row.figures {
+            Figures::Event { insn_bare, .. } => format!(
+                "\n{source}: {} ready a round; the bare loop takes {insn_bare:.0} {unit}\n  \
+                 {:20}{:>12}{:>12}{:>8}{:>12}\n",
+                row.task.batch(),
+                "",
+                format!("{unit}/event"),
+                "median",
+                "ratio",
+                "calls/event"
+            ),
+            Figures::Watch { .. } => format!(
+                "\n{source}: to {}\n  {:20}{:>12}{:>12}{:>8}{:>12}{:>14}\n",
+                match row.task.what {
+                    What::Modify => "modify",
+                    What::Remove => "remove",
+                    _ => "register",
+                },
+                "",
+                format!("{unit}/watch"),
+                "",
+                "ratio",
+                "calls/watch",
+                "bytes/watch"
+            ),
+            Figures::Atomics { .. } => format!(
+                "\n{source}: atomic read-modify-writes an event, {} ready a round\n  {:20}{:>12}{:>12}{:>8}{:>12}\n",
+                row.task.batch(),
+                "",
+                "kernel",
+                "program",
+                "ratio",
+                "barriers"
+            ),
+        }
+    }
+
+    fn line(&self, row: &Row) -> String {
+        let kind = row.task.kind;
+        let ratio = self
+            .ratio(row)
+            .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+
+        match row.figures {
+            Figures::Event {
+                insn_per_event,
+                insn_per_event_median,
+                calls_per_event,
+                ..
+            } => format!(
+                "  {kind:20}{insn_per_event:12.1}{insn_per_event_median:12.1}{ratio:>8}{calls_per_event:12.3}\n"
+            ),
+            Figures::Watch {
+                insn_per_watch,
+                calls_per_watch,
+                bytes_per_watch,
+            } => {
+                let bytes = bytes_per_watch.map_or_else(String::new, |bytes| format!("{bytes:.1}"));
+
+                format!(
+                    "  {kind:20}{insn_per_watch:12.1}{:12}{ratio:>8}{calls_per_watch:12.3}{bytes:>14}\n",
+                    ""
+                )
+            }
+            Figures::Atomics {
+                kernel_per_event,
+                program_per_event,
+                barriers_per_event,
+            } => format!(
+                "  {kind:20}{kernel_per_event:12.2}{program_per_event:12.2}{ratio:>8}{barriers_per_event:12.2}\n"
+            ),
+        }
+    }
+
     /// How many times as much as with kevent's edges, or else with epoll's.
     fn ratio(&self, row: &Row) -> Option<f64> {
-        let of = |kind| {
-            self.rows
-                .iter()
-                .find(|other| other.source == row.source && other.api == kind && other.is_like(row))
-        };
-        let base = of(Kind::KeventEdge).or_else(|| of(Kind::EpollEdge))?;
+        let base = [Kind::KeventEdge, Kind::Kevent, Kind::EpollEdge]
+            .into_iter()
+            .find_map(|kind| self.find(row.task, kind))?;
 
-        Some(row.insn() / base.insn())
+        Some(row.main() / base.main())
+    }
+
+    /// The row that is about the same as `task`, of this interface.
+    pub fn find(&self, task: Task, kind: Kind) -> Option<&Row> {
+        let task = Task { kind, ..task };
+
+        self.rows.iter().find(|row| row.task == task)
     }
 }
 
 impl Row {
     /// The figure that rows are compared by.
-    pub fn insn(&self) -> f64 {
+    pub fn main(&self) -> f64 {
         match self.figures {
             Figures::Event { insn_per_event, .. } => insn_per_event,
             Figures::Watch { insn_per_watch, .. } => insn_per_watch,
+            Figures::Atomics {
+                kernel_per_event,
+                program_per_event,
+                ..
+            } => kernel_per_event + program_per_event,
         }
     }
 
-    /// Whether it is about events.
-    pub fn is_of_events(&self) -> bool {
-        matches!(self.figures, Figures::Event { .. })
-    }
+    fn json(&self) -> Result<Value> {
+        let mut row = json!({
+            "row": self.task.to_string(),
+            "source": self.task.source,
+            "batch": self.task.batch(),
+            "api": self.task.kind,
+        });
+        let figures = serde_json::to_value(self.figures)?;
 
-    /// Whether both do the same.
-    pub fn is_like(&self, other: &Row) -> bool {
-        match (self.figures, other.figures) {
-            (Figures::Event { .. }, Figures::Event { .. }) => self.batch == other.batch,
-            (Figures::Watch { .. }, Figures::Watch { .. }) => true,
-            _ => false,
+        if let (Some(row), Value::Object(figures)) = (row.as_object_mut(), figures) {
+            row.extend(figures);
         }
+        Ok(row)
     }
+}
+
+/// The release of the running kernel.
+pub fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".into(), |text| text.trim().into())
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::ends::Source;
+
+    fn tcp(what: What, kind: Kind) -> Task {
+        Task {
+            source: Source::Tcp,
+            what,
+            kind,
+        }
+    }
 
     pub fn event(api: Kind, batch: usize, insn: f64, calls: f64) -> Row {
         Row {
-            source: Source::Tcp,
-            batch,
-            api,
+            task: tcp(What::Events(batch), api),
             figures: Figures::Event {
                 insn_per_event: insn,
                 insn_per_event_median: insn,
@@ -218,13 +285,11 @@ pub mod tests {
 
     pub fn watch(api: Kind, insn: f64, bytes: f64) -> Row {
         Row {
-            source: Source::Tcp,
-            batch: 64,
-            api,
+            task: tcp(What::Register, api),
             figures: Figures::Watch {
                 insn_per_watch: insn,
                 calls_per_watch: 0.5,
-                bytes_per_watch: bytes,
+                bytes_per_watch: Some(bytes),
             },
         }
     }
@@ -233,7 +298,6 @@ pub mod tests {
         Report {
             kernel: "7.3".into(),
             unit: "insn",
-            watched: WATCHED,
             rows,
         }
     }
@@ -260,8 +324,9 @@ pub mod tests {
             event(Kind::UringDefer, 64, 1.5, 0.25),
             watch(Kind::KeventEdge, 500.0, 128.0),
         ]);
-        let json = serde_json::to_value(&report).unwrap();
+        let json = report.json().unwrap();
 
+        assert_eq!(json["rows"][0]["row"], "tcp/64/io_uring-defer");
         assert_eq!(json["rows"][0]["source"], "tcp");
         assert_eq!(json["rows"][0]["batch"], 64);
         assert_eq!(json["rows"][0]["api"], "io_uring-defer");

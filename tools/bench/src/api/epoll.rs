@@ -41,6 +41,24 @@ impl Api for Epoll {
         Ok(())
     }
 
+    fn modify(&mut self, which: Range<usize>, ends: &Ends) -> Result<()> {
+        for index in which {
+            let data = EventData::new_u64(index as u64);
+
+            epoll::modify(&self.fd, ends.watched(index), data, self.flags)?;
+            self.calls += 1;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, which: Range<usize>, ends: &Ends) -> Result<()> {
+        for index in which {
+            epoll::delete(&self.fd, ends.watched(index))?;
+            self.calls += 1;
+        }
+        Ok(())
+    }
+
     fn serve(&mut self, ready: Range<usize>, ends: &Ends) -> Result<()> {
         let mut left = ready.len();
 

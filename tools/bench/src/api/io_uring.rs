@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 use anyhow::{Result, bail, ensure};
-use io_uring::{IoUring, cqueue, opcode, types};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::event::PollFlags;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use super::{AT_ONCE, Api};
 use crate::ends::Ends;
+
+/// Completions that a ring has room for, at most.
+const MOST: usize = 65_536;
 
 /// Multishot polls, which report edges.
 pub struct Uring {
@@ -21,7 +24,8 @@ impl Uring {
     pub fn new(defer: bool, events: usize) -> Result<Uring> {
         let mut builder = IoUring::builder();
 
-        builder.setup_cqsize(events.max(2 * AT_ONCE) as u32);
+        // More than the kernel takes are kept in a list that it has for that.
+        builder.setup_cqsize(events.clamp(2 * AT_ONCE, MOST) as u32);
         if defer {
             builder.setup_single_issuer().setup_defer_taskrun();
         }
@@ -50,6 +54,24 @@ impl Api for Uring {
 
         self.calls += 1;
         ensure!(submitted == count, "io_uring took {submitted} of {count}");
+        Ok(())
+    }
+
+    fn remove(&mut self, which: Range<usize>, _: &Ends) -> Result<()> {
+        let count = which.len();
+
+        for index in which {
+            let entry = opcode::PollRemove::new(index as u64)
+                .build()
+                .flags(squeue::Flags::SKIP_SUCCESS);
+
+            // SAFETY: the entry refers to no memory.
+            unsafe { self.ring.submission().push(&entry)? };
+        }
+        // The polls that end complete, too.
+        self.ring.submit_and_wait(count)?;
+        self.calls += 1;
+        self.ring.completion().for_each(drop);
         Ok(())
     }
 

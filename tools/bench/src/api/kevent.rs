@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-use anyhow::{Context, Result};
-use kevent::{Event, Queue, Readiness, Ring, SocketEvents, Wait, Watch};
+use anyhow::{Context, Result, ensure};
+use kevent::{Event, Handle, Modify, Queue, Readiness, Ring, SocketEvents, Wait, Watch};
 use std::ops::Range;
 
 use super::{AT_ONCE, Api};
 use crate::ends::Ends;
+use crate::plan::WATCHED;
 
 /// Which watches.
 #[derive(Clone, Copy)]
@@ -21,40 +22,78 @@ pub enum How {
 struct Watching {
     queue: Queue,
     how: How,
+    /// Of what was registered, by index.
+    handles: Vec<Handle>,
 }
 
 impl Watching {
     fn new(how: How, events: usize) -> Result<Watching> {
-        let queue = Queue::builder().entries(events as u32).build()?;
+        // More than that wait in the backlog.
+        let entries = events.min(kevent::sys::KEVENT_MAX_ENTRIES as usize);
+        let queue = Queue::builder().entries(entries as u32).build()?;
 
-        Ok(Watching { queue, how })
+        Ok(Watching {
+            queue,
+            how,
+            // Not counted as memory of a watch: it is there before.
+            handles: vec![Handle::from_raw(u64::MAX); WATCHED],
+        })
     }
 
     fn ring(&self) -> Result<&Ring> {
         self.queue.ring().context("a queue without a ring")
     }
 
-    fn add(&self, which: Range<usize>, ends: &Ends) -> Result<()> {
+    /// The watch of that end.
+    fn watch(&self, index: usize, ends: &Ends) -> Watch {
+        let fd = ends.watched(index);
+
+        match self.how {
+            How::Edge => Watch::poll(fd, Readiness::IN).edge(),
+            How::Level => Watch::poll(fd, Readiness::IN),
+            How::Socket => Watch::socket(fd, SocketEvents::IN).edge(),
+        }
+        .user_data(index as u64)
+    }
+
+    fn add(&mut self, which: Range<usize>, ends: &Ends) -> Result<()> {
+        let mut watches = [Watch::default(); AT_ONCE];
+        let watches = &mut watches[..which.len()];
+
+        for (watch, index) in watches.iter_mut().zip(which.clone()) {
+            *watch = self.watch(index, ends);
+        }
+        self.queue.add(watches)?;
+        if self.handles.len() < which.end {
+            self.handles.resize(which.end, Handle::from_raw(u64::MAX));
+        }
+        for (handle, watch) in self.handles[which].iter_mut().zip(watches) {
+            watch.result()?;
+            *handle = watch.handle();
+        }
+        Ok(())
+    }
+
+    fn modify(&self, which: Range<usize>, ends: &Ends) -> Result<()> {
         let mut watches = [Watch::default(); AT_ONCE];
         let watches = &mut watches[..which.len()];
 
         for (watch, index) in watches.iter_mut().zip(which) {
-            let fd = ends.watched(index);
-            let plain = match self.how {
-                How::Edge | How::Level => Watch::poll(fd, Readiness::IN),
-                How::Socket => Watch::socket(fd, SocketEvents::IN),
-            };
-            let plain = plain.user_data(index as u64);
-
-            *watch = match self.how {
-                How::Level => plain,
-                How::Edge | How::Socket => plain.edge(),
-            };
+            *watch = self.watch(index, ends).of(self.handles[index]);
         }
-        self.queue.add(watches)?;
+        self.queue
+            .modify(watches, Modify::EVENTS | Modify::USER_DATA)?;
         for watch in watches {
             watch.result()?;
         }
+        Ok(())
+    }
+
+    fn remove(&self, which: Range<usize>) -> Result<()> {
+        let count = which.len();
+        let removed = self.queue.remove(&self.handles[which])?;
+
+        ensure!(removed == count, "kevent removed {removed} of {count}");
         Ok(())
     }
 
@@ -75,6 +114,14 @@ impl Busy {
 impl Api for Busy {
     fn add(&mut self, which: Range<usize>, ends: &Ends) -> Result<()> {
         self.0.add(which, ends)
+    }
+
+    fn modify(&mut self, which: Range<usize>, ends: &Ends) -> Result<()> {
+        self.0.modify(which, ends)
+    }
+
+    fn remove(&mut self, which: Range<usize>, _: &Ends) -> Result<()> {
+        self.0.remove(which)
     }
 
     fn serve(&mut self, ready: Range<usize>, ends: &Ends) -> Result<()> {
