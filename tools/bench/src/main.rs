@@ -121,7 +121,7 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if options.server {
-        let requests = server::measure(clock.unit())?;
+        let requests = server::measure(clock.unit(), options.quick)?;
 
         print!("{requests}");
         if let Some(path) = &options.json {

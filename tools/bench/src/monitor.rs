@@ -3,7 +3,7 @@
 //! QEMU's monitor, as it is seen from inside the machine: `tools/build/bench.sh` connects one to a
 //! virtio port.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -28,7 +28,10 @@ impl Monitor {
             port: BufReader::new(port),
         };
 
-        monitor.execute(json!({ "execute": "qmp_capabilities" }))?;
+        // It may have been opened before, which QEMU does not notice.
+        if let Err(error) = monitor.execute(json!({ "execute": "qmp_capabilities" })) {
+            ensure!(error.to_string().contains("already complete"), error);
+        }
         Ok(monitor)
     }
 
