@@ -16,6 +16,7 @@ ROOT=$PWD
 . tools/build/check.sh
 . tools/build/man.sh
 . tools/build/each.sh
+. tools/build/batch.sh
 . tools/build/test.sh
 . tools/build/integrations.sh
 . tools/build/bench.sh
@@ -34,6 +35,7 @@ usage() {
 	  each     build the kernel after each single patch        an hour
 	  bench    what an event and a watch cost, and others'     2 minutes on a built kernel
 	  refresh  fold edits of tree and overlay into patches/    5 s
+	  batch    one batch of the series as it is mailed         5 s
 	  clean    remove the cache
 
 	Everything is kept in $CACHE.
@@ -43,7 +45,7 @@ usage() {
 verb=${1:-help}
 [ $# = 0 ] || shift
 case $verb in
-setup | tree | kernel | boot | run | test | check | each | bench | refresh | clean)
+setup | tree | kernel | boot | run | test | check | each | bench | refresh | batch | clean)
 	for word; do
 		case $word in
 		--) break ;;

@@ -10,6 +10,8 @@ help_check() {
 	One line for each item, ok or FAIL, in about a minute:
 	  series      git am of patches/ gives exactly kernel-tree-overlay/
 	  rustfmt     the Rust files of the overlay and of the tools are formatted
+	  batches     the cover letters name each patch once, in batches of at most 16
+	  size        no patch of the selftests adds more than 1,500 lines
 	  checkpatch  scripts/checkpatch.pl --strict has nothing to say about any patch
 	  shellcheck  nor shellcheck about any script
 	  clippy      nor clippy about the tools
@@ -20,7 +22,7 @@ help_check() {
 	END
 }
 
-CHECKS=(series rustfmt checkpatch shellcheck clippy man uapi integrations paths)
+CHECKS=(series rustfmt batches size checkpatch shellcheck clippy man uapi integrations paths)
 
 verb_check() {
 	parse_options "$@"
@@ -56,6 +58,28 @@ check_rustfmt() {
 			{ echo "not formatted: run rustfmt --edition 2021 on the files named in the log, then ./build.sh refresh"; return 1; }
 	fi
 	cargo fmt --all --check -- --color never || { echo "not formatted: run cargo fmt --all"; return 1; }
+}
+
+check_batches() {
+	local letter first last next=1 count
+	for letter in Documentation/cover-letters/*.txt; do
+		IFS=- read -r first last <<<"$(sed -n '1s/^patches: *//p' "$letter")"
+		last=${last:-$first}
+		[ "$first" = $next ] || { echo "$letter begins with patch '$first', not with $next"; return 1; }
+		[ $((last - first)) -lt 16 ] || { echo "$letter has $((last - first + 1)) patches"; return 1; }
+		next=$((last + 1))
+	done
+	count=$(find patches -name '*.patch' | wc -l)
+	[ $((next - 1)) = "$count" ] || { echo "the letters name $((next - 1)) patches, the series has $count"; return 1; }
+}
+
+check_size() {
+	local patch lines big=()
+	for patch in patches/*-selftests-*.patch; do
+		lines=$(grep -c '^+' "$patch")
+		[ "$lines" -le 1510 ] || big+=("${patch#patches/}: $lines lines")
+	done
+	[ ${#big[@]} = 0 ] || { printf '%s\n' "${big[@]}"; return 1; }
 }
 
 # Types of checkpatch's that do not apply here:
