@@ -16,13 +16,14 @@ help_check() {
 	  shellcheck  nor shellcheck about any script
 	  clippy      nor clippy about the tools
 	  man         the manual pages are well formed, and their programs compile
-	  uapi        the crate's copy of the kernel's header has what that has
+	  uapi        the copies of the kernel's header have what that has
 	  integrations  what judges the integrations' tests is right
+	  code        the C code of README.md and Documentation/ compiles
 	  paths       no file names a path of the machine it was made on
 	END
 }
 
-CHECKS=(series rustfmt batches size checkpatch shellcheck clippy man uapi integrations paths)
+CHECKS=(series rustfmt batches size checkpatch shellcheck clippy man uapi integrations code paths)
 
 verb_check() {
 	parse_options "$@"
@@ -107,6 +108,28 @@ check_shellcheck() {
 check_clippy() { in_workspace clippy --locked -q --workspace --all-targets -- -D warnings; }
 
 # A path of a machine: a home folder, or a work folder at the top.
+# Each block is compiled by itself; one without #include gets those that its calls need.
+check_code() {
+	local page dir
+	dir=$(mktemp -d "$CACHE/code.XXXXXX")
+	TEMPS+=("$dir")
+	for page in README.md Documentation/*.md; do
+		awk -v stem="$dir/$(basename "$page" .md)" '
+			/^```c$/ { file = stem "-" ++count ".c"; next }
+			/^```/ { file = ""; next }
+			file { print >file }' "$page"
+	done
+	for page in "$dir"/*.c; do
+		[ -e "$page" ] || { echo "no page has C code"; return 1; }
+		grep -q '#include' "$page" || sed -i '1i #include <errno.h>\n#include <signal.h>\n#include <stdint.h>\n#include <sys/epoll.h>\n#include <sys/timerfd.h>\n#include <kevent.h>' "$page"
+		cc -std=gnu11 -Wall -Wextra -Wno-unused-function -Werror -Itools/libkevent/include -fsyntax-only "$page" ||
+			{ echo "the code of ${page##*/} does not compile"; return 1; }
+	done
+	diff -u tools/libkevent/examples/hello.c <(sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' | sed '1i /* SPDX-License-Identifier: MIT */') ||
+		{ echo "the program in README.md is not tools/libkevent/examples/hello.c"; return 1; }
+}
+
+# A path of somebody's machine: a home folder, or a work folder at the top.
 check_paths() {
 	local found
 	found=$(git grep -nIE '(^|[^[:alnum:]_./-])/(root|work|home/[[:alnum:]]+|Users)/' -- . || true)
