@@ -38,7 +38,7 @@ integration() {
 
 # integration_boot NAME KERNEL SHORT BACKEND...: into the log of that name.
 integration_boot() {
-	local name=$1 kernel=$2 short=$3
+	local name=$1 kernel=$2 short=$3 BOOT_OPTIONS=(--append kunit.enable=0) # tested elsewhere
 	shift 3
 	logged "integration-$name-$kernel" boot_kernel "$kernel" env ROOT="$ROOT" OUT="$CACHE/integrations/$name" \
 		bash "$INTEGRATIONS/guest.sh" "$INTEGRATIONS/$name/run.sh" "$short" "$@" || true
