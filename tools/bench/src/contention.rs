@@ -56,9 +56,9 @@ pub fn run() -> Result<Contention> {
     for producers in PRODUCERS {
         let mut times = vec![Vec::new(); kinds().count()];
 
-        eprintln!("measuring contention of {producers}");
         for _ in 0..RUNS {
             for (kind, times) in kinds().zip(&mut times) {
+                eprintln!("measuring contention {producers}/{kind}");
                 times.push(once(kind, producers).with_context(|| format!("{kind}"))?);
             }
         }
