@@ -64,6 +64,9 @@ const QUEUE_METHODS: &[&str] = &[
     "compact",
     "defer_watch",
     "cancel",
+    "withdraw",
+    "cancel_by",
+    "leave_backlog",
     "publish",
     "wake",
     "wake_slowly",
@@ -89,6 +92,7 @@ const QUEUE_METHODS: &[&str] = &[
 
 /// What these import, and what the tests need of them.
 const QUEUE_IMPORTS: &str = "\
+use ::core::cell::Cell;
 use kernel::prelude::*;
 use kernel::sync::atomic::{ordering::{Full, Relaxed}, Atomic};
 use kernel::sync::barrier::smp_mb;
@@ -305,7 +309,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "state",
-                "(self.0 & EVENTS != 0 && self.0 & OFF == 0)",
+                "(self.0 & EVENTS != 0 && self.0 & (OFF | HELD) == 0)",
                 "false",
             ),
         ],
@@ -315,7 +319,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "state",
-                "(self.0 & EVENTS != 0 && self.0 & OFF == 0)",
+                "(self.0 & EVENTS != 0 && self.0 & (OFF | HELD) == 0)",
                 "self.0 & EVENTS != 0",
             ),
         ],
@@ -345,8 +349,8 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "state",
-                "self.0 & (REPORTING | OFF | VANISH_PENDING) == 0",
-                "self.0 & (DEFERRED | OFF | VANISH_PENDING) == 0",
+                "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
+                "self.0 & (DEFERRED | HELD | OFF | VANISH_PENDING) == 0",
             ),
         ],
     ),
@@ -355,8 +359,8 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "state",
-                "self.0 & (REPORTING | OFF | VANISH_PENDING) == 0",
-                "self.0 & (OWNED | OFF | VANISH_PENDING) == 0",
+                "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
+                "self.0 & (OWNED | HELD | OFF | VANISH_PENDING) == 0",
             ),
         ],
     ),
@@ -410,7 +414,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "state",
-                "(self.0 | REMOVED) & !reported",
+                "(self.0 | REMOVED) & !VANISH_PENDING",
                 "self.0 | REMOVED",
             ),
             (
@@ -435,7 +439,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "watch",
-                "return old.is_vanish_pending();",
+                "return old.is_vanish_pending() || self.keeps_place(old);",
                 "return false;",
             ),
         ],
@@ -534,8 +538,8 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "watch",
-                "        if outcome == PostOutcome::Deferred {\n            self.return_pending(pending_count);\n        }\n",
-                "",
+                "self.set_deferred_count(first);",
+                "let _ = first;",
             ),
         ],
     ),
@@ -569,13 +573,52 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "cancelled_before_it_is_forgotten",
         &[(
             "table",
-            "        queue.skip_watch(watch);\n        watch.source().removed(watch, cancels);\n        if cancels {\n            watch.cancel_entry();\n        }\n",
-            "        if cancels {\n            watch.cancel_entry();\n        }\n        queue.skip_watch(watch);\n",
+            "        queue.skip_watch(watch);\n        let mut cancelled = watch.source().removed(watch, cancels);\n        if cancels {\n            cancelled |= watch.cancel_entry();\n        }\n",
+            "        let mut cancelled = watch.source().removed(watch, cancels);\n        if cancels {\n            cancelled |= watch.cancel_entry();\n        }\n        queue.skip_watch(watch);\n",
         )],
     ),
     (
         "not_detached",
-        &[("table", "        watch.set_removed(cancels);\n        watch.source().detach(queue);\n", "        watch.set_removed(cancels);\n")],
+        &[("table", "        watch.set_removed();\n        watch.source().detach(queue);\n", "        watch.set_removed();\n")],
+    ),
+    (
+        "changed_while_it_reports",
+        &[
+            (
+                "state",
+                "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
+                "self.0 & (REPORTING | OFF | VANISH_PENDING) == 0",
+            ),
+            (
+                "state",
+                "self.0 & (OFF | HELD) == 0",
+                "self.0 & OFF == 0",
+            ),
+        ],
+    ),
+    (
+        "producer_not_waited_for",
+        &[("watch", "self.source.synchronize();", "")],
+    ),
+    (
+        "old_event_not_cancelled",
+        &[("watch", "polls |= self.withdraw(flags);", "")],
+    ),
+    (
+        "mover_not_waited_for",
+        &[("watch", "let deferred = self.queue.leave_backlog(self);", "let deferred: Option<u32> = None;")],
+    ),
+    (
+        "cancelled_count_is_lost",
+        &[(
+            "watch",
+            "count.saturating_add(deferred_count)",
+            "deferred_count.min(count.min(0))",
+        )],
+    ),
+    (
+        "left_place_not_passed_over",
+        &[("watch", "if state.has_left() {", "if false {")],
     ),
     (
         "freed_while_busy",

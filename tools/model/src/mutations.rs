@@ -103,5 +103,11 @@ watches! {
     sleeps_without_a_refill: sleeper_and_backlog(watch(EDGE), Program);
     cancelled_before_it_is_forgotten: remove_what_waits(watch(EDGE));
     not_detached: remove(watch(EDGE), Kernel);
+    changed_while_it_reports: modify(watch(EDGE), Kernel);
+    producer_not_waited_for: modify(watch(EDGE), Program);
+    old_event_not_cancelled: modify(watch(EDGE), Program);
+    mover_not_waited_for: modify(watch(EDGE).full(), Kernel);
+    cancelled_count_is_lost: modify(watch(EDGE).counted(), Kernel);
+    left_place_not_passed_over: modify_twice(watch(EDGE).without_ring(), Kernel);
     freed_while_busy: remove_what_waits(watch(EDGE));
 }

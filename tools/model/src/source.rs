@@ -128,6 +128,12 @@ impl<const COUNTS: bool> Source for Tested<COUNTS> {
         }
     }
 
+    fn synchronize(&self) {
+        for entry in &self.0.entries {
+            drop(entry.lock());
+        }
+    }
+
     fn test(&self, _: ArcBorrow<'_, Watch>, _: Rechecker) -> u32 {
         self.0.state()
     }

@@ -25,6 +25,8 @@ const REMOVED: u32 = 4;
 
 /// The name of the watch, and of what is posted.
 const WATCH: u64 = 1;
+/// The new name of the watch.
+const RENAMED: u64 = 2;
 const POST: u64 = 10;
 
 pub(crate) const LEVEL: u32 = 0;
@@ -215,17 +217,27 @@ impl World {
     }
 
     /// `kevent_modify()`.
-    fn enables(&self) -> Result<(), Error> {
+    fn modifies(&self, flags: u32, change: impl FnOnce(&Watch)) -> Result<(), Error> {
         let table = self.queue.watches().lock();
         let watch = table.get(self.handle)?;
-        watch.as_arc_borrow().enable();
-        watch.as_arc_borrow().poll();
-        Ok(())
+        watch.as_arc_borrow().modify(flags, || {
+            change(watch);
+            Ok(())
+        })
+    }
+
+    fn enables(&self) -> Result<(), Error> {
+        self.modifies(uapi::KEVENT_MODIFY_ENABLE, Watch::set_enabled)
     }
 
     fn disables(&self) -> Result<(), Error> {
-        self.queue.watches().lock().get(self.handle)?.disable();
-        Ok(())
+        self.modifies(uapi::KEVENT_MODIFY_DISABLE, Watch::disable)
+    }
+
+    fn renames(&self) -> Result<(), Error> {
+        self.modifies(uapi::KEVENT_MODIFY_USER_DATA, |watch| {
+            watch.set_user_data(RENAMED);
+        })
     }
 
     /// `kevent_remove()`.
@@ -243,10 +255,10 @@ impl World {
 
     /// `kevent_modify()` of an edge watch.
     fn becomes_level(&self) {
-        let table = self.queue.watches().lock();
-        let watch = table.get(self.handle).expect("it is there");
-        watch.set_mode(LEVEL, watch.interest());
-        watch.as_arc_borrow().poll();
+        let changed = self.modifies(uapi::KEVENT_MODIFY_MODE, |watch| {
+            watch.set_mode(LEVEL, watch.interest());
+        });
+        changed.expect("it is there");
     }
 
     /// Two wakers fire the watch: A, and B twice. Counts have one bit.
@@ -293,6 +305,17 @@ impl World {
         assert_eq!(out.iter().filter(|e| last(e)).count(), 1);
         let bits = out.iter().fold(0, |bits, e| bits | e.events);
         assert_eq!(bits, if was_there { A | REMOVED } else { REMOVED });
+    }
+
+    /// After it was removed, or `removed` says that it could not be, `late` was consumed; `taken`
+    /// while it was.
+    fn removed_or_consumed(&self, removed: Result<(), Error>, late: &[Event], taken: &[Event]) {
+        let is_once = self.setting.flags & ONESHOT != 0;
+        assert!(told(late).is_empty(), "an event after it was removed");
+        match removed {
+            Ok(()) => assert!(!is_once || told(taken).is_empty(), "removed and consumed"),
+            Err(_) => assert!(is_once && told(taken).len() == 1, "neither of the two"),
+        }
     }
 
     /// The watch has gone. Its place is free when somebody has looked.
@@ -619,6 +642,64 @@ pub(crate) fn edge_becomes_level(setting: Setting, by: Consumer) {
     world.ends();
 }
 
+/// A watch gets another name while it is fired and while the backlog is moved. After that no event
+/// has the old name, and nothing is lost that holds or was counted.
+pub(crate) fn modify(setting: Setting, by: Consumer) {
+    modify_with(setting, by, World::renames);
+}
+
+/// The same when that is done twice.
+pub(crate) fn modify_twice(setting: Setting, by: Consumer) {
+    modify_with(setting, by, |world| {
+        world.disables()?;
+        world.enables()?;
+        world.renames()
+    });
+}
+
+fn modify_with(setting: Setting, by: Consumer, modifies: impl FnOnce(&World) -> Result<(), Error>) {
+    let world = World::new(setting);
+    world.object.becomes(A);
+    let waker = world.spawn(|w| w.happens_often(0, A, 1));
+    let mover = world.spawn(move |w| w.takes(by));
+    let modified = modifies(&world);
+    let mut out: Vec<_> = world.takes(Consumer::Kernel).into_iter().collect();
+    waker.join().unwrap();
+    let taken = mover.join().unwrap();
+    out.extend(world.drain());
+    let old = told(&out).len();
+    let renamed = out
+        .iter()
+        .chain(&taken)
+        .filter(|e| e.0.user_data == RENAMED);
+    let renamed: Vec<_> = renamed.copied().collect();
+    if modified.is_ok() {
+        assert_eq!(old, 0, "an event with the old name");
+        // The second time because it was fired after it was found to hold.
+        assert!(renamed.len() <= 2, "reported too often");
+    } else {
+        // A ONESHOT watch had fired.
+        assert!(setting.flags & ONESHOT != 0 && renamed.is_empty());
+    }
+    let all = renamed.iter().chain(&out).chain(&taken).map(|e| &e.0);
+    let all: Vec<_> = all
+        .filter(|e| [WATCH, RENAMED].contains(&e.user_data))
+        .collect();
+    assert!(all.iter().all(|e| e.events == A), "an event of nothing");
+    if setting.counts {
+        let counted = told(&out).into_iter().map(|e| e.data).sum::<i64>()
+            + told(taken.as_slice())
+                .into_iter()
+                .map(|e| e.data)
+                .sum::<i64>()
+            + renamed.iter().map(|e| e.0.data).sum::<i64>();
+        assert_eq!(counted, 1);
+    } else {
+        assert!(!all.is_empty(), "it holds, and is not reported");
+    }
+    world.ends();
+}
+
 /// A watch is removed while it is fired and while the backlog is moved. After that it reports
 /// nothing.
 pub(crate) fn remove(setting: Setting, by: Consumer) {
@@ -631,13 +712,8 @@ pub(crate) fn remove(setting: Setting, by: Consumer) {
     let taken = mover.join().unwrap();
     let mut out = world.drain();
     out.extend(late);
-    if removed.is_ok() {
-        assert!(told(&out).is_empty(), "told after it was removed");
-    } else {
-        // A ONESHOT watch was faster.
-        out.extend(taken);
-        assert_eq!(told(&out).len(), 1);
-    }
+    let taken: Vec<_> = taken.into_iter().collect();
+    world.removed_or_consumed(removed, &out, &taken);
     world.is_dead();
     world.ends();
 }
@@ -654,12 +730,8 @@ pub(crate) fn remove_what_waits(setting: Setting) {
     let taken = mover.join().unwrap();
     let mut out: Vec<_> = late.into_iter().flatten().collect();
     out.extend(world.drain());
-    if removed.is_ok() {
-        assert!(told(&out).is_empty(), "told after it was removed");
-    } else {
-        out.extend(taken.into_iter().flatten());
-        assert_eq!(told(&out).len(), 1);
-    }
+    let taken: Vec<_> = taken.into_iter().flatten().collect();
+    world.removed_or_consumed(removed, &out, &taken);
     world.is_dead();
     world.ends();
 }

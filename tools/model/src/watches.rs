@@ -95,6 +95,30 @@ hold! {
     edge_becomes_level: 2,
         edge_becomes_level(watch(EDGE), Program),
         edge_becomes_level(watch(EDGE).full(), Program);
+    modified_reports_with_the_new_name: 2,
+        modify(watch(EDGE), Program),
+        modify(watch(EDGE), Kernel),
+        modify(watch(LEVEL), Program);
+    modified_oneshot: 2,
+        modify(watch(ONESHOT), Kernel),
+        modify(watch(ONESHOT).full(), Kernel);
+    modified_dispatch: 2,
+        modify(watch(DISPATCH), Program),
+        modify(watch(DISPATCH).without_ring(), Kernel);
+    modified_counts: 2,
+        modify(watch(EDGE).counted(), Program),
+        modify(watch(EDGE).counted(), Kernel),
+        modify(watch(EDGE).counted().full(), Kernel);
+    modified_in_the_backlog: 2,
+        modify(watch(EDGE).full(), Program),
+        modify(watch(EDGE).full(), Kernel);
+    modified_without_a_ring: 2,
+        modify(watch(EDGE).without_ring(), Kernel),
+        modify(watch(EDGE).without_ring().counted(), Kernel);
+    modified_twice: 2,
+        modify_twice(watch(EDGE), Program),
+        modify_twice(watch(EDGE).full(), Kernel),
+        modify_twice(watch(EDGE).without_ring(), Kernel);
     removed_tells_nothing: 2,
         remove(watch(EDGE), Kernel),
         remove(watch(LEVEL), Program);
