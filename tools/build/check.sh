@@ -107,7 +107,6 @@ check_shellcheck() {
 
 check_clippy() { in_workspace clippy --locked -q --workspace --all-targets -- -D warnings; }
 
-# A path of a machine: a home folder, or a work folder at the top.
 # Each block is compiled by itself; one without #include gets those that its calls need.
 check_code() {
 	local page dir
@@ -129,7 +128,7 @@ check_code() {
 		{ echo "the program in README.md is not tools/libkevent/examples/hello.c"; return 1; }
 }
 
-# A path of somebody's machine: a home folder, or a work folder at the top.
+# A path of a machine: a home folder, or a work folder at the top.
 check_paths() {
 	local found
 	found=$(git grep -nIE '(^|[^[:alnum:]_./-])/(root|work|home/[[:alnum:]]+|Users)/' -- . || true)
