@@ -10,7 +10,7 @@ help_check() {
 	One line for each item, ok or FAIL, in about a minute:
 	  series      git am of patches/ gives exactly kernel-tree-overlay/
 	  rustfmt     the Rust files of the overlay and of the tools are formatted
-	  batches     the cover letters name each patch once, in batches of at most 16
+	  batches     the cover letters name each patch once, in batches of at most 15
 	  size        no patch of the selftests adds more than 1,500 lines
 	  checkpatch  scripts/checkpatch.pl --strict has nothing to say about any patch
 	  shellcheck  nor shellcheck about any script
@@ -67,7 +67,7 @@ check_batches() {
 		IFS=- read -r first last <<<"$(sed -n '1s/^patches: *//p' "$letter")"
 		last=${last:-$first}
 		[ "$first" = $next ] || { echo "$letter begins with patch '$first', not with $next"; return 1; }
-		[ $((last - first)) -lt 16 ] || { echo "$letter has $((last - first + 1)) patches"; return 1; }
+		[ $((last - first)) -lt 15 ] || { echo "$letter has $((last - first + 1)) patches"; return 1; }
 		next=$((last + 1))
 	done
 	count=$(find patches -name '*.patch' | wc -l)

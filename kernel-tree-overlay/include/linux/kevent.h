@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Where the rest of the kernel reports kevent what happens.
+ * What the rest of the kernel calls to report to kevent.
  */
 #ifndef _LINUX_KEVENT_H
 #define _LINUX_KEVENT_H
@@ -55,23 +55,23 @@ static inline void kevent_exec(void)
 }
 
 /**
- * kevent_completion_new - prepare to report a queue that something has happened
+ * kevent_completion_new - prepare to report a completion to a queue
  * @fd: the queue's, in the current task
  * @class: KEVENT_SOURCE_*
  * @user_data: what the event will say
  *
  * Whatever the event needs is allocated here, so that it cannot be lost later.
- * The descriptor may be closed meanwhile: nobody sees the event then.
+ * The descriptor may be closed meanwhile: the completion is not reported then.
  *
  * Return: the completion, or an ERR_PTR: EBADF, EINVAL if @fd is no queue,
- * EPERM if the queue may not use the class, EAGAIN if too many events wait in
- * it that nobody takes, ENOMEM.
+ * EPERM if the queue may not use the class, EPIPE if its owner has gone, EAGAIN
+ * if too many events wait in it that nobody takes, ENOMEM.
  */
 struct kevent_completion *kevent_completion_new(int fd, u32 class, u64 user_data);
 
 /**
- * kevent_complete - it has happened
- * @fact: from kevent_completion_new(); gone after this
+ * kevent_complete - report a completion
+ * @completion: from kevent_completion_new(); gone after this
  * @events: event bits of the class
  * @info: KEVENT_INFO_* flags beside the class
  * @data: as in the event
@@ -79,21 +79,21 @@ struct kevent_completion *kevent_completion_new(int fd, u32 class, u64 user_data
  *
  * May be called from any context in which a spinlock may be taken.
  */
-void kevent_complete(struct kevent_completion *fact, u32 events, u32 info,
+void kevent_complete(struct kevent_completion *completion, u32 events, u32 info,
 		     s64 data, u64 extra);
 
 /**
- * kevent_completion_drop - it will not happen
- * @fact: from kevent_completion_new(); gone after this
+ * kevent_completion_drop - give up a completion that will not happen
+ * @completion: from kevent_completion_new(); gone after this
  *
  * May be called from any context in which a spinlock may be taken.
  */
-void kevent_completion_drop(struct kevent_completion *fact);
+void kevent_completion_drop(struct kevent_completion *completion);
 
 /**
  * struct kevent_sigev - part of the watch of a POSIX timer
- * @timer: the timer; NULL when it does not report the watch any more.  Protected
- *	by the mutex of the queue's watches
+ * @timer: the timer; NULL when it does not report to the watch any more.
+ *	Protected by the mutex of the queue's watches
  */
 struct kevent_sigev {
 	struct k_itimer *timer;
@@ -107,13 +107,13 @@ void kevent_sigev_remove(const void *watch);
 
 /* kernel/time/posix-timers.c */
 void posixtimer_set_kevent(struct k_itimer *timr, struct kevent_sigev *sigev);
-void posixtimer_revisit_kevent(struct k_itimer *timr, bool consumed);
+void posixtimer_recheck_kevent(struct k_itimer *timr, bool consumed);
 
 extern struct static_key_false_deferred kevent_signals;
 
 struct kevent_signal *__kevent_signal_sent(int sig, struct task_struct *t,
-					   bool can_take);
-void kevent_intercept_signal(struct kevent_signal *taker, struct sigqueue *q,
+					   bool can_intercept);
+void kevent_intercept_signal(struct kevent_signal *interceptor, struct sigqueue *q,
 			     struct task_struct *t);
 void __kevent_signals_end(void);
 
@@ -121,16 +121,16 @@ void __kevent_signals_end(void);
  * kevent_signal_sent - a signal is sent
  * @sig: its number
  * @t: to this task or its process; siglock is held
- * @can_take: whether it may be taken instead of being delivered
+ * @can_intercept: whether it may be intercepted instead of being delivered
  *
- * Return: who is to be handed it in kevent_intercept_signal(), with the siglock
- * still held, or NULL if it is to be delivered.
+ * Return: what to pass to kevent_intercept_signal(), with the siglock still held,
+ * or NULL if the signal is to be delivered.
  */
 static inline struct kevent_signal *
-kevent_signal_sent(int sig, struct task_struct *t, bool can_take)
+kevent_signal_sent(int sig, struct task_struct *t, bool can_intercept)
 {
 	if (static_branch_unlikely(&kevent_signals.key))
-		return __kevent_signal_sent(sig, t, can_take);
+		return __kevent_signal_sent(sig, t, can_intercept);
 	return NULL;
 }
 
@@ -151,15 +151,39 @@ void kevent_free_signals(struct list_head *queue);
 void kevent_return_signals(int sig, struct list_head *queue,
 			   struct task_struct *t);
 
+void __kevent_mm_exit(struct mm_struct *mm);
+
+/**
+ * kevent_mm_init - a program gets memory of its own
+ * @mm: it
+ */
+static inline void kevent_mm_init(struct mm_struct *mm)
+{
+	INIT_HLIST_HEAD(&mm->kevents);
+}
+
+/**
+ * kevent_mm_exit - nobody uses the memory of a program any more
+ * @mm: it; to be called before it is torn down
+ */
+static inline void kevent_mm_exit(struct mm_struct *mm)
+{
+	if (static_branch_unlikely(&kevent_queues.key))
+		__kevent_mm_exit(mm);
+}
+
 #else /* !CONFIG_KEVENT */
 
+static inline void kevent_mm_init(struct mm_struct *mm) {}
+static inline void kevent_mm_exit(struct mm_struct *mm) {}
+
 static inline struct kevent_signal *
-kevent_signal_sent(int sig, struct task_struct *t, bool can_take)
+kevent_signal_sent(int sig, struct task_struct *t, bool can_intercept)
 {
 	return NULL;
 }
 
-static inline void kevent_intercept_signal(struct kevent_signal *taker,
+static inline void kevent_intercept_signal(struct kevent_signal *interceptor,
 					   struct sigqueue *q,
 					   struct task_struct *t) {}
 static inline void kevent_signals_end(void) {}
@@ -173,9 +197,9 @@ static inline struct kevent_completion *kevent_completion_new(int fd, u32 class,
 	return ERR_PTR(-EINVAL);
 }
 
-static inline void kevent_complete(struct kevent_completion *fact, u32 events,
+static inline void kevent_complete(struct kevent_completion *completion, u32 events,
 				   u32 info, s64 data, u64 extra) {}
-static inline void kevent_completion_drop(struct kevent_completion *fact) {}
+static inline void kevent_completion_drop(struct kevent_completion *completion) {}
 
 static inline u64 kevent_sigev_user_data(const struct sigevent *event)
 {
@@ -183,35 +207,5 @@ static inline u64 kevent_sigev_user_data(const struct sigevent *event)
 }
 
 #endif /* CONFIG_KEVENT */
-
-#if defined(CONFIG_KEVENT) && defined(CONFIG_FUTEX)
-
-void __kevent_mm_exit(struct mm_struct *mm);
-
-/**
- * kevent_mm_init - a process gets memory of its own
- * @mm: it
- */
-static inline void kevent_mm_init(struct mm_struct *mm)
-{
-	INIT_HLIST_HEAD(&mm->kevents);
-}
-
-/**
- * kevent_mm_exit - nobody uses the memory of a process any more
- * @mm: it; to be called before it is torn down
- */
-static inline void kevent_mm_exit(struct mm_struct *mm)
-{
-	if (static_branch_unlikely(&kevent_queues.key))
-		__kevent_mm_exit(mm);
-}
-
-#else
-
-static inline void kevent_mm_init(struct mm_struct *mm) {}
-static inline void kevent_mm_exit(struct mm_struct *mm) {}
-
-#endif
 
 #endif /* _LINUX_KEVENT_H */

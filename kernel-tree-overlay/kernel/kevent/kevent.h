@@ -9,12 +9,14 @@
 #include <linux/jiffies.h>
 #include <linux/spinlock_types.h>
 #include <linux/types.h>
+#include <linux/uidgid_types.h>
 #include <uapi/linux/kevent.h>
 
 struct file;
 struct files_struct;
 struct kevent_futex;
 struct kevent_inode_mark;
+struct mm_struct;
 struct pid;
 struct sigqueue;
 struct socket;
@@ -23,33 +25,61 @@ struct ucounts;
 struct user_struct;
 
 /**
+ * struct kevent_holder - on whose account the watches of one object are counted
+ * @queue: number of the queue that they are in
+ * @user: who made the queue, in the initial user namespace
+ */
+struct kevent_holder {
+	u64 queue;
+	kuid_t user;
+};
+
+/* In kevent_file_link.kind: the watch is counted as one of its file. */
+#define KEVENT_LINK_COUNTED	(1U << 14)
+
+/**
  * struct kevent_file_link - that a watch is of a file
  * @node: in the bucket of the file and the table
- * @file: without a reference; NULL if it was never linked
+ * @file: without a reference; NULL if it is not linked
  * @files: the table in which the program named the file
  * @fd: by which number
- * @kind: what source it is in, see hooks.rs
+ * @kind: what source it is in, see source/fd.rs, and KEVENT_LINK_COUNTED
+ * @doubtful: KEVENT_POLL_* events that a wake-up may be for although a poll
+ *	would not report them, see source/poll/poll.c
  */
 struct kevent_file_link {
 	struct hlist_node node;
 	struct file *file;
 	struct files_struct *files;
 	int fd;
-	u32 kind;
+	u16 kind;
+	u16 doubtful;
+};
+
+/**
+ * struct kevent_mm_link - that something goes with the memory of a program
+ * @node: in mm_struct.kevents
+ * @gone: called when nobody uses that memory any more, unlinked, with the lock of
+ *	the list held; returns a queue, with a reference, that ends, or NULL
+ */
+struct kevent_mm_link {
+	struct hlist_node node;
+	const void *(*gone)(struct kevent_mm_link *link);
 };
 
 /*
- * What wakes those who watch a process by its pidfd when it has executed
- * something.  It is none of the bits that poll(2) knows, so nobody else who
- * polls the pidfd takes it for an event.
+ * The key of the wake-up of those who watch a process by its pidfd when it has
+ * executed a program.  It is none of the bits that poll(2) knows, so other
+ * pollers of the pidfd do not take it for an event.
  */
 #define KEVENT_KEY_EXEC	0x04000000U
 
+/* None of KEVENT_POLL_*: whether there are others, only a poll says. */
+#define KEVENT_POLL_UNKNOWN	0x80000000U
+
 /**
  * struct kevent_process - what a watch knows of its process
- * @node: in the hash table of those that are watched
  * @pid: by which it is watched, with a reference; NULL if it is not
- * @user: who made the watch
  * @cputime: that it has used, in nanoseconds; 0 if the program may not see it
  * @status: as wait(2) has it
  * @seen: KEVENT_PROCESS_* that have happened, not EXEC; if there are any, the
@@ -57,9 +87,7 @@ struct kevent_file_link {
  * @may_see: whether the program may see what procfs shows of the process
  */
 struct kevent_process {
-	struct hlist_node node;
 	struct pid *pid;
-	kuid_t user;
 	u64 cputime;
 	s32 status;
 	u32 seen;
@@ -94,6 +122,9 @@ struct kevent_socket {
 /* None of KEVENT_SOCKET_*: they cannot be known now. */
 #define KEVENT_SOCKET_UNKNOWN	0x80000000U
 
+/* Beside those that hold, those that may come to hold without a wake-up. */
+#define KEVENT_SOCKET_SILENT_SHIFT	16
+
 /**
  * struct kevent_signal - that a watch is of a signal, see source/signal.c
  * @node: in the list of the process, protected by its siglock
@@ -101,13 +132,14 @@ struct kevent_socket {
  * @lock: protects the lists and @spare
  * @sig: signal number
  * @takes: the event is the delivery
- * @stale: since it was taken it was overruled, as SIGCONT is by a stop signal;
- *	protected by siglock
- * @untold: what was taken and not reported, oldest first; of a signal that is not
- *	queued only the last, reported or not
- * @told: what was reported, oldest first, and may not have been taken yet
+ * @counted: it is counted as a watch of its process
+ * @stale: it was discarded since it was intercepted, as SIGCONT is by a stop
+ *	signal; protected by siglock
+ * @unposted: intercepted and not posted, oldest first; of a signal that is not
+ *	queued only the last, posted or not
+ * @posted: posted, oldest first, and maybe unconsumed
  * @spare: for a signal for which there is no memory; NULL if there was one
- *	already, which has not been taken
+ *	already, which is unconsumed
  */
 struct kevent_signal {
 	struct hlist_node node;
@@ -115,9 +147,10 @@ struct kevent_signal {
 	spinlock_t lock;	/* protects the lists and @spare */
 	u8 sig;
 	bool takes;
+	bool counted;
 	bool stale;
-	struct list_head untold;
-	struct list_head told;
+	struct list_head unposted;
+	struct list_head posted;
 	struct sigqueue *spare;
 };
 
@@ -136,7 +169,7 @@ struct kevent_deadline {
 /* The length of a tick, in nanoseconds. */
 enum { KEVENT_TICK_NS = TICK_NSEC };
 
-/* hooks.rs */
+/* entry/, source/ */
 struct file *kevent_do_create(struct kevent_create *args, unsigned int sources);
 int kevent_do_add(int fd, struct kevent_watch __user *watches, size_t wsize,
 		  unsigned int nr);
@@ -151,6 +184,9 @@ int kevent_do_get_events(int fd, unsigned int min_nr, unsigned int max_nr,
 			 const struct kevent_deadline *deadline,
 			 struct kevent_event __user *events);
 
+const void *kevent_get_queue(struct kevent_mm_link *link);
+void kevent_end_queue(const void *queue);
+
 void kevent_init_locks(void);
 const void *kevent_get_watch(const struct kevent_file_link *link);
 void kevent_watch_closed(const void *watch);
@@ -160,7 +196,7 @@ void kevent_inode_changed(const void *watch, u32 events, s64 size,
 void kevent_futex_woken(const void *watch);
 void kevent_futex_gone(const void *watch);
 
-/* hooks/signal.rs */
+/* source/signal/sys.rs */
 void kevent_signal_count(const struct kevent_signal *ks);
 bool kevent_signal_intercepts(const struct kevent_signal *ks);
 void kevent_signal_sweep(const struct kevent_signal *ks);
@@ -168,22 +204,36 @@ void kevent_signal_fire(const struct kevent_signal *ks);
 const void *kevent_get_signal(const struct kevent_signal *ks);
 void kevent_signal_ended(const void *ks);
 
-/* files.c */
+/* entry/owner.c */
+struct mm_struct *kevent_current_mm(void);
+spinlock_t *kevent_mm_lock(const struct mm_struct *mm);
+void kevent_mm_add(struct kevent_mm_link *link, struct mm_struct *mm);
+void kevent_link_queue(struct kevent_mm_link *link, struct mm_struct *mm);
+void kevent_unlink_queue(struct kevent_mm_link *link, struct mm_struct *mm);
+
+/* source/files.c */
 void kevent_resched(void);
 u64 kevent_divide(u64 dividend, u64 divisor);
 void kevent_queue_made(void);
 void kevent_queue_gone(void);
-void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd);
-void kevent_unlink_file(struct kevent_file_link *link);
+int kevent_link_file(struct kevent_file_link *link, struct file *file, int fd,
+		     const struct kevent_holder *holder);
+void kevent_unlink_file(struct kevent_file_link *link,
+			const struct kevent_holder *holder);
 struct file *kevent_linked_file(const struct kevent_file_link *link);
-bool kevent_write_wake_is_hint(struct file *file);
 bool kevent_link_is_open(const struct kevent_file_link *link);
 
-/* source/futex.c */
+/* source/poll/poll.c */
+u16 kevent_poll_doubtful(struct file *file);
+u32 kevent_poll_read(struct file *file, u32 events);
+
+/* source/futex/futex.c */
 struct kevent_futex *kevent_futex_new(u64 uaddr, u32 flags, u32 bitset);
 void kevent_futex_free(struct kevent_futex *f);
-void kevent_futex_attach(struct kevent_futex *f, const void *watch);
-void kevent_futex_detach(struct kevent_futex *f);
+int kevent_futex_attach(struct kevent_futex *f, const void *watch,
+			const struct kevent_holder *holder);
+void kevent_futex_detach(struct kevent_futex *f,
+			 const struct kevent_holder *holder);
 bool kevent_futex_is_armed(struct kevent_futex *f);
 int kevent_futex_arm(struct kevent_futex *f, bool compare);
 void kevent_futex_disarm(struct kevent_futex *f);
@@ -193,24 +243,29 @@ void kevent_futex_change(struct kevent_futex *f, u32 bitset, const u32 *expect);
 u32 kevent_futex_seen(const struct kevent_futex *f, bool *unread);
 u64 kevent_futex_name(const struct kevent_futex *f, u32 *flags);
 
-/* source/process.c */
-int kevent_process_open(struct kevent_process *process, struct file *file);
-void kevent_process_close(struct kevent_process *process);
+/* source/process/process.c */
+int kevent_process_open(struct kevent_process *process, struct file *file,
+			const struct kevent_holder *holder);
+void kevent_process_close(struct kevent_process *process,
+			  const struct kevent_holder *holder);
 u32 kevent_process_woken(struct kevent_process *process);
 u32 kevent_process_poll(struct kevent_process *process);
 u32 kevent_process_outcome(const struct kevent_process *process, s32 *status,
 			   u64 *cputime);
 
-/* source/socket.c */
+/* source/socket/socket.c */
 int kevent_socket_attach(struct kevent_socket *ks, struct file *file);
 u32 kevent_socket_woken(struct kevent_socket *ks, u32 key, u32 interest);
 u32 kevent_socket_polled(struct kevent_socket *ks, u32 polled);
 void kevent_socket_watch_space(struct kevent_socket *ks, bool watch);
 
-/* source/signal.c */
+/* source/signal/signal.c */
 int kevent_signal_init(struct kevent_signal *ks, int sig, bool takes);
 void kevent_signal_destroy(struct kevent_signal *ks);
-int kevent_signal_link(struct kevent_signal *ks);
+int kevent_signal_link(struct kevent_signal *ks,
+		       const struct kevent_holder *holder);
+void kevent_signal_uncount(struct kevent_signal *ks,
+			   const struct kevent_holder *holder);
 void kevent_signal_unlink(struct kevent_signal *ks);
 void kevent_signal_pull(struct kevent_signal *ks);
 struct task_struct *kevent_signal_lock(const struct kevent_signal *ks,
@@ -225,7 +280,7 @@ void kevent_signal_resolve(struct kevent_signal *ks, bool oldest, u64 entry,
 			   bool taken);
 void kevent_signal_return(struct kevent_signal *ks);
 
-/* limits.c */
+/* sys/limits.c */
 int kevent_charge_ring(size_t size, struct user_struct **user);
 void kevent_uncharge_ring(size_t size, struct user_struct *user);
 struct ucounts *kevent_current_user(void);
@@ -233,11 +288,20 @@ bool kevent_charge_watches(struct ucounts *user, u32 nr);
 void kevent_uncharge_watches(struct ucounts *user, u32 nr);
 kuid_t kevent_outermost_user(void);
 
-/* source/inode.c */
+/* sys/objects.c */
+int kevent_count_object(const void *object, const struct kevent_holder *holder);
+void kevent_uncount_object(const void *object, const struct kevent_holder *holder);
+
+/* source/inode/inode.c */
 int kevent_inode_check(struct file *file, u32 events);
 struct kevent_inode_mark *kevent_inode_attach(struct file *file, u32 events,
-					      const void *watch);
-void kevent_inode_set(struct kevent_inode_mark *mark, u32 events, bool more);
-void kevent_inode_detach(struct kevent_inode_mark *mark);
+					      const void *watch,
+					      const struct kevent_holder *holder);
+void kevent_inode_add(struct kevent_inode_mark *mark, struct file *file,
+		      u32 events);
+void kevent_inode_set(struct kevent_inode_mark *mark, u32 events);
+void kevent_inode_synchronize(struct kevent_inode_mark *mark);
+void kevent_inode_detach(struct kevent_inode_mark *mark,
+			 const struct kevent_holder *holder);
 
 #endif /* _KERNEL_KEVENT_KEVENT_H */

@@ -2,8 +2,8 @@
 
 //! Tracepoints: see `include/trace/events/kevent.h`.
 //!
-//! As long as nobody traces, each of these functions is a branch that is patched out. What a
-//! tracepoint reports is looked up behind it.
+//! As long as the tracepoint is disabled, each of these functions is a branch that is patched out.
+//! What a tracepoint reports is looked up behind it.
 
 use kernel::uapi;
 

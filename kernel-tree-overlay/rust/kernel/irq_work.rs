@@ -54,38 +54,38 @@ pub unsafe trait HasIrqWork: Sized + Sync {
 /// };
 ///
 /// #[pin_data(PinnedDrop)]
-/// struct Bell {
-///     rung: Atomic<u32>,
+/// struct Device {
+///     runs: Atomic<u32>,
 ///     #[pin]
-///     work: IrqWork<Bell>,
+///     work: IrqWork<Device>,
 /// }
 ///
 /// // SAFETY: The offset is that of the work, and `drop` calls `sync`.
-/// unsafe impl HasIrqWork for Bell {
-///     const OFFSET: usize = core::mem::offset_of!(Bell, work);
+/// unsafe impl HasIrqWork for Device {
+///     const OFFSET: usize = core::mem::offset_of!(Device, work);
 ///
 ///     fn run(&self) {
-///         self.rung.fetch_add(1, Relaxed);
+///         self.runs.fetch_add(1, Relaxed);
 ///     }
 /// }
 ///
 /// #[pinned_drop]
-/// impl PinnedDrop for Bell {
+/// impl PinnedDrop for Device {
 ///     fn drop(self: Pin<&mut Self>) {
 ///         self.work.sync();
 ///     }
 /// }
 ///
-/// let bell = KBox::pin_init(
-///     pin_init!(Bell {
-///         rung: Atomic::new(0),
+/// let device = KBox::pin_init(
+///     pin_init!(Device {
+///         runs: Atomic::new(0),
 ///         work <- IrqWork::new(),
 ///     }),
 ///     GFP_KERNEL,
 /// )?;
-/// assert!(IrqWork::queue(&*bell));
-/// bell.work.sync();
-/// assert_eq!(bell.rung.load(Relaxed), 1);
+/// assert!(IrqWork::queue(&*device));
+/// device.work.sync();
+/// assert_eq!(device.runs.load(Relaxed), 1);
 /// # Ok::<(), Error>(())
 /// ```
 #[pin_data]

@@ -103,7 +103,7 @@ static void blocks_read(aio_context_t ctx, int eventfd)
 		return;
 	ret = LEARN(syscall(SYS_io_getevents, ctx, 0, BLOCKS, events, NULL));
 	for (i = 0; i < ret; i++) {
-		told(AIO, 1);
+		record_event(AIO, 1);
 		if (events[i].res != BLOCK)
 			fprintf(stderr, "read: %lld\n",
 				(long long)events[i].res);
@@ -117,7 +117,7 @@ static void signals(int fd)
 	int i;
 
 	for (i = 0; i < len / (ssize_t)sizeof(info[0]); i++) {
-		told(info[i].ssi_signo == SIGUSR1 ? OBSERVED : TAKEN, 1);
+		record_event(info[i].ssi_signo == SIGUSR1 ? OBSERVED : TAKEN, 1);
 		if (info[i].ssi_signo == SIGTERM)
 			finished = true;
 	}
@@ -132,7 +132,7 @@ static void directory(int fd)
 	while (at < len) {
 		struct inotify_event *ev = (void *)((char *)buf + at);
 
-		told(DIRECTORY, 1);
+		record_event(DIRECTORY, 1);
 		at += sizeof(*ev) + ev->len;
 	}
 }
@@ -145,7 +145,7 @@ static void child(int fd)
 	if (LEARN(waitid(P_PIDFD, fd, &info, WEXITED)) ||
 	    info.si_code != CLD_EXITED)
 		fprintf(stderr, "status %x\n", info.si_status);
-	told(CHILD, 1);
+	record_event(CHILD, 1);
 	unwatch_and_close(fd);
 }
 
@@ -174,16 +174,16 @@ static void handle(const struct epoll_event *ev, aio_context_t ctx, int file,
 
 	switch (kind) {
 	case ACCEPTED:
-		told(ACCEPTED, 1);
+		record_event(ACCEPTED, 1);
 		new_client(fd);
 		break;
 	case TCP:
-		told(TCP, 1);
+		record_event(TCP, 1);
 		if (!echo_tcp(fd))
 			unwatch_and_close(fd);
 		break;
 	case UDP:
-		told(UDP, 1);
+		record_event(UDP, 1);
 		echo_udp(fd);
 		break;
 	case AIO:
@@ -193,11 +193,11 @@ static void handle(const struct epoll_event *ev, aio_context_t ctx, int file,
 		signals(fd);
 		break;
 	case FAST:
-		told(FAST, count(fd));
+		record_event(FAST, count(fd));
 		read_block(ctx, file, aio_done);
 		break;
 	case SLOW:
-		told(SLOW, count(fd));
+		record_event(SLOW, count(fd));
 		new_child();
 		break;
 	case CHILD:
@@ -207,7 +207,7 @@ static void handle(const struct epoll_event *ev, aio_context_t ctx, int file,
 		directory(fd);
 		break;
 	case POSTED:
-		told(POSTED, count(fd));
+		record_event(POSTED, count(fd));
 		break;
 	default:
 		break;

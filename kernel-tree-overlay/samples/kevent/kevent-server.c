@@ -4,7 +4,7 @@
  * signals, timers, children, a directory, and events that another process posts.
  *
  * It has one thread, one queue with a ring, and one system call to wait. What
- * happens while it is busy it takes from the ring without any. See
+ * happens while it is busy it consumes from the ring without any. See
  * Documentation/userspace-api/kevent.rst, and epoll-server.c for how the same is
  * done without kevent.
  */
@@ -83,7 +83,7 @@ static void watch(enum kind kind, int source, int ident, __u32 events,
 		die("kevent_add");
 }
 
-/* There is no watch of AIO: each request says whom it tells. */
+/* There is no watch of AIO: each request names its queue. */
 static void read_block(aio_context_t ctx, int fd)
 {
 	struct iocb iocb = {
@@ -107,10 +107,10 @@ static void post(int fd)
 	syscall(__NR_kevent_post, fd, &ev, sizeof(ev), 1, KEVENT_POST_DEFER);
 }
 
-/* Takes the next event out of the ring, as struct kevent_ring describes it. */
+/* Consumes the next event, as struct kevent_ring describes it. */
 static bool take(struct kevent_event *ev)
 {
-	__u32 index = ring->cursor;	/* nobody else writes it */
+	__u32 index = ring->cursor;	/* no other thread writes it */
 	struct kevent_event *slot = &slots[index % entries];
 	__u32 lap = index / entries & KEVENT_WORD_LAP_MASK;
 	__u32 word = __atomic_load_n(&slot->events, __ATOMIC_ACQUIRE);
@@ -191,7 +191,7 @@ static void handle(const struct kevent_event *ev, aio_context_t ctx, int file)
 		happened = ev->data;
 	else if (kind == DIRECTORY)
 		happened += KEVENT_INFO_MERGED(ev->info);
-	told(kind, happened);
+	record_event(kind, happened);
 
 	switch (kind) {
 	case ACCEPTED:

@@ -57,15 +57,15 @@ enum kind {
 
 static struct {
 	const char *name;
-	unsigned long told;	/* how often the server was told something */
-	unsigned long happened;	/* and how much that was altogether */
+	unsigned long events;	/* how many events the server got */
+	unsigned long happened;	/* and how much happened altogether */
 } kinds[KINDS] = {
 	[ACCEPTED]	= { "TCP connections" },
 	[TCP]		= { "TCP messages" },
 	[UDP]		= { "UDP messages" },
 	[AIO]		= { "blocks read" },
 	[OBSERVED]	= { "signals observed" },
-	[TAKEN]		= { "signals taken" },
+	[TAKEN]		= { "signals intercepted" },
 	[FAST]		= { "ticks of the fast timer" },
 	[SLOW]		= { "ticks of the slow timer" },
 	[CHILD]		= { "children that exited" },
@@ -75,9 +75,9 @@ static struct {
 
 static bool finished;	/* SIGTERM came */
 
-static inline void told(enum kind kind, unsigned long happened)
+static inline void record_event(enum kind kind, unsigned long happened)
 {
-	kinds[kind].told++;
+	kinds[kind].events++;
 	kinds[kind].happened += happened;
 }
 
@@ -88,9 +88,9 @@ static inline void report(const char *name)
 
 	printf("%s:\n", name);
 	for (i = 0; i < KINDS; i++) {
-		printf("  %-26s%8lu told in%8lu events\n", kinds[i].name,
-		       kinds[i].happened, kinds[i].told);
-		events += kinds[i].told;
+		printf("  %-26s%8lu in%8lu events\n", kinds[i].name,
+		       kinds[i].happened, kinds[i].events);
+		events += kinds[i].events;
 	}
 	if (!events)
 		return;
@@ -166,7 +166,7 @@ static inline void echo_udp(int fd)
 }
 
 /*
- * AIO, as far as it is the same whoever waits for it.
+ * AIO, as far as it is the same for both servers.
  */
 static inline aio_context_t aio_new(void)
 {
@@ -192,7 +192,7 @@ static inline int aio_file(const char *dir)
 	return fd;
 }
 
-/* Reads the next block; @iocb says who is to be told. */
+/* Reads the next block; @iocb says where to report it. */
 static inline void aio_read(aio_context_t ctx, struct iocb *iocb, int fd)
 {
 	static char buf[BLOCK];

@@ -81,7 +81,7 @@ struct kevent_event {
  * EAGAIN, for every event bit that was reported may free the slot with
  * (lap bits of the index | KEVENT_WORD_EXHAUSTED) instead of 0.  The kernel
  * need not poll that level again until a wake-up.  A mark that is not true may
- * cost the program that event, and nobody else anything.
+ * cost the program that event, and no other program anything.
  */
 #define KEVENT_WORD_EXHAUSTED		0x00000001U
 
@@ -103,7 +103,7 @@ struct kevent_event {
  * @cursor: index of the next entry to take
  * @__resv3: for later: leave it zero
  *
- * Three cache lines with one writer each: nobody (the geometry, after
+ * Three cache lines with one writer each: none (the geometry, after
  * kevent_create()), the kernel, the program.  The kernel never trusts what it
  * reads here: writing nonsense harms only the events of this queue.
  *

@@ -114,7 +114,7 @@ TRACE_EVENT(kevent_wake,
 	    TP_fast_assign(__entry->id = id;),
 	    TP_printk("id=%llu", __entry->id));
 
-/* There is an event, and nobody sleeps for whom it is enough. */
+/* There is an event, and no task sleeps for which it is enough. */
 TRACE_EVENT(kevent_skip_wake,
 	    TP_PROTO(u64 id, u32 waiters),
 	    TP_ARGS(id, waiters),

@@ -31,6 +31,36 @@ impl Event {
         self.0.info & 0xff
     }
 
+    /// How much an event that counts has counted: its `data`, which the program may have written,
+    /// and the merges of its `word`.
+    pub(crate) fn count(data: i64, word: u32) -> u64 {
+        let merges = Self::merges(word);
+        data.max(0).unsigned_abs().saturating_add(merges.into())
+    }
+
+    /// The number of merges that a word in the ring says.
+    pub(crate) fn merges(word: u32) -> u32 {
+        (word >> uapi::KEVENT_WORD_MERGED_SHIFT) & uapi::KEVENT_WORD_MERGED_MAX
+    }
+
+    /// Sets the number of merges of an event that is to be posted, at most what there is room for.
+    pub(crate) fn set_merges(&mut self, merges: u32) {
+        let merges = merges.min(uapi::KEVENT_WORD_MERGED_MAX);
+        self.0.events |= merges << uapi::KEVENT_WORD_MERGED_SHIFT;
+    }
+
+    /// An event that was to be posted, as it is if it is consumed right away.
+    pub(crate) fn as_consumed(&self) -> Self {
+        Self::taken(
+            self.0.events & uapi::KEVENT_EVENTS_MASK,
+            Self::merges(self.0.events),
+            self.0.user_data,
+            self.0.info,
+            self.0.data,
+            self.0.extra,
+        )
+    }
+
     /// Puts together what came out of the ring.
     pub(crate) fn taken(
         events: u32,

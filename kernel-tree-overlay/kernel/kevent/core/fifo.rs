@@ -110,6 +110,14 @@ impl<T> Fifo<T> {
         Ok(())
     }
 
+    /// What is at that place, counted from the front.
+    pub(crate) fn get(&mut self, index: usize) -> Option<&T> {
+        if index >= self.len {
+            return None;
+        }
+        self.slot(index)?.as_ref()
+    }
+
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         if self.len == 0 {
             return None;

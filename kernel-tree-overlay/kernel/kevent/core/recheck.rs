@@ -2,15 +2,15 @@
 
 //! The list of watches that want to be rechecked.
 //!
-//! Whoever lists a watch may be in an interrupt, so this is a stack to push to without a lock. The
-//! one who rechecks, under the mutex of the watches, takes all of it at once: nothing is ever
-//! popped alone, so an element cannot come back between a look and an exchange. It then goes along
+//! A watch may be listed in an interrupt, so this is a stack to push to without a lock. The task
+//! that rechecks, under the mutex of the watches, takes all of it at once: nothing is ever popped
+//! alone, so an element cannot come back between a load and an exchange. The task then goes along
 //! them in the order in which they were listed.
 //!
-//! Who finds the list empty does not take the mutex. A watch that is rechecked is not on the list,
-//! so rechecks are counted, when they begin and when they end: the list is empty if it was and
-//! nobody has rechecked meanwhile. While a file is polled the mutex is not held, and that is not
-//! counted: if there is something to report, whoever sleeps by then is woken for it.
+//! A task that finds the list empty does not take the mutex. A watch that is rechecked is not on
+//! the list, so rechecks are counted, when they begin and when they end: the list is empty if it
+//! was and no task has rechecked meanwhile. While a file is polled the mutex is not held, and that
+//! is not counted: if there is something to report, a task that sleeps by then is woken for it.
 //!
 //! The links are in the watches, and say where in the table a watch is. A watch is listed at most
 //! once at a time: a bit of its state sees to that.
@@ -32,7 +32,7 @@ pub(crate) const END: u32 = u32::MAX;
 
 /// Which watches are to be rechecked.
 pub(crate) struct RecheckList {
-    /// Listed since somebody looked.
+    /// Listed since the last recheck.
     listed: Atomic<u32>,
     /// Listed before, and not rechecked yet. Written under the mutex of the watches.
     left: Atomic<u32>,
@@ -41,7 +41,7 @@ pub(crate) struct RecheckList {
     turns: Atomic<u32>,
 }
 
-/// Somebody rechecks those that are listed.
+/// A task rechecks those that are listed.
 pub(crate) struct Turn<'a>(&'a RecheckList);
 
 impl RecheckList {

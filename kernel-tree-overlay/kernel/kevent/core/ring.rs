@@ -21,8 +21,8 @@
 //!
 //! # Claiming a slot
 //!
-//! [`Ring::tail`] is the next index to be published. It is not in the mapping, so nobody can lie
-//! about it. A producer that finds the slot of the tail free advances the tail by one; that
+//! [`Ring::tail`] is the next index to be published. It is not in the mapping, so no program can
+//! change it. A producer that finds the slot of the tail free advances the tail by one; that
 //! compare-and-exchange is all that producers on different CPUs share. It then owns the slot until
 //! it has published the word. A slot that is not free means that the ring is full.
 //!
@@ -33,10 +33,10 @@
 //!
 //! # Merging and cancelling without hitting a stranger
 //!
-//! Whoever published an entry remembers its index, and may change the word later, while it is
-//! READY, with a compare-and-exchange. Between looking at the word and exchanging it, the entry may
-//! be taken, and the slot may be published again for somebody else; if the same bits came back the
-//! exchange would succeed, on the wrong entry. [`Slot::update_lock`] is a mark against that:
+//! The producer of an entry remembers its index, and may change the word later, while it is READY,
+//! with a compare-and-exchange. Between loading the word and exchanging it, the entry may be taken,
+//! and the slot may be published again for another watch; if the same bits came back the exchange
+//! would succeed, on the wrong entry. [`Slot::update_lock`] is a mark against that:
 //!
 //! * [`Ring::change`] sets the mark, full barrier, and then looks whether the tail has passed the
 //!   next index of this slot. If so the entry is long gone.
@@ -52,9 +52,9 @@
 //!   with acquire order. Message passing.
 //! * A slot is freed with release order, and found free with acquire order: what a consumer reads
 //!   is not overwritten by the next lap.
-//! * The cursor moves with acquire and release order: whoever sees it moved, sees what those who
-//!   moved it saw.
-//! * Publishing ends in a full barrier, after which the producer looks whether somebody sleeps; a
+//! * The cursor moves with acquire and release order: a consumer that sees it moved, sees what the
+//!   consumers that moved it saw.
+//! * Publishing ends in a full barrier, after which the producer looks whether a task sleeps; a
 //!   sleeper makes itself known, full barrier, and looks at the word. Store buffering: one of them
 //!   sees the other. The same holds between a producer and another one that finds the slot not free
 //!   yet, puts its event into the backlog, full barrier, and tries once more.
@@ -64,6 +64,8 @@
 //! Everything in the mapping is read once, as a number, and is used for nothing but a decision
 //! which harms only the program that made it go wrong: a slot is or is not free, an event is or is
 //! not there, bits are ORed. Indices are masked. Loops are bounded.
+
+use core::cell::Cell;
 
 use kernel::{
     mm::shared_pages::SharedPages,
@@ -123,7 +125,7 @@ pub(crate) enum Merge {
 /// The next event to be taken.
 pub(crate) struct First {
     pub(crate) event: Event,
-    index: u32,
+    pub(crate) index: u32,
 }
 
 /// An event that was taken out of its slot, which is not free yet.
@@ -140,17 +142,20 @@ struct CacheAligned<T>(T);
 struct Slot {
     /// The index that may be claimed there next, modulo 2^32.
     next: Atomic<u32>,
-    /// Somebody is about to change the word.
+    /// Another CPU is about to change the word.
     update_lock: Atomic<i32>,
 }
 
 impl Slot {
-    /// Whether somebody is about to change the word. To be asked after the tail was moved.
+    /// Whether another CPU is about to change the word. To be called after the tail was moved.
     #[inline(always)]
     fn is_updating(&self) -> bool {
         self.update_lock.load(Acquire) != 0
     }
 }
+
+/// In `Ring::levels`: the last entry of the slot is not that of a level.
+const NO_LEVEL: u32 = u32::MAX;
 
 /// Where an index lives.
 ///
@@ -179,13 +184,15 @@ impl SlotRef<'_> {
 ///
 /// # Invariants
 ///
-/// * `entries` is a power of two, `slots` has as many elements, and `pages` has room for the header
-///   and as many entries.
+/// * `entries` is a power of two, `slots` and `levels` have as many elements, and `pages` has room
+///   for the header and as many entries.
 /// * What is in `pages` is only accessed atomically or volatile.
 pub(crate) struct Ring {
     pages: SharedPages,
     entries: u32,
     slots: KVVec<Slot>,
+    /// Whose level the last entry of each slot reports, if it is one: see [`Ring::publish_level`].
+    levels: KVVec<Atomic<u32>>,
     tail: CacheAligned<Atomic<Index>>,
 }
 
@@ -197,18 +204,21 @@ impl Ring {
         }
         let pages = SharedPages::new(Self::size_for(entries), GFP_KERNEL_ACCOUNT)?;
         let mut slots = KVVec::with_capacity(entries as usize, GFP_KERNEL_ACCOUNT)?;
+        let mut levels = KVVec::with_capacity(entries as usize, GFP_KERNEL_ACCOUNT)?;
         for index in 0..entries {
             let slot = Slot {
                 next: Atomic::new(index),
                 update_lock: Atomic::new(0),
             };
             slots.push(slot, GFP_KERNEL_ACCOUNT)?;
+            levels.push(Atomic::new(NO_LEVEL), GFP_KERNEL_ACCOUNT)?;
         }
         // INVARIANT: `size_for` made room for the header and the slots, and nothing was accessed.
         let ring = Self {
             pages,
             entries,
             slots,
+            levels,
             tail: CacheAligned(Atomic::new(0)),
         };
         let header = ring.header();
@@ -291,7 +301,7 @@ impl Ring {
     pub(crate) fn set_flag(&self, flag: u32, on: bool) {
         let word = self.flags_word();
         let mut old = word.load(Relaxed);
-        // Whoever else writes it so often is a program that harms itself.
+        // Only a program that harms itself writes it so often.
         for _ in 0..MAX_TRIES {
             let new = if on { old | flag } else { old & !flag };
             if new == old {
@@ -332,6 +342,29 @@ impl Ring {
     /// barrier after the event is visible.
     #[inline(always)]
     pub(crate) fn publish(&self, event: &Event) -> Option<Index> {
+        self.publish_noting(event, |_| {})
+    }
+
+    /// [`Ring::publish`] for an event that reports a level: that of the watch at `place`, whose
+    /// last entry is `entry`. Who sees the event sees both.
+    #[inline(always)]
+    pub(crate) fn publish_level(
+        &self,
+        event: &Event,
+        place: u32,
+        entry: &Atomic<Index>,
+    ) -> Option<Index> {
+        self.publish_noting(event, |index| {
+            entry.store(index, Relaxed);
+            if let Some(level) = self.levels.get(self.slot(index)) {
+                level.store(place, Relaxed);
+            }
+        })
+    }
+
+    /// [`Ring::publish`], which notes the index before the event can be seen.
+    #[inline(always)]
+    fn publish_noting(&self, event: &Event, note: impl FnOnce(Index)) -> Option<Index> {
         let mut slot_ref = self.slot_ref(self.tail.0.load(Relaxed))?;
         if !slot_ref.is_free() || self.claim(slot_ref.index).is_err() {
             slot_ref = self.claim_slowly()?;
@@ -340,7 +373,7 @@ impl Ring {
             slot_ref = self.claim_slowly()?;
         }
 
-        // SAFETY: By the type invariants of the spot the entry is within the pages. Nobody but a
+        // SAFETY: By the type invariants of `SlotRef` the entry is within the pages. Only a
         // program that breaks the protocol accesses its fields before the word is published.
         unsafe {
             (&raw mut (*slot_ref.entry).user_data).write_volatile(event.0.user_data);
@@ -348,6 +381,7 @@ impl Ring {
             (&raw mut (*slot_ref.entry).data).write_volatile(event.0.data);
             (&raw mut (*slot_ref.entry).extra).write_volatile(event.0.extra);
         }
+        note(slot_ref.index);
         let word = READY | slot_ref.lap | (event.0.events & POSTED_MASK);
         slot_ref.word.store(word, Release);
         self.next_lap(&slot_ref);
@@ -494,7 +528,7 @@ impl Ring {
     }
 
     /// The event bits of the entry at `index`, if that has not been taken, else 0.
-    pub(crate) fn untaken_events(&self, index: Index) -> u32 {
+    pub(crate) fn unconsumed_events(&self, index: Index) -> u32 {
         if self.is_unconsumed(index) {
             self.word(index).load(Relaxed) & EVENTS_MASK
         } else {
@@ -513,6 +547,18 @@ impl Ring {
     #[cold]
     pub(crate) fn withdraw(&self, index: Index) -> Merge {
         self.change(index, |old| {
+            ((old & !STATE_MASK) | CANCELLED, old & POSTED_MASK)
+        })
+    }
+
+    /// [`Ring::withdraw`]. `data` is set to the word of that name, as the program has left it.
+    #[cold]
+    pub(crate) fn withdraw_with_data(&self, index: Index, data: &Cell<i64>) -> Merge {
+        let entry = self.entry(index);
+        self.change(index, |old| {
+            // As long as the slot is marked no other event is published there.
+            // SAFETY: The slot is within the pages, and fields are accessed volatile.
+            data.set(unsafe { (&raw const (*entry).data).read_volatile() });
             ((old & !STATE_MASK) | CANCELLED, old & POSTED_MASK)
         })
     }
@@ -570,10 +616,24 @@ impl Ring {
         tail.wrapping_sub(first) >= nr && is_there(first) && is_there(last)
     }
 
+    /// The index of the next entry to be taken, as programs count.
+    pub(crate) fn cursor(&self) -> u32 {
+        self.cursor_word().load(Acquire)
+    }
+
+    /// Whether there is an entry at `index`, and if so, where the watch is whose level it may
+    /// report: that is so if it is the last entry of that watch.
+    pub(crate) fn level_at(&self, index: u32) -> Option<Option<u32>> {
+        self.published(index)?;
+        // Of a lap before, if this entry is not that of a level.
+        let place = self.levels.get(self.slot(index.into()))?.load(Relaxed);
+        Some(Some(place).filter(|place| *place != NO_LEVEL))
+    }
+
     /// The next event for a consumer in the kernel, which is not taken yet: it copies the event to
     /// the program first, and takes it when that has worked.
     pub(crate) fn first(&self) -> Option<First> {
-        // Others may be faster, and entries cancelled; a program that never lets go of the cursor
+        // Others may be faster, and entries cancelled; a program that keeps moving the cursor
         // gets nothing.
         for _ in 0..self.entries.saturating_mul(2) {
             let index = self.cursor_word().load(Acquire);
@@ -630,6 +690,10 @@ impl Ring {
 
     /// Frees the slot of an event that was taken.
     pub(crate) fn release(&self, taken: &Taken) {
+        if let Some(level) = self.levels.get(self.slot(taken.index.into())) {
+            // Only now: the slot is not claimed before it is free.
+            level.store(NO_LEVEL, Relaxed);
+        }
         self.word(taken.index.into()).store(FREE, Release);
     }
 }
@@ -708,7 +772,7 @@ mod tests {
     }
 
     #[test]
-    fn merge_into_untaken_only() -> Result {
+    fn merge_into_unconsumed_only() -> Result {
         let ring = Ring::new(2)?;
         let index = ring.publish(&event(1)).ok_or(ENOSPC)?;
         assert!(ring.is_unconsumed(index));
@@ -874,7 +938,7 @@ mod tests {
         assert!(ring.has(Some(0), 2) && !ring.has(Some(0), 3));
         assert!(ring.has(Some(1), 1) && !ring.has(Some(1), 2));
         assert!(!ring.has(Some(2), 1));
-        // Somebody else consumes: what the caller has not seen is gone all the same.
+        // Another consumer is faster: what the caller has not seen is gone all the same.
         assert_eq!(taken(&ring), Some(1));
         assert!(ring.has(Some(0), 1) && !ring.has(Some(0), 2));
         assert_eq!(ring.available(Some(0)), 1);

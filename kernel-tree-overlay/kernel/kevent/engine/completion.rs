@@ -3,7 +3,7 @@
 //! Completions that are yet to come: what the kernel was asked to do, and will report when it is
 //! done.
 //!
-//! Such a request is not a watch: it happens once, to nobody's order but its own. From the day it
+//! Such a request is not a watch: it happens once, and in no order with others. From the day it
 //! is made, it owns the memory and the place in the backlog that its event needs.
 
 use kernel::{
@@ -17,7 +17,10 @@ use crate::{
         Event,
         EventData, //
     },
-    engine::queue::Queue, //
+    engine::{
+        post::Post,
+        queue::Queue, //
+    }, //
 };
 
 /// A completion that is yet to come.
@@ -25,26 +28,29 @@ use crate::{
 /// It may be dropped in any context that may take a spinlock.
 pub(crate) struct Completion {
     queue: Option<Arc<Queue>>,
-    event: Option<KBox<Event>>,
+    post: Option<KBox<Post>>,
 }
 
 impl Completion {
-    /// A completion of `class` for a queue: `EPERM` if that may not use the class, `EAGAIN` if too
-    /// much waits there.
+    /// A completion of `class` for a queue: `EPERM` if that may not use the class, `EPIPE` if its
+    /// owner has gone, `EAGAIN` if too much waits there.
     pub(crate) fn new(queue: Arc<Queue>, class: u32, user_data: u64) -> Result<KBox<Self>> {
         if !queue.allows(class) {
             return Err(EPERM);
+        }
+        if queue.has_ended() {
+            return Err(EPIPE);
         }
         let event = Event(uapi::kevent_event {
             user_data,
             info: class,
             ..Event::default().0
         });
-        let event = KBox::new(event, GFP_KERNEL_ACCOUNT)?;
-        queue.reserve_completion()?;
+        let post = Post::new(&queue, event)?;
+        queue.reserve_completion(post.is_foreign())?;
         let completion = Self {
             queue: Some(queue),
-            event: Some(event),
+            post: Some(post),
         };
         // If that fails, the completion is dropped and gives its place back.
         Ok(KBox::new(completion, GFP_KERNEL_ACCOUNT)?)
@@ -54,12 +60,13 @@ impl Completion {
     ///
     /// May be called from any context that may take a spinlock.
     pub(crate) fn complete(mut self: KBox<Self>, events: u32, words: EventData) {
-        if let (Some(queue), Some(mut event)) = (self.queue.take(), self.event.take()) {
+        if let (Some(queue), Some(mut post)) = (self.queue.take(), self.post.take()) {
+            let event = &mut post.event;
             event.0.events = events & uapi::KEVENT_EVENTS_MASK;
             event.0.info |= words.info;
             event.0.data = words.data;
             event.0.extra = words.extra;
-            queue.post_reserved(event);
+            queue.post_reserved(post);
             Queue::put(queue);
         }
     }

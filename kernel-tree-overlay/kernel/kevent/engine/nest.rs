@@ -13,8 +13,8 @@
 //! when a watch comes lengths only grow, when one goes they only shrink, so a queue changes at most
 //! [`MAX_CHAIN`] times.
 //!
-//! So whoever looks at a queue, and at those that it watches, and so on, comes to an end, and takes
-//! their mutexes in the order of the chain.
+//! So a task that goes through a queue, those that it watches, and so on, comes to an end, and
+//! takes their mutexes in the order of the chain.
 
 use kernel::{
     prelude::*,
@@ -65,7 +65,7 @@ impl Direction {
     }
 }
 
-/// What a queue has to do with other queues, one way.
+/// The neighbours of a queue in one direction.
 #[derive(Default)]
 struct Neighbours {
     /// The next queues on that way, with the names of the watches.
@@ -100,7 +100,7 @@ impl Neighbours {
     }
 }
 
-/// What a queue has to do with other queues.
+/// The neighbours of a queue.
 #[derive(Default)]
 struct Links {
     outer: Neighbours,
@@ -176,7 +176,7 @@ pub(crate) fn link(outer: &Arc<Queue>, inner: &Arc<Queue>, name: usize) -> Resul
     Ok(())
 }
 
-/// Forgets what [`link`] recorded, if it did.
+/// Removes what [`link`] recorded, if it did.
 pub(crate) fn unlink(outer: &Queue, name: usize) {
     let mut guard = NEST.lock();
     let Some(inner) = remove(outer.nest().side_mut(Direction::In, &mut guard), name) else {
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     fn queues() -> Result<[Arc<Queue>; 5]> {
-        let queue = || Queue::new(0, 0);
+        let queue = || Queue::new(0, 0, false);
         Ok([queue()?, queue()?, queue()?, queue()?, queue()?])
     }
 

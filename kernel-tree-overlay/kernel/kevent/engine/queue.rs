@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The queue: a ring, the backlog behind it, and those who wait for it.
+//! The queue: a ring, the backlog behind it, and the threads that wait for it.
+
+use core::cell::Cell;
 
 use kernel::{
     fs::{
@@ -62,44 +64,54 @@ use crate::{
         }, //
     },
     engine::{
+        level::{
+            Fresh,
+            State,
+            Tested,
+            Verdict, //
+        },
         nest::Nest,
+        post::Post,
         table::{
             Batch,
             Table,
             Walk, //
         },
+        triggers::Triggers,
         watch::{
-            move_into_ring,
-            take_deferred,
-            unconsume,
             Rechecker,
             Watch, //
         }, //
     },
     source,
-    sys::limits::{
-        QueueCount,
-        RingCharge,
-        WatchAccount, //
+    sys::{
+        limits::{
+            resched,
+            Holder,
+            QueueCount,
+            RingCharge,
+            WatchAccount, //
+        },
+        owner::Owner, //
     },
     trace, //
 };
 
 /// How many deferred posts a queue may have: what a program posts, or has done for it, faster than
-/// it takes.
+/// it takes. And as many of other programs.
 const MAX_DEFERRED: usize = 65536;
 
 /// What waits for a free slot.
 pub(crate) enum Pending {
     /// An event that was posted.
-    Post(KBox<Event>),
+    Post(KBox<Post>),
     /// A watch that has something to report.
     Watch(Arc<Watch>),
 }
 
 /// Memory for an event that was taken for a program out of a queue without a ring, could not be
 /// copied to it, and cannot be put back where it was.
-pub(crate) type Spare = Option<KBox<Event>>;
+pub(crate) type Spare = Option<KBox<Post>>;
 
 /// What found no free slot, oldest first.
 ///
@@ -110,7 +122,9 @@ struct Backlog {
     fifo: Fifo<Pending>,
     /// How many of them are posts.
     posts: usize,
-    /// How many of them are watches that were removed since.
+    /// And how many of those are not the owner's.
+    foreign: usize,
+    /// How many of them are watches that were removed since, or have left their place.
     removed: usize,
     /// How many watches the queue has, and of those removed are still here.
     watches: usize,
@@ -124,7 +138,7 @@ impl Backlog {
         }
         let mut left = 0usize;
         self.fifo.retain(|pending| match pending {
-            Pending::Watch(watch) if watch.skip_if_removed() => {
+            Pending::Watch(watch) if watch.pass_over() => {
                 left = left.wrapping_add(1);
                 false
             }
@@ -144,6 +158,32 @@ impl Backlog {
         self.fifo.len().saturating_sub(self.removed)
     }
 
+    /// Whether there may be one post more, of the owner or of others.
+    fn may_post(&self, foreign: bool) -> bool {
+        let posts = if foreign {
+            self.foreign
+        } else {
+            self.posts.saturating_sub(self.foreign)
+        };
+        posts < MAX_DEFERRED
+    }
+
+    /// A post is put in.
+    fn count_post(&mut self, post: &Post) {
+        self.posts = self.posts.saturating_add(1);
+        if post.is_foreign() {
+            self.foreign = self.foreign.saturating_add(1);
+        }
+    }
+
+    /// A post has come out.
+    fn uncount_post(&mut self, post: &Post) {
+        self.posts = self.posts.saturating_sub(1);
+        if post.is_foreign() {
+            self.foreign = self.foreign.saturating_sub(1);
+        }
+    }
+
     /// Whether there is room for that many more watches and posts, whatever else waits.
     fn has_room(&self, watches: usize, posts: usize) -> bool {
         let need = self.watches.saturating_add(watches);
@@ -151,7 +191,43 @@ impl Backlog {
     }
 }
 
-/// What was moved out of the backlog, of which nobody has been reported yet.
+/// What became of the next event, for a consumer in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// It was delivered.
+    Delivered,
+    /// The same, and it reports a level, which may hold still.
+    DeliveredLevel,
+    /// It was taken, and reports nothing that holds.
+    Dropped,
+    /// It reports a level, which is to be tested first.
+    Untested,
+    /// There is none.
+    Nothing,
+}
+
+impl Take {
+    /// The event of a level was taken, of which something `holds` or not.
+    fn taken(holds: bool) -> Self {
+        if holds {
+            Take::DeliveredLevel
+        } else {
+            Take::Dropped
+        }
+    }
+}
+
+/// The first event of a queue without a ring.
+enum Popped {
+    /// It, what it came from, and if it reports a level, what holds of that.
+    Event(Event, Pending, Option<State>),
+    /// It reports a level, which is to be tested first.
+    Untested,
+    /// There is none.
+    Nothing,
+}
+
+/// What was moved out of the backlog, for which no thread was woken yet.
 #[must_use]
 struct Flushed {
     /// How many entries the ring has got.
@@ -175,11 +251,17 @@ const REMOVED_BATCH: usize = 64;
 /// So many watches are shown in fdinfo before others may add and remove some.
 const SHOWN_AT_ONCE: usize = 64;
 
-/// In `Queue::poll_wake_mask`: those who poll have to look for themselves what there is.
+/// So many posts are dropped before others may run.
+const DROPPED_AT_ONCE: usize = 1024;
+
+/// In `Queue::poll_wake_mask`: pollers have to find out for themselves what there is.
 const POLL_WAKE_ANY: u32 = 1 << 31;
 
 /// What is ready when the queue has events.
 const READABLE: u32 = kernel::bindings::POLLIN | kernel::bindings::POLLRDNORM;
+
+/// And when it has ended.
+const ENDED: u32 = kernel::bindings::POLLHUP;
 
 /// The number of the next queue to be made.
 static NEXT_ID: Atomic<u64> = Atomic::new(1);
@@ -197,10 +279,17 @@ pub(crate) struct Queue {
     ring: Option<Ring>,
     _charge: Option<RingCharge>,
     _count: QueueCount,
-    /// A number that no other queue has, till the next boot.
-    id: u64,
+    /// On whose account watches of one object are counted. Its number is one that no other queue
+    /// has, until the next boot.
+    holder: Holder,
     /// The classes that this queue may use, as in the argument `sources` of `kevent_create()`.
     sources: u64,
+
+    /// Whose it is.
+    #[pin]
+    pub(crate) owner: Owner,
+    /// The owner has gone. Written with the backlog's lock held.
+    ended: Atomic<bool>,
 
     /// Taken by consumers that are in the kernel, one at a time.
     #[pin]
@@ -208,10 +297,15 @@ pub(crate) struct Queue {
     /// The watches, by handle.
     #[pin]
     watches: Mutex<Table>,
-    /// Those that want to be rechecked by the next one who waits.
+    /// Those that the program triggers, which does not take that mutex.
+    #[pin]
+    triggers: Triggers,
+    /// The watches that the next task which waits has to recheck.
     recheck_list: RecheckList,
     /// One of them cannot wait for that.
     recheck_wanted: Atomic<bool>,
+    /// A level was taken: one more thread that sleeps is to look whether it holds still.
+    look_wanted: Atomic<bool>,
     /// Clears the table if the last reference goes where that cannot be done.
     #[pin]
     last_put: Work<Queue>,
@@ -227,26 +321,26 @@ pub(crate) struct Queue {
     waiters: WaitQueue,
     /// How many there are.
     sleepers: Atomic<u32>,
-    /// Those who poll the queue's file.
+    /// The pollers of the queue's file.
     #[pin]
     pollers: WaitQueue,
-    /// Returns them, when no lock is held.
+    /// Wakes them, when no lock is held.
     #[pin]
     pub(crate) poll_wake_work: IrqWork<Queue>,
-    /// `EPOLL*` bits to report them beside that the queue is readable.
+    /// `EPOLL*` bits to wake them with, beside those of a readable queue.
     poll_wake_mask: Atomic<u32>,
 
     merged: Atomic<u64>,
     deferred: Atomic<u64>,
-    /// Entries that were moved out of the backlog, and of which nobody has been reported yet.
-    /// Protected by its lock.
+    /// Entries that were moved out of the backlog, and for which no thread was woken yet. Protected
+    /// by its lock.
     pending: Atomic<u32>,
     woken: Atomic<u64>,
 }
 
 impl Queue {
-    /// Makes a queue with a ring of `entries` slots, none if that is 0.
-    pub(crate) fn new(entries: u32, sources: u64) -> Result<Arc<Self>> {
+    /// Makes a queue of the current task, with a ring of `entries` slots, none if that is 0.
+    pub(crate) fn new(entries: u32, sources: u64, shared: bool) -> Result<Arc<Self>> {
         let (ring, charge) = if entries == 0 {
             (None, None)
         } else if entries > uapi::KEVENT_MAX_ENTRIES {
@@ -269,17 +363,22 @@ impl Queue {
                 ring,
                 _charge: charge,
                 _count: QueueCount::new(),
-                id: NEXT_ID.fetch_add(1, Relaxed),
+                holder: Holder::new(NEXT_ID.fetch_add(1, Relaxed)),
                 sources,
+                owner <- Owner::current(shared),
+                ended: Atomic::new(false),
                 consumer <- new_mutex!(None),
                 watches <- new_mutex!(Table::new(account)),
+                triggers <- Triggers::new(),
                 recheck_list: RecheckList::new(),
                 recheck_wanted: Atomic::new(false),
+                look_wanted: Atomic::new(false),
                 last_put <- new_work!("kevent_put"),
                 nest: Nest::new(),
                 backlog <- new_spinlock_irq!(Backlog {
                     fifo: Fifo::new(),
                     posts: 0,
+                    foreign: 0,
                     removed: 0,
                     watches: 0,
                 }),
@@ -302,7 +401,11 @@ impl Queue {
     }
 
     pub(crate) fn id(&self) -> u64 {
-        self.id
+        self.holder.queue()
+    }
+
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.holder
     }
 
     /// How many threads wait.
@@ -315,14 +418,18 @@ impl Queue {
         self.ring.as_ref()
     }
 
-    /// Sleeps until there are `nr` events from `seen` on, or from the cursor on.
+    /// Sleeps until there are `nr` events from `seen` on, or from the cursor on. Looks at what was
+    /// posted and consumed before.
     pub(crate) fn sleep(&self, seen: Option<u32>, nr: u32, deadline: Option<&Deadline>) -> Woken {
         self.sleepers.fetch_add(1, Relaxed);
-        // Pairs with the barrier in `after_append`: slots may have been freed just now.
+        // Pairs with the barrier in `after_append`: slots may have been freed just now. And with
+        // that in `wake_to_look`: a level may have been taken just now, and hold still.
         smp_mb(Full);
         self.flush_whole_backlog();
+        self.recheck(Rechecker::PROGRAM, seen, nr);
         let woken = loop {
-            let ready = || self.recheck_wanted.load(Relaxed) || self.has(seen, nr);
+            let is_asked = || self.recheck_wanted.load(Relaxed) || self.look_wanted.load(Relaxed);
+            let ready = || is_asked() || self.has(seen, nr);
             let woken = self.waiters.wait(ready, deadline);
             if !matches!(woken, Woken::Ready | Woken::Late) {
                 break woken;
@@ -330,27 +437,48 @@ impl Queue {
             if self.has(seen, nr) {
                 break Woken::Ready;
             }
-            // Asked to look, or somebody else took the event: a level may hold still.
+            // Asked to look, or another thread took the event: a level may hold still.
+            self.look_wanted.store(false, Relaxed);
             self.recheck(Rechecker::PROGRAM, seen, nr);
             if self.has(seen, nr) {
                 break Woken::Ready;
             }
             if self.waiters.is_active() {
-                // As long as it was asked, this thread was woken for events too, of which another
-                // one may make use.
+                // While a recheck was requested, this thread was woken for events too, which
+                // another one may use.
                 self.waiters.wake_one();
             }
-            // It may be asked again and again.
+            // It may be requested again and again.
             if let Some(over) = WaitQueue::is_over(deadline) {
                 break over;
             }
         };
         if self.recheck_wanted.load(Relaxed) {
-            // This thread was asked, and nobody else is, so it looks at all there is.
+            // This thread was woken for the recheck, and no other one is, so it looks at all there
+            // is.
             self.recheck(Rechecker::PROGRAM, None, u32::MAX);
+        }
+        if self.look_wanted.load(Relaxed) && self.waiters.is_active() {
+            // It was asked to look as well, and has not.
+            self.waiters.wake_one();
         }
         self.sleepers.fetch_sub(1, Relaxed);
         woken
+    }
+
+    /// A level was taken, which may hold still: has one more thread that sleeps look at it.
+    pub(crate) fn wake_to_look(&self) {
+        // Pairs with the barrier in `sleep`: who counts later sees that the level was taken.
+        smp_mb(Full);
+        if self.sleepers.load(Relaxed) == 0 {
+            return;
+        }
+        self.look_wanted.store(true, Relaxed);
+        // Pairs with the barrier of a thread that goes to sleep: see `WaitQueue::is_active`.
+        smp_mb(Full);
+        if self.waiters.is_active() {
+            self.waiters.wake_one();
+        }
     }
 
     /// Holds off other consumers that are in the kernel.
@@ -362,21 +490,38 @@ impl Queue {
         &self.watches
     }
 
+    pub(crate) fn triggers(&self) -> &Triggers {
+        &self.triggers
+    }
+
     pub(crate) fn count_merge(&self) {
         self.merged.fetch_add(1, Relaxed);
     }
 
     /// Cancels the entry at that index of the ring. Returns whether it was unconsumed.
     ///
-    /// To be called in the context of a task, and by none who changes the entry otherwise.
+    /// To be called in the context of a task, which must not be changing the entry.
     pub(crate) fn cancel(&self, entry: Index) -> bool {
-        let Some(ring) = &self.ring else {
-            return false;
-        };
+        self.cancel_by(|ring| ring.cancel(entry)).is_some()
+    }
+
+    /// [`Queue::cancel`]. Returns the events of the entry, and what it counts if it does, unless it
+    /// was consumed.
+    pub(crate) fn withdraw(&self, entry: Index) -> Option<(u32, u64)> {
+        let data = Cell::new(0);
+        let word = self.cancel_by(|ring| ring.withdraw_with_data(entry, &data))?;
+        Some((
+            word & uapi::KEVENT_EVENTS_MASK,
+            Event::count(data.get(), word),
+        ))
+    }
+
+    fn cancel_by(&self, cancel: impl Fn(&Ring) -> Merge) -> Option<u32> {
+        let ring = self.ring.as_ref()?;
         let cancelled = loop {
-            match ring.cancel(entry) {
-                Merge::Done(_) => break true,
-                Merge::Gone => break false,
+            match cancel(ring) {
+                Merge::Done(word) => break Some(word),
+                Merge::Gone => break None,
                 Merge::Locked => core::hint::spin_loop(),
             }
         };
@@ -400,14 +545,14 @@ impl Queue {
         &self.nest
     }
 
-    /// Has the next one who waits recheck the watch at `place`, whose link is `next`.
+    /// Has the next task that waits recheck the watch at `place`, whose link is `next`.
     #[inline]
     pub(crate) fn list(&self, place: u32, next: &Atomic<u32>) {
         self.recheck_list.push(place, next);
     }
 
     /// Has those that are listed rechecked by a thread of the program: by one that sleeps, else by
-    /// whoever polls, else by the next one that waits. A program that is busy sees a flag in the
+    /// one that polls, else by the next one that waits. A program that is busy sees a flag in the
     /// ring's header.
     ///
     /// May be called from any context that may take a spinlock.
@@ -416,7 +561,8 @@ impl Queue {
         // Pairs with the barrier of a thread that goes to sleep: see `WaitQueue::is_active`.
         smp_mb(Full);
         if let Some(ring) = &self.ring {
-            // ORDERING: The watch is on the list. Whoever clears the flag looks at that afterwards.
+            // ORDERING: The watch is on the list. A task that clears the flag looks at that
+            // afterwards.
             ring.set_flag(uapi::KEVENT_RING_RECHECK, true);
         }
         if self.waiters.is_active() && self.waiters.wake_one() {
@@ -446,7 +592,18 @@ impl Queue {
     /// Rechecks those that are listed; not all of them if the program has the `nr` events from
     /// `seen` on that it wants.
     pub(crate) fn recheck(&self, rechecker: Rechecker, seen: Option<u32>, nr: u32) {
-        // ORDERING: What is listed from here on asks again.
+        self.recheck_noting(rechecker, seen, nr, |_| {});
+    }
+
+    /// [`Queue::recheck`], which notes the watches that were polled and have something to report.
+    pub(crate) fn recheck_noting(
+        &self,
+        rechecker: Rechecker,
+        seen: Option<u32>,
+        nr: u32,
+        mut note: impl FnMut(&Watch),
+    ) {
+        // ORDERING: What is listed from here on sets it again.
         let all = self.recheck_wanted.xchg(false, Full);
         if let Some(ring) = &self.ring {
             ring.set_flag(uapi::KEVENT_RING_RECHECK, false);
@@ -460,7 +617,7 @@ impl Queue {
             let mut next = Batch::new();
             {
                 let mut table = self.watches.lock_nested(rechecker.depth);
-                table.polled(&batch);
+                table.polled(&batch, &mut note);
                 let enough = || self.has(seen, nr);
                 table.recheck(self, rechecker, &mut walk, &mut next, enough);
             }
@@ -474,17 +631,62 @@ impl Queue {
     }
 
     /// Whether there are events, as a mask of `EPOLL*` bits.
+    ///
+    /// A task that does not own the queue polls nothing that it watches. For that task there may
+    /// be events if there is something to recheck, so that the file stays ready until a task that
+    /// does own it has looked: else epoll would not ask again, whose instance the two may share.
     pub(crate) fn readiness(&self, rechecker: Rechecker) -> u32 {
+        if self.has_ended() {
+            return ENDED;
+        }
         self.flush_whole_backlog();
-        self.recheck(rechecker, None, 1);
-        if self.has(None, 1) || self.is_backlogged() {
+        let mut ready = false;
+        if self.owner.may_use() {
+            self.recheck(rechecker, None, 1);
+        } else {
+            ready = !self.recheck_list.is_empty();
+        }
+        if ready || self.has(None, 1) || self.is_backlogged() {
             READABLE
         } else {
             0
         }
     }
 
-    /// A waker has given `key`, of which those who poll the queue have to know something.
+    /// Whether the owner has gone: nobody will consume anything.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    /// The owner has gone. Watches are removed as by close, what was posted is dropped, and those
+    /// who have the descriptor see that.
+    pub(crate) fn end(&self) {
+        {
+            // With the lock, so that what is deferred before is dropped below.
+            let _backlog = self.backlog.lock();
+            self.ended.store(true, Relaxed);
+        }
+        self.watches.lock().clear(self);
+        let mut posts = {
+            let mut backlog = self.backlog.lock();
+            backlog.posts = 0;
+            backlog.foreign = 0;
+            // No place is needed any more.
+            let posts = core::mem::replace(&mut backlog.fifo, Fifo::new());
+            self.show_backlog(&backlog);
+            posts
+        };
+        let mut nr = 0usize;
+        while posts.pop_front().is_some() {
+            nr = nr.wrapping_add(1);
+            if nr % DROPPED_AT_ONCE == 0 {
+                resched();
+            }
+        }
+        self.pollers.notify(ENDED);
+    }
+
+    /// A waker has given `key`, parts of which are passed on to the pollers of the queue.
     #[inline(always)]
     pub(crate) fn note_waker(&self, key: u32) {
         if key & kernel::bindings::EPOLL_URING_WAKE != 0 {
@@ -492,7 +694,7 @@ impl Queue {
         }
     }
 
-    /// Returns those who poll the queue. Not to be called with locks held.
+    /// Wakes the pollers of the queue. Not to be called with locks held.
     pub(crate) fn wake_pollers(&self) {
         let poll_wake_mask = self.poll_wake_mask.xchg(0, Full);
         let key = if poll_wake_mask & POLL_WAKE_ANY != 0 {
@@ -532,8 +734,8 @@ impl Queue {
     }
 
     /// Makes room for a completion that is yet to come, see [`Queue::post_reserved`].
-    pub(crate) fn reserve_completion(&self) -> Result {
-        if self.backlog.lock().posts >= MAX_DEFERRED {
+    pub(crate) fn reserve_completion(&self, foreign: bool) -> Result {
+        if !self.backlog.lock().may_post(foreign) {
             return Err(EAGAIN);
         }
         self.reserve(1, 0)
@@ -548,7 +750,7 @@ impl Queue {
     /// A watch was removed and its source is detached. If it waits in the backlog it is passed over
     /// there, and keeps its place until then.
     ///
-    /// When this returns, nobody is moving it into the ring.
+    /// When this returns, no CPU is moving it into the ring.
     pub(crate) fn skip_watch(&self, watch: &Watch) {
         let mut backlog = self.backlog.lock();
         if watch.set_skip() {
@@ -564,8 +766,35 @@ impl Queue {
         self.wake_for(wake_for);
     }
 
-    /// Does something while nobody moves a watch out of the backlog.
-    pub(crate) fn while_nobody_moves<T>(&self, f: impl FnOnce() -> T) -> T {
+    /// A watch is held. If it is deferred, it leaves its place in the backlog, which is passed over.
+    /// Returns what it was to report then.
+    ///
+    /// When this returns, no CPU is moving it into the ring.
+    pub(crate) fn leave_backlog(&self, watch: &Watch) -> Option<u32> {
+        // It may need another place before this one is passed over.
+        let has_place = watch.is_deferred() && self.reserve_watches(1).is_ok();
+        let mut backlog = self.backlog.lock();
+        let left = watch.leave_backlog();
+        if left.is_some() {
+            backlog.removed = backlog.removed.saturating_add(1);
+            if !has_place {
+                backlog.watches = backlog.watches.saturating_add(1);
+            }
+            let many = backlog.removed > REMOVED_BATCH && backlog.removed > backlog.fifo.len() / 2;
+            if many || !has_place || watch.has_left_many() {
+                backlog.compact();
+            }
+        } else if has_place {
+            backlog.watches = backlog.watches.saturating_sub(1);
+        }
+        let flushed = self.flush_some(&mut backlog);
+        drop(backlog);
+        self.wake_for(flushed);
+        left
+    }
+
+    /// Does something while no CPU moves a watch out of the backlog.
+    pub(crate) fn with_backlog_lock<T>(&self, f: impl FnOnce() -> T) -> T {
         let _backlog = self.backlog.lock();
         f()
     }
@@ -604,7 +833,7 @@ impl Queue {
             }
         }
         self.publish(event)?;
-        // Somebody may have found the slot claimed, but not published yet, and have put an event
+        // Another CPU may have found the slot claimed, but not published yet, and have put an event
         // into the backlog that fits into the ring now.
         self.flush_backlog();
         Ok(())
@@ -612,19 +841,22 @@ impl Queue {
 
     /// Posts an event that can wait for a free slot.
     pub(crate) fn post_deferred(&self, event: &Event) -> Result {
-        let boxed = KBox::new(*event, GFP_KERNEL_ACCOUNT)?;
+        let post = Post::new(self, *event)?;
         let (waits, wake_for) = loop {
             self.reserve(0, 1)?;
             let mut backlog = self.backlog.lock();
-            if backlog.posts >= MAX_DEFERRED {
+            if self.has_ended() {
+                return Err(EPIPE);
+            }
+            if !backlog.may_post(post.is_foreign()) {
                 return Err(EAGAIN);
             }
             if !backlog.has_room(0, 1) {
-                // Somebody else has taken the room.
+                // Another task has taken the room.
                 continue;
             }
-            backlog.posts = backlog.posts.wrapping_add(1);
-            let left = backlog.fifo.push_back(Pending::Post(boxed));
+            backlog.count_post(&post);
+            let left = backlog.fifo.push_back(Pending::Post(post));
             debug_assert!(left.is_ok());
             let wake_for = self.after_append(&mut backlog);
             let waits = backlog.fifo.len() != 0;
@@ -643,20 +875,24 @@ impl Queue {
     /// Posts an event that has a place in the backlog already, see [`Queue::reserve_completion`].
     ///
     /// May be called from any context that may take a spinlock.
-    pub(crate) fn post_reserved(&self, event: KBox<Event>) {
-        if !self.is_backlogged() && self.publish(&event).is_ok() {
+    pub(crate) fn post_reserved(&self, post: KBox<Post>) {
+        let is_published = || !self.is_backlogged() && self.publish(&post.event).is_ok();
+        if self.has_ended() || is_published() {
             self.unreserve_watches(1);
             self.flush_backlog();
             return;
         }
         self.deferred.fetch_add(1, Relaxed);
-        trace::defer_post(self, &event);
+        trace::defer_post(self, &post.event);
         let wake_for = {
             let mut backlog = self.backlog.lock();
             // The place is the same, it is counted with the posts now.
             backlog.watches = backlog.watches.saturating_sub(1);
-            backlog.posts = backlog.posts.saturating_add(1);
-            let left = backlog.fifo.push_back(Pending::Post(event));
+            if self.has_ended() {
+                return;
+            }
+            backlog.count_post(&post);
+            let left = backlog.fifo.push_back(Pending::Post(post));
             debug_assert!(left.is_ok());
             self.after_append(&mut backlog)
         };
@@ -671,7 +907,7 @@ impl Queue {
         }
     }
 
-    /// Makes an entry in the ring, and reports that there is one.
+    /// Makes an entry in the ring, and wakes a thread for it.
     fn publish(&self, event: &Event) -> Result<(), NoRoom> {
         self.publish_silently(event)?;
         self.wake();
@@ -686,15 +922,15 @@ impl Queue {
         Ok(())
     }
 
-    /// There is an entry more of which nobody is reported yet. To be called with the backlog's
+    /// There is one more entry for which no thread was woken yet. To be called with the backlog's
     /// lock.
     pub(crate) fn count_unwoken(&self) {
         self.pending.fetch_add(1, Relaxed);
     }
 
-    /// Returns one thread that sleeps, and those who poll, that there is an event.
+    /// There is an event: wakes one thread that sleeps, and the pollers.
     ///
-    /// What was published is visible before this looks who sleeps: [`Ring::publish`] and the
+    /// What was published is visible before this looks for sleepers: [`Ring::publish`] and the
     /// backlog's lock see to that.
     ///
     /// Returns whether a thread was woken that has all the events it waits for.
@@ -708,10 +944,10 @@ impl Queue {
         }
     }
 
-    /// [`Queue::wake`] if there is somebody to wake.
+    /// [`Queue::wake`] if there are sleepers or pollers.
     #[inline(never)]
     fn wake_slowly(&self) -> bool {
-        // Whoever is to recheck is woken for less.
+        // A thread that is to recheck is woken for less.
         let is_enough = !self.recheck_wanted.load(Relaxed);
         let woken = self.wake_one();
         if self.pollers.is_active() {
@@ -720,8 +956,8 @@ impl Queue {
         woken && is_enough && !self.recheck_wanted.load(Relaxed)
     }
 
-    /// Returns one thread that sleeps that there is an event. Returns whether there is one for
-    /// which that is enough.
+    /// Wakes one thread that sleeps, if there is one for which the event is enough. Returns whether
+    /// there is.
     fn wake_one(&self) -> bool {
         let woken = self.waiters.is_active() && self.waiters.wake_one();
         if woken {
@@ -733,16 +969,17 @@ impl Queue {
         woken
     }
 
-    /// Reports what was moved into the ring. To be called without the backlog's lock.
+    /// Wakes threads for what was moved into the ring. To be called without the backlog's lock.
     fn wake_for(&self, wake_for: Flushed) {
-        // All can be seen already: who is not woken now needs more than that.
+        // All can be seen already: a thread that is not woken now waits for more than that.
         let _ = (0..wake_for.entries).all(|_| self.wake_one());
         if wake_for.more || (wake_for.entries != 0 && self.pollers.is_active()) {
             IrqWork::queue(self);
         }
     }
 
-    /// Reports what was put into the backlog, and moved out of it. To be called without its lock.
+    /// Wakes threads for what was put into the backlog, and moved out of it. To be called without
+    /// its lock.
     fn wake_after_append(&self, wake_for: Flushed) -> bool {
         self.wake_for(wake_for);
         if self.ring.is_none() {
@@ -763,7 +1000,8 @@ impl Queue {
         }
     }
 
-    /// Moves what waits into free slots, in any context: if that is much, the bell moves the rest.
+    /// Moves what waits into free slots, in any context: if that is much, the irq_work moves the
+    /// rest.
     #[inline(always)]
     pub(crate) fn flush_backlog(&self) {
         if self.is_backlogged() {
@@ -803,23 +1041,23 @@ impl Queue {
                     break;
                 };
                 let wake_for = match &front {
-                    Pending::Post(event) => self.publish_silently(event).is_ok_and(|()| {
+                    Pending::Post(post) => self.publish_silently(&post.event).is_ok_and(|()| {
                         self.count_unwoken();
                         true
                     }),
-                    Pending::Watch(watch) if watch.skip_if_removed() => {
+                    Pending::Watch(watch) if watch.pass_over() => {
                         backlog.leave(1);
                         true
                     }
-                    Pending::Watch(watch) => move_into_ring(watch.as_arc_borrow()),
+                    Pending::Watch(watch) => watch.as_arc_borrow().move_into_ring(),
                 };
                 if !wake_for {
                     let left = backlog.fifo.push_front(front);
                     debug_assert!(left.is_ok());
                     break;
                 }
-                if let Pending::Post(_) = front {
-                    backlog.posts = backlog.posts.wrapping_sub(1);
+                if let Pending::Post(post) = &front {
+                    backlog.uncount_post(post);
                 }
                 nr = nr.saturating_add(1);
             }
@@ -855,18 +1093,20 @@ impl Queue {
         }
     }
 
-    /// Takes the next event on behalf of a program and hands it to `deliver`; returns whether there
-    /// was one. If that fails the event stays where it was.
+    /// Takes the next event on behalf of a program and hands it to `deliver`. If that fails the
+    /// event stays where it was.
     ///
-    /// If the event changes while it is delivered, it is delivered once more, instead. `spare` is
-    /// [`Queue::consumer`]'s.
+    /// If the event changes while it is delivered, it is delivered once more, instead. If it
+    /// reports a level, that is delivered as `tested` says, and what happened since is left to be
+    /// rechecked. `spare` is [`Queue::consumer`]'s.
     pub(crate) fn take(
         &self,
         spare: &mut Spare,
+        tested: &mut Tested,
         mut deliver: impl FnMut(&Event) -> Result,
-    ) -> Result<bool> {
+    ) -> Result<Take> {
         let Some(ring) = &self.ring else {
-            return self.take_backlog(spare, deliver);
+            return self.take_backlog(spare, tested, deliver);
         };
         for _ in 0..MAX_TRIES {
             let first = ring.first().or_else(|| {
@@ -874,53 +1114,76 @@ impl Queue {
                 ring.first()
             });
             let Some(first) = first else {
-                return Ok(false);
+                return Ok(Take::Nothing);
             };
-            // Whoever is woken for the event in place of this thread may be luckier.
-            deliver(&first.event).inspect_err(|_| {
-                self.wake();
-            })?;
-            // If this fails, somebody else has it, or it was cancelled.
+            let mut outcome = Take::Delivered;
+            let level = match tested.at(ring, first.index) {
+                Verdict::AsItIs => None,
+                Verdict::Fresh => {
+                    outcome = Take::DeliveredLevel;
+                    None
+                }
+                Verdict::Level(level) => {
+                    outcome = Take::taken(level.holds(&first.event));
+                    Some(level)
+                }
+                Verdict::Untested => return Ok(Take::Untested),
+            };
+            let event = level.map_or(first.event, |level| level.update(&first.event));
+            let is_wanted = level.is_none_or(|level| level.holds(&first.event));
+            if is_wanted {
+                // The thread that is woken for the event in place of this one may be luckier.
+                deliver(&event).inspect_err(|_| {
+                    self.wake();
+                })?;
+            }
+            // If this fails, another consumer has it, or it was cancelled.
             if let Some(taken) = ring.take(&first) {
-                if taken.event != first.event {
+                let last = level.map_or(taken.event, |level| level.update(&taken.event));
+                if is_wanted && last != event {
                     // It fits where it was copied to a moment ago, unless the program has taken
                     // that memory away, and the event with it.
-                    let _ = deliver(&taken.event);
+                    let _ = deliver(&last);
                 }
                 ring.release(&taken);
-                trace::consume(self, &taken.event);
+                trace::consume(self, &last);
                 self.flush_backlog();
-                return Ok(true);
+                return Ok(outcome);
             }
         }
-        Ok(false)
+        Ok(Take::Nothing)
     }
 
     fn take_backlog(
         &self,
         spare: &mut Spare,
+        tested: &mut Tested,
         deliver: impl FnOnce(&Event) -> Result,
-    ) -> Result<bool> {
+    ) -> Result<Take> {
         if spare.is_none() {
-            *spare = Some(KBox::new(Event::default(), GFP_KERNEL_ACCOUNT)?);
+            *spare = Some(KBox::new(Post::default(), GFP_KERNEL_ACCOUNT)?);
         }
-        let Some((event, front)) = self.pop_backlog() else {
-            return Ok(false);
+        let (event, front, level) = match self.pop_backlog(tested) {
+            Popped::Event(event, front, level) => (event, front, level),
+            Popped::Untested => return Ok(Take::Untested),
+            Popped::Nothing => return Ok(Take::Nothing),
         };
-        let result = deliver(&event);
+        let last = level.map_or(event, |level| level.update(&event));
+        let is_wanted = level.is_none_or(|level| level.holds(&event));
+        let result = if is_wanted { deliver(&last) } else { Ok(()) };
         if result.is_ok() {
-            trace::consume(self, &event);
-            return Ok(true);
+            trace::consume(self, &last);
+            return Ok(level.map_or(Take::Delivered, |_| Take::taken(is_wanted)));
         }
         // The watch may be removed meanwhile, but not while this looks and puts it back.
         let table = self.watches.lock();
         match front {
-            Pending::Post(event) => self.put_back(Pending::Post(event)),
+            Pending::Post(post) => self.put_back(Pending::Post(post)),
             Pending::Watch(watch) if watch.has_completions() && table.has(&watch) => {
                 self.put_back_event(spare, event);
             }
             Pending::Watch(watch) if table.has(&watch) => {
-                if unconsume(&watch, &event) {
+                if watch.unconsume(&event) {
                     self.put_back(Pending::Watch(watch));
                 }
             }
@@ -932,7 +1195,7 @@ impl Queue {
         }
         drop(table);
         self.wake();
-        result.map(|()| true)
+        result.map(|()| Take::Nothing)
     }
 
     /// Puts an event at the front of the backlog that cannot go back where it was, using up
@@ -940,27 +1203,45 @@ impl Queue {
     fn put_back_event(&self, spare: &mut Spare, event: Event) {
         debug_assert!(spare.is_some());
         if let Some(mut memory) = spare.take() {
-            *memory = event;
+            memory.event = event;
             self.put_back(Pending::Post(memory));
         }
     }
 
-    /// Takes the first event out of the backlog, and what it came from.
-    fn pop_backlog(&self) -> Option<(Event, Pending)> {
+    /// Takes the first event out of the backlog, unless it reports a level that is not `tested`.
+    fn pop_backlog(&self, tested: &mut Tested) -> Popped {
         let mut backlog = self.backlog.lock();
-        let mut popped = None;
+        let mut popped = Popped::Nothing;
         let mut again = false;
         while let Some(front) = backlog.fifo.pop_front() {
+            let mut level = None;
             let (event, more) = match &front {
-                Pending::Post(event) => {
-                    backlog.posts = backlog.posts.wrapping_sub(1);
-                    (Some(**event), false)
+                Pending::Post(post) => {
+                    backlog.uncount_post(post);
+                    (Some(post.event), false)
                 }
-                Pending::Watch(watch) if watch.skip_if_removed() => {
+                Pending::Watch(watch) if watch.pass_over() => {
                     backlog.leave(1);
                     (None, false)
                 }
-                Pending::Watch(watch) => take_deferred(watch.as_arc_borrow()),
+                Pending::Watch(watch) => {
+                    let verdict = if watch.is_level() {
+                        tested.of(watch)
+                    } else {
+                        Verdict::AsItIs
+                    };
+                    match verdict {
+                        Verdict::AsItIs | Verdict::Fresh => {}
+                        Verdict::Level(state) => level = Some(state),
+                        Verdict::Untested => {
+                            let left = backlog.fifo.push_front(front);
+                            debug_assert!(left.is_ok());
+                            popped = Popped::Untested;
+                            break;
+                        }
+                    }
+                    watch.as_arc_borrow().take_deferred()
+                }
             };
             if let (true, Pending::Watch(watch)) = (more, &front) {
                 let left = backlog.fifo.push_back(Pending::Watch(watch.clone()));
@@ -968,25 +1249,45 @@ impl Queue {
                 again = true;
             }
             if let Some(event) = event {
-                popped = Some((event, front));
+                popped = Popped::Event(event, front, level);
                 break;
             }
         }
         self.show_backlog(&backlog);
         drop(backlog);
         if again {
-            // That is one event more, which has not woken anybody.
+            // That is one event more, for which no thread was woken.
             self.wake();
         }
         popped
+    }
+
+    /// The watches among the next `most` events of a queue without a ring which report levels, up
+    /// to `N`.
+    pub(crate) fn first_levels<const N: usize>(&self, most: u32) -> [Option<Arc<Watch>>; N] {
+        let mut levels = [const { None }; N];
+        let mut backlog = self.backlog.lock();
+        let mut next = 0usize;
+        for level in &mut levels {
+            while let Some(pending) = backlog.fifo.get(next).filter(|_| next < most as usize) {
+                next = next.wrapping_add(1);
+                if let Pending::Watch(watch) = pending {
+                    if watch.is_level() {
+                        *level = Some(watch.clone());
+                        break;
+                    }
+                }
+            }
+        }
+        levels
     }
 
     /// Puts something at the front of the backlog, where there is a place for it, see
     /// [`Queue::new`].
     fn put_back(&self, front: Pending) {
         let mut backlog = self.backlog.lock();
-        if let Pending::Post(_) = front {
-            backlog.posts = backlog.posts.wrapping_add(1);
+        if let Pending::Post(post) = &front {
+            backlog.count_post(post);
         }
         let left = backlog.fifo.push_front(front);
         debug_assert!(left.is_ok());
@@ -996,7 +1297,7 @@ impl Queue {
     }
 
     /// Moves what can be moved after something was put into the backlog: slots may have been freed,
-    /// or published, since the caller looked, and whoever did may be asleep or gone by now.
+    /// or published, since the caller looked, by a thread that may be asleep or gone by now.
     fn after_append(&self, backlog: &mut Backlog) -> Flushed {
         self.show_backlog(backlog);
         // Pairs with the full barrier at the end of `Ring::publish`.
@@ -1041,6 +1342,7 @@ impl FileOperations for Queue {
     type Ptr = Arc<Self>;
 
     fn release(this: Arc<Self>) {
+        this.owner.unlink();
         // The watches have references to the queue.
         this.watches.lock().clear(&this);
     }
@@ -1053,6 +1355,11 @@ impl FileOperations for Queue {
 
     fn mmap_prepare<'a>(this: ArcBorrow<'a, Self>, desc: &mut VmaDesc<'a>) -> Result {
         let this = this.into_ref();
+        // The ring has one consumer outside the kernel, who cannot die between two steps of the
+        // protocol and leave others behind.
+        if !this.owner.is_maker() {
+            return Err(EACCES);
+        }
         let ring = this.ring.as_ref().ok_or(EINVAL)?;
         if !desc.is_shared() || desc.is_executable() || desc.pgoff() != 0 {
             return Err(EINVAL);
@@ -1065,7 +1372,9 @@ impl FileOperations for Queue {
 
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile, _file: &File) {
         let ring = this.ring.as_ref();
-        seq_print!(m, "id:\t{}\n", this.id);
+        seq_print!(m, "id:\t{}\n", this.id());
+        seq_print!(m, "shared:\t{}\n", u32::from(this.owner.is_shared()));
+        seq_print!(m, "ended:\t{}\n", u32::from(this.has_ended()));
         seq_print!(m, "entries:\t{}\n", ring.map_or(0, Ring::entries));
         let size = ring.map_or(0, |r| r.pages().size());
         seq_print!(m, "mmap_size:\t{}\n", size);
@@ -1141,38 +1450,44 @@ mod tests {
     /// Takes an event as `kevent_get_events()` does; 0 if there is none.
     fn take(queue: &Queue) -> u64 {
         let mut n = 0;
-        let taken = queue.take(&mut queue.consumer().lock(), |event| {
+        let mut tested = Tested::new(Fresh::new(queue));
+        let taken = queue.take(&mut queue.consumer().lock(), &mut tested, |event| {
             n = event.0.user_data;
             Ok(())
         });
-        assert_eq!(taken, Ok(n != 0));
+        let want = if n != 0 {
+            Take::Delivered
+        } else {
+            Take::Nothing
+        };
+        assert_eq!(taken, Ok(want));
         n
     }
 
     #[test]
     fn entries_are_rounded_up() -> Result {
         for (wanted, granted) in [(1, 2), (2, 2), (3, 4), (65535, 65536)] {
-            let queue = Queue::new(wanted, 0)?;
+            let queue = Queue::new(wanted, 0, false)?;
             assert_eq!(queue.ring().map(Ring::entries), Some(granted));
         }
-        assert!(Queue::new(0, 0)?.ring().is_none());
-        assert_eq!(Queue::new(65537, 0).err(), Some(EINVAL));
-        assert_eq!(Queue::new(u32::MAX, 0).err(), Some(EINVAL));
+        assert!(Queue::new(0, 0, false)?.ring().is_none());
+        assert_eq!(Queue::new(65537, 0, false).err(), Some(EINVAL));
+        assert_eq!(Queue::new(u32::MAX, 0, false).err(), Some(EINVAL));
         Ok(())
     }
 
     #[test]
     fn seal_knows_this_kernel() -> Result {
-        assert!(Queue::new(2, 0)?.allows(uapi::KEVENT_SOURCE_USER));
+        assert!(Queue::new(2, 0, false)?.allows(uapi::KEVENT_SOURCE_USER));
         // There is no such class.
-        assert!(!Queue::new(2, 0)?.allows(0));
-        assert_eq!(Queue::new(2, 1 << 63).err(), Some(ENOSYS));
+        assert!(!Queue::new(2, 0, false)?.allows(0));
+        assert_eq!(Queue::new(2, 1 << 63, false).err(), Some(ENOSYS));
         Ok(())
     }
 
     #[test]
     fn full_ring_refuses_and_defers_in_order() -> Result {
-        let queue = Queue::new(2, 0)?;
+        let queue = Queue::new(2, 0, false)?;
         assert!(queue.post(&event(1)).is_ok() && queue.post(&event(2)).is_ok());
         assert_eq!(queue.post(&event(9)), Err(NoRoom));
         for n in 3..=10 {
@@ -1193,7 +1508,7 @@ mod tests {
 
     #[test]
     fn deferred_goes_straight_into_a_free_slot() -> Result {
-        let queue = Queue::new(2, 0)?;
+        let queue = Queue::new(2, 0, false)?;
         assert!(defer(&queue, 1).is_ok());
         assert_eq!(queue.backlogged.load(Relaxed), 0);
         assert!(queue.has(Some(0), 1));
@@ -1203,7 +1518,7 @@ mod tests {
 
     #[test]
     fn without_a_ring_the_backlog_is_the_queue() -> Result {
-        let queue = Queue::new(0, 0)?;
+        let queue = Queue::new(0, 0, false)?;
         assert_eq!(queue.post(&event(1)), Err(NoRoom));
         assert!(defer(&queue, 1).is_ok() && defer(&queue, 2).is_ok());
         assert!(queue.has(None, 2) && !queue.has(None, 3));
@@ -1215,9 +1530,10 @@ mod tests {
     #[test]
     fn event_that_cannot_be_delivered_stays_first() -> Result {
         for entries in [0, 4] {
-            let queue = Queue::new(entries, 0)?;
+            let queue = Queue::new(entries, 0, false)?;
             assert!(defer(&queue, 1).is_ok() && defer(&queue, 2).is_ok());
-            let failed = queue.take(&mut queue.consumer().lock(), |_| Err(EFAULT));
+            let mut tested = Tested::new(Fresh::new(&queue));
+            let failed = queue.take(&mut queue.consumer().lock(), &mut tested, |_| Err(EFAULT));
             assert_eq!(failed, Err(EFAULT));
             assert!(queue.has(None, 2));
             assert!(defer(&queue, 3).is_ok());
@@ -1228,7 +1544,7 @@ mod tests {
 
     #[test]
     fn deferred_posts_are_limited() -> Result {
-        let queue = Queue::new(0, 0)?;
+        let queue = Queue::new(0, 0, false)?;
         for n in 0..MAX_DEFERRED {
             assert!(defer(&queue, n as u64).is_ok());
         }

@@ -21,10 +21,7 @@ use crate::{
     engine::{
         queue::Queue,
         watch::{
-            cancel,
-            fire,
-            recheck,
-            vanish,
+            PostOutcome,
             RecheckOutcome,
             Rechecker,
             Watch, //
@@ -70,6 +67,13 @@ impl Batch {
         self.nr == 0
     }
 
+    /// One of them.
+    pub(crate) fn of(watch: Arc<Watch>, target: Target) -> Self {
+        let mut batch = Self::new();
+        batch.push(watch, target);
+        batch
+    }
+
     /// Adds one; whether there is room for another one.
     fn push(&mut self, watch: Arc<Watch>, target: Target) -> bool {
         if let Some(item) = self.items.get_mut(self.nr) {
@@ -91,9 +95,9 @@ impl Batch {
     }
 }
 
-/// How far somebody has come who rechecks the watches on the list.
+/// How far a task has come that rechecks the watches on the list.
 pub(crate) struct Walk {
-    /// Somebody wants all of them looked at.
+    /// All of them have to be looked at.
     all: bool,
     /// What was listed since the last time has been taken.
     taken: bool,
@@ -150,13 +154,14 @@ impl Table {
         Ok(handle)
     }
 
-    /// The watch that `handle` was issued for; `ENOENT` if it is gone.
+    /// The watch that `handle` was issued for; `ENOENT` if it is gone, or has posted its last
+    /// event.
     pub(crate) fn get(&self, handle: u64) -> Result<&Arc<Watch>> {
         let index = self.slots.index_of(handle).ok_or(ENOENT)?;
         let watch = self
             .slots
             .get(index)
-            .filter(|watch| !watch.is_removed_or_done());
+            .filter(|watch| !watch.has_ended() && !watch.is_attaching());
         watch.ok_or(ENOENT)
     }
 
@@ -166,63 +171,102 @@ impl Table {
         post_owned.is_some_and(|(_, post_owned)| Arc::ptr_eq(post_owned, watch))
     }
 
-    /// Removes a watch. After that no unconsumed event of it is left, and none will come.
-    pub(crate) fn remove(&mut self, queue: &Queue, handle: u64) -> Result {
-        self.get(handle)?;
-        // CAST: The low half.
-        self.remove_at(queue, handle as u32, true);
-        Ok(())
+    /// The watch at `place`, if the entry at `index` of the ring reports its level.
+    pub(crate) fn level_at(&self, place: u32, index: u32) -> Option<&Arc<Watch>> {
+        let watch = self.slots.get(place);
+        watch.filter(|watch| watch.is_level_at(index))
     }
 
-    /// Removes a watch that could not be made in the end. What it has reported already is
-    /// cancelled, which is otherwise left of a ONESHOT watch.
+    /// Removes a watch. After that no unconsumed event of it is left, and none will come. `ENOENT`
+    /// if it is gone, or its last event was consumed.
+    pub(crate) fn remove(&mut self, queue: &Queue, handle: u64) -> Result {
+        let index = self.slots.index_of(handle).ok_or(ENOENT)?;
+        if self
+            .slots
+            .get(index)
+            .is_none_or(|watch| watch.is_removed() || watch.is_attaching())
+        {
+            return Err(ENOENT);
+        }
+        if self.remove_at(queue, index, true) {
+            Ok(())
+        } else {
+            Err(ENOENT)
+        }
+    }
+
+    /// Removes a watch that could not be made in the end, and what it has reported already.
     pub(crate) fn withdraw(&mut self, queue: &Queue, handle: u64) {
         if let Some(index) = self.slots.index_of(handle) {
             self.remove_at(queue, index, true);
         }
     }
 
-    /// What `watch` is of has gone: removes it. If it is to report so, it does with `events`, and
-    /// goes after that.
+    /// The watched object has gone: removes the watch. If it is to report that, it does with
+    /// `events`, and is removed by that.
     pub(crate) fn vanished(&mut self, queue: &Queue, watch: &Arc<Watch>, events: u32, tells: bool) {
-        if !self.has(watch) {
-            // Somebody else was faster.
+        if !self.has(watch) || watch.is_attaching() {
+            // Another task was faster; or the one that attaches it looks whether it is still there.
             return;
         }
         if !tells {
-            // What it reported before it went by itself stays.
-            let cancels = !watch.is_removed_or_done();
-            self.remove_at(queue, watch.place(), cancels);
+            self.remove_at(queue, watch.place(), true);
             return;
         }
         watch.source().detach(queue);
-        if !vanish(watch.as_arc_borrow(), events) {
+        if !watch.as_arc_borrow().vanish(events) {
             self.remove_at(queue, watch.place(), false);
         }
     }
 
-    /// Gives a place up. What its watch has reported and nobody has taken is cancelled if
-    /// `cancels`.
-    fn remove_at(&mut self, queue: &Queue, index: u32, cancels: bool) {
+    /// Ends what [`Watch::set_attaching`] began: `events` were there, unless that failed.
+    pub(crate) fn attached(
+        &mut self,
+        queue: &Queue,
+        watch: &Arc<Watch>,
+        events: Result<u32>,
+    ) -> Result {
+        let removed = watch.as_arc_borrow().attached(events.unwrap_or(0));
+        if removed || events.is_err() {
+            // What it has reported is cancelled.
+            self.remove_at(queue, watch.place(), true);
+        }
+        events?;
+        if removed {
+            Err(EBADF)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Gives a place up. The unconsumed event of its watch is cancelled if `cancels`. Returns
+    /// whether the last event of the watch was not consumed before.
+    fn remove_at(&mut self, queue: &Queue, index: u32, cancels: bool) -> bool {
         let Some((handle, watch)) = self.slots.used(index) else {
-            return;
+            return false;
         };
-        // Nobody fires it after it is detached, and nobody moves it into the ring after it is
-        // forgotten: what is there then is all that there will be.
-        watch.set_removed(cancels);
+        // No producer fires it after it is detached, and no CPU moves it into the ring after it is
+        // skipped in the backlog: what is there then is all that there will be.
+        watch.set_removed();
+        if watch.is_attaching() {
+            // The task that attaches it does the rest.
+            return true;
+        }
         watch.source().detach(queue);
         queue.skip_watch(watch);
-        watch.source().removed(watch, cancels);
+        let mut cancelled = watch.source().removed(watch, cancels);
         if cancels {
-            cancel(watch);
+            cancelled |= watch.cancel_entry();
         }
+        let is_consumed = watch.is_oneshot_done() && !cancelled;
         self.account.uncharge();
         trace::remove(queue, handle, watch);
         self.slots.remove_at(index);
         self.free(index);
+        !is_consumed
     }
 
-    /// Frees the slot of a watch that was removed, if nobody else may come upon the watch.
+    /// Frees the slot of a watch that was removed, if nothing else refers to the watch.
     fn free(&mut self, index: u32) {
         if self.slots.get(index).is_some_and(|watch| watch.is_busy()) {
             // It may have been listed again right before its source was detached.
@@ -235,7 +279,7 @@ impl Table {
     /// `batch` is full of what has to be polled without the mutex.
     ///
     /// If the caller has `enough` events, that is up to the first level whose event is unconsumed,
-    /// and as far as there is room for what they report. Unless somebody wants all of them.
+    /// and as far as there is room for what they report. Unless all of them have to be looked at.
     pub(crate) fn recheck(
         &mut self,
         queue: &Queue,
@@ -275,10 +319,10 @@ impl Table {
                 watch.relist();
                 continue;
             }
-            match recheck(watch.as_arc_borrow()) {
+            match watch.as_arc_borrow().recheck() {
                 RecheckOutcome::Stays => {}
                 RecheckOutcome::Dead => {
-                    // What a ONESHOT watch has reported before it went stays.
+                    // Its last event was consumed, or reports that its object has vanished.
                     self.remove_at(queue, index, false);
                     self.free(index);
                 }
@@ -291,22 +335,23 @@ impl Table {
                     }
                     let events = watch.source().test(watch.as_arc_borrow(), rechecker);
                     if events != 0 {
-                        fire(watch.as_arc_borrow(), events);
+                        watch.as_arc_borrow().fire(events);
                     }
                 }
             }
         }
     }
 
-    /// Reports what was found by polling, of watches that are still there.
-    pub(crate) fn polled(&self, batch: &Batch) {
+    /// Reports what was found by polling, of watches that are still there, and hands those to
+    /// `note` of which something was posted.
+    pub(crate) fn polled(&self, batch: &Batch, mut note: impl FnMut(&Watch)) {
         for item in batch.items.iter().flatten() {
             // A watch that was changed meanwhile has been looked at after that.
             if self.has(&item.watch) && !item.watch.is_muted() {
                 let watch = item.watch.as_arc_borrow();
                 let events = watch.source().polled(watch, item.found);
-                if events != 0 {
-                    fire(watch, events);
+                if events != 0 && watch.fire(events) == PostOutcome::Posted {
+                    note(&watch);
                 }
             }
         }
@@ -324,7 +369,7 @@ impl Table {
                 debug_assert!(false);
                 break;
             };
-            // Nobody else writes that while the watch is on the list.
+            // No other task writes that while the watch is on the list.
             let next = watch.next().load(Relaxed);
             watch.next().store(first, Relaxed);
             first = index;
@@ -341,17 +386,17 @@ impl Table {
     fn sweep(&mut self, queue: &Queue) {
         queue.compact();
         self.each_listed(queue, |watch| {
-            let over = watch.delist();
-            if !over {
+            let is_dead = watch.delist();
+            if !is_dead {
                 watch.list();
             }
-            over
+            is_dead
         });
     }
 
-    /// Takes those that are listed now off the list, one by one, and hands them to
-    /// `request_repoll`, which returns whether the watch is over.
-    fn each_listed(&mut self, queue: &Queue, request_repoll: impl Fn(&Arc<Watch>) -> bool) {
+    /// Takes those that are listed now off the list, one by one, and hands them to `delist`, which
+    /// returns whether the watch is dead.
+    fn each_listed(&mut self, queue: &Queue, delist: impl Fn(&Arc<Watch>) -> bool) {
         let recheck_list = queue.recheck_list();
         let _turn = recheck_list.begin();
         for again in [true, false] {
@@ -362,8 +407,8 @@ impl Table {
                     return;
                 };
                 recheck_list.pop(watch.next());
-                if request_repoll(watch) {
-                    // What a ONESHOT watch has reported before it went stays.
+                if delist(watch) {
+                    // As in `recheck`.
                     self.remove_at(queue, index, false);
                     self.free(index);
                 }

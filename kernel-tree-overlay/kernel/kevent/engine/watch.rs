@@ -1,52 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! One watch, and its state machine.
+//! One watch.
 //!
-//! A watch belongs to a queue and has a source that fires it: [`fire`]. What it has to report goes
-//! where there is a place for it, without allocating, sleeping or taking a lock that producers on
-//! different CPUs share:
+//! A watch belongs to a queue and has a source that fires it: [`Watch::fire`]. What it has to
+//! report goes where there is a place for it, without allocating, sleeping or taking a lock that
+//! producers on different CPUs share:
 //!
 //! * into the entry that the watch has in the ring, if that is unconsumed: [`Ring::merge`];
 //! * into a new entry;
-//! * if there is no free slot, into the watch itself, which waits in the backlog.
+//! * if there is no free slot, into the watch itself, which is deferred to the backlog.
 //!
-//! # States
-//!
-//! One word says what a watch is doing. Bits of events that are still to be reported are in it too,
-//! so that whoever finds the watch owned, waiting or disabled leaves them there and is done:
-//!
-//! ```text
-//!              fire                     no free slot
-//!     idle ------------> OWNED ----------------------------> WAITS
-//!       ^                  |  ^                                |
-//!       +------------------+  +--------------------------------+
-//!          reported, nothing new          slots were freed
-//! ```
-//!
-//! * `OWNED`: one CPU reports. It looks for new bits before it lets go.
-//! * `DEFERRED`: in the backlog. Whoever moves the backlog takes ownership.
-//! * `DISABLED`: disabled by the program; `DISPATCHED`: by its last event, in DISPATCH mode.
-//! * `REMOVED`: removed by the program; `ONESHOT_DONE`: by its last event, in ONESHOT mode.
-//! * `VANISH_PENDING`: what it watched has vanished, and it is yet to report that; nothing else
-//!   follows.
-//! * `ON_LIST`: on the queue's list of watches to be [rechecked](recheck) by whoever waits next;
-//!   `REPOLL`: because something happened that only a look at the source can report.
-//! * `REFIRED`: posted while it was listed, so that it is not where it belongs on that list.
-//! * `WOKE`: the last event of an EXCLUSIVE watch has woken a thread.
-//! * `SKIP`: removed while it was in the backlog, where it is passed over.
-//!
-//! An event that changes the state, as in DISPATCH and ONESHOT mode, does so before it can be seen:
-//! the program may take it at once and switch the watch on again. If there is no place for the
-//! event, or it turns out to be none, that is undone.
+//! What a watch is doing is one word, and what may become of it is in [`core::state`]. It is
+//! changed by compare-and-exchange: [`Watch::update`].
 //!
 //! # Levels
 //!
-//! A level watch is listed when it reports something, before that can be seen. The next one who
-//! waits rechecks it: if its entry is still unconsumed it stays on the list; else the source is
-//! tested, and the watch fires again, or is off the list until a wake-up fires it. A program that
-//! is busy takes events without any of that.
+//! A level watch is listed when it reports something, before that can be seen, and as long as it
+//! may come to hold without a wake-up. The next task that waits rechecks it: if its entry is still
+//! unconsumed it stays on the list; else the source is polled, and the watch fires again, or is off
+//! the list until a wake-up fires it. A program that is busy consumes events without any of that;
+//! for those that the kernel consumes on its behalf, see [`level`](crate::engine::level).
 //!
 //! [`Ring::merge`]: crate::core::ring::Ring::merge
+//! [`core::state`]: crate::core::state
+
+use core::cell::Cell;
 
 use kernel::{
     prelude::*,
@@ -73,7 +51,14 @@ use crate::{
         },
         ring::{
             Index,
-            Merge, //
+            Merge,
+            Ring, //
+        },
+        state::{
+            Disarm,
+            Mode,
+            Report,
+            State, //
         }, //
     },
     engine::queue::{
@@ -82,104 +67,46 @@ use crate::{
     },
     source::{
         Class,
-        Source, //
+        Source,
+        Target, //
     },
     trace, //
 };
 
-const EVENTS: u32 = uapi::KEVENT_EVENTS_MASK;
-const OWNED: u32 = 1 << 31;
-const DEFERRED: u32 = 1 << 30;
-const DISABLED: u32 = 1 << 29;
-const REMOVED: u32 = 1 << 28;
-const DISPATCHED: u32 = 1 << 27;
-const ONESHOT_DONE: u32 = 1 << 26;
-const ON_LIST: u32 = 1 << 25;
-const REPOLL: u32 = 1 << 24;
-const VANISH_PENDING: u32 = 1 << 23;
-const SKIP: u32 = 1 << 22;
-const REFIRED: u32 = 1 << 21;
-const WOKE: u32 = 1 << 20;
+pub(crate) use crate::core::state::EventKind;
 
-/// Nothing new is reported in these states.
-const MUTED: u32 = DISABLED | REMOVED | DISPATCHED | ONESHOT_DONE;
+/// The watch has no entry in the ring. Those that there are have smaller indices.
+const NO_ENTRY: Index = (1 << MERGES_SHIFT) - 1;
 
-/// What there may be to report.
-const REPORTABLE: u32 = EVENTS | VANISH_PENDING;
+/// In [`Watch::entry`] above the index: how many reports have merged into what is deferred.
+const MERGES_SHIFT: u32 = 53;
 
-/// In `mode`, beside the `KEVENT_WATCH_*` flags: the class, what its events are, and the events of
-/// interest.
-const CLASS_SHIFT: u32 = 9;
-const CLASS_MASK: u32 = 0xf << CLASS_SHIFT;
-const COUNTED: u32 = 1 << 13;
-const HAS_DATA: u32 = 1 << 14;
-const QUEUED: u32 = 1 << 15;
-const KINDS: u32 = COUNTED | HAS_DATA | QUEUED;
-const INTEREST_SHIFT: u32 = 16;
-const FLAGS: u32 = (1 << CLASS_SHIFT) - 1;
+/// There instead, of a watch that counts: what it was deferred with.
+const HAS_COUNT: u64 = 1 << 63;
 
-/// Any of these, and it is no level watch.
-const NO_LEVEL: u32 = COUNTED
-    | QUEUED
-    | uapi::KEVENT_WATCH_EDGE
-    | uapi::KEVENT_WATCH_ONESHOT
-    | uapi::KEVENT_WATCH_DISPATCH;
-
-/// The event is the delivery of what it reports: it goes on to say that, whatever comes after, and
-/// if nobody takes it, the watch gives it back when it goes.
-const TAKE: u32 = uapi::KEVENT_WATCH_TAKE;
-
-/// Any of these, and what happened while the watch was disabled is still news when it is on.
-const KEPT: u32 = COUNTED | QUEUED | TAKE;
-
-/// What the events of a watch are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EventKind {
-    /// States, which merge.
-    State,
-    /// States, with amounts: those that there were last.
-    StateData,
-    /// How often something has happened.
-    Count,
-    /// Completions, each one an event.
-    Queued,
-}
-
-impl EventKind {
-    fn mode(self) -> u32 {
-        match self {
-            EventKind::State => 0,
-            EventKind::StateData => HAS_DATA,
-            EventKind::Count => HAS_DATA | COUNTED,
-            EventKind::Queued => QUEUED,
-        }
-    }
-}
-
-/// The watch has no entry in the ring.
-const NO_ENTRY: Index = Index::MAX;
+const _: () = assert!((uapi::KEVENT_WORD_MERGED_MAX as u64) << MERGES_SHIFT < HAS_COUNT);
 
 /// Where a watch's event went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PostOutcome {
     /// A new entry, or one that was not there before.
     Posted,
-    /// The program has not taken the one before.
+    /// Into the entry before, which is unconsumed.
     Merged,
-    /// Nowhere yet: the watch waits, or somebody else is reporting.
+    /// Nowhere yet: the watch is deferred, or another CPU is reporting.
     Deferred,
     /// Nowhere: the watch is disabled, or gone.
     Muted,
-    /// Nowhere: the one before had it already.
+    /// Nowhere: the entry before had it already.
     Empty,
 }
 
 /// What becomes of a watch that was rechecked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecheckOutcome {
-    /// It is on the list again, or off it till it fires.
+    /// It is on the list again, or off it until it fires.
     Stays,
-    /// It has reported its last event: its place may be given up.
+    /// It has reported its last event: its slot in the table may be freed.
     Dead,
     /// Its source has to be polled.
     Poll,
@@ -193,10 +120,12 @@ pub(crate) enum RecheckOutcome {
 pub(crate) struct Watch<S: ?Sized = dyn Source> {
     queue: Arc<Queue>,
     user_data: Atomic<u64>,
-    /// The index of the last entry. Written by the owner only.
+    /// The index of the last entry; while it is deferred, what [`MERGES_SHIFT`] and [`HAS_COUNT`]
+    /// say as well. Written by the owner, or with the backlog's lock held while it is deferred.
     entry: Atomic<Index>,
+    /// A [`State`].
     state: Atomic<u32>,
-    /// `KEVENT_WATCH_*` flags, and what the constants above say.
+    /// A [`Mode`].
     mode: Atomic<u32>,
     /// Where it is in the table. Written once, before the source is attached.
     place: Atomic<u32>,
@@ -211,21 +140,22 @@ impl<S: Class> Watch<S> {
     pub(crate) fn new(
         queue: Arc<Queue>,
         record: &uapi::kevent_watch,
-        tells: EventKind,
+        kind: EventKind,
         source: impl PinInit<S, Error>,
     ) -> Result<Arc<Self>> {
-        let off = record.flags & uapi::KEVENT_WATCH_DISABLED != 0;
-        let mode = (record.flags & FLAGS)
-            | (S::NUMBER << CLASS_SHIFT)
-            | tells.mode()
-            | (record.events << INTEREST_SHIFT);
+        let state = if record.flags & uapi::KEVENT_WATCH_DISABLED != 0 {
+            State::DISABLED
+        } else {
+            State::IDLE
+        };
+        let mode = Mode::new(S::NUMBER, kind, record.flags, record.events);
         Arc::pin_init(
             try_pin_init!(Self {
                 queue,
                 user_data: Atomic::new(record.user_data),
                 entry: Atomic::new(NO_ENTRY),
-                state: Atomic::new(if off { DISABLED } else { 0 }),
-                mode: Atomic::new(mode),
+                state: Atomic::new(state.bits()),
+                mode: Atomic::new(mode.bits()),
                 place: Atomic::new(0),
                 next: Atomic::new(0),
                 source <- source,
@@ -252,27 +182,48 @@ impl<S: Source + ?Sized> Watch<S> {
         self.user_data.store(user_data, Relaxed);
     }
 
+    #[inline(always)]
+    fn state(&self) -> State {
+        State::from_bits(self.state.load(Relaxed))
+    }
+
+    #[inline(always)]
+    fn mode(&self) -> Mode {
+        Mode::from_bits(self.mode.load(Relaxed))
+    }
+
+    /// Changes the state to what `new` makes of it, and returns what it was.
+    #[inline(always)]
+    fn update(&self, new: impl Fn(State) -> State) -> State {
+        let mut old = self.state();
+        loop {
+            match self.state.cmpxchg(old.bits(), new(old).bits(), Full) {
+                Ok(_) => return old,
+                Err(now) => old = State::from_bits(now),
+            }
+        }
+    }
+
     /// The class, `KEVENT_SOURCE_*`.
     pub(crate) fn class(&self) -> u32 {
-        (self.mode.load(Relaxed) & CLASS_MASK) >> CLASS_SHIFT
+        self.mode().class()
     }
 
     /// The `KEVENT_WATCH_*` flags.
     pub(crate) fn flags(&self) -> u32 {
-        self.mode.load(Relaxed) & FLAGS
+        self.mode().flags()
     }
 
     /// The events of interest.
     #[inline]
     pub(crate) fn interest(&self) -> u32 {
-        self.mode.load(Relaxed) >> INTEREST_SHIFT
+        self.mode().interest()
     }
 
     /// Changes flags and interest. Changes are made one at a time.
     pub(crate) fn set_mode(&self, flags: u32, interest: u32) {
-        let kept = self.mode.load(Relaxed) & (CLASS_MASK | KINDS);
-        let mode = kept | (flags & FLAGS) | (interest << INTEREST_SHIFT);
-        self.mode.store(mode, Relaxed);
+        self.mode
+            .store(self.mode().with(flags, interest).bits(), Relaxed);
     }
 
     pub(crate) fn place(&self) -> u32 {
@@ -288,97 +239,188 @@ impl<S: Source + ?Sized> Watch<S> {
         &self.next
     }
 
-    pub(crate) fn is_removed_or_done(&self) -> bool {
-        self.state.load(Relaxed) & (REMOVED | ONESHOT_DONE | VANISH_PENDING) != 0
+    /// Whether the watch was removed, or posted its last event: it cannot be modified.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state().has_ended(self.mode())
+    }
+
+    /// Whether the watch was removed, by the program or because its object has vanished.
+    pub(crate) fn is_removed(&self) -> bool {
+        let state = self.state();
+        state.is_removed() || state.is_vanish_pending()
+    }
+
+    /// Whether the event of a ONESHOT watch was posted, and has left the backlog.
+    pub(crate) fn is_oneshot_done(&self) -> bool {
+        self.state().is_oneshot_done()
     }
 
     /// Whether the watch reports nothing new: it is disabled, or gone.
     pub(crate) fn is_muted(&self) -> bool {
-        self.state.load(Relaxed) & (MUTED | VANISH_PENDING) != 0
+        let state = self.state();
+        // A ONESHOT or DISPATCH watch has fired when it is deferred.
+        let has_fired = state.is_deferred() && !self.mode().disarm().is_none();
+        has_fired || state.is_muted()
     }
 
     /// Whether the watch reports what happens now. If an event disables it, it does not while one
-    /// is under way.
+    /// is on its way.
     pub(crate) fn is_open(&self) -> bool {
-        let once = Self::after(self.mode.load(Relaxed)) != 0;
-        let update_lock = if once { OWNED | DEFERRED | EVENTS } else { 0 };
-        self.state.load(Relaxed) & (MUTED | VANISH_PENDING | update_lock) == 0
+        self.state().is_open(self.mode())
     }
 
     /// For people: what the watch is doing.
     pub(crate) fn describe(&self) -> &'static CStr {
-        if self.is_removed_or_done() {
+        let state = self.state();
+        if state.has_ended(self.mode()) {
             c"gone"
-        } else if self.is_muted() {
+        } else if state.is_muted() {
             c"off"
         } else {
             c"on"
         }
     }
 
-    /// Whether the program has not taken the last event yet.
-    pub(crate) fn is_unconsumed(&self) -> bool {
-        let waits = self.state.load(Relaxed) & DEFERRED != 0;
+    /// The ring, and the index of the last entry in it, if there is one. For the owner.
+    #[inline(always)]
+    fn last_entry(&self) -> Option<(&Ring, Index)> {
         let entry = self.entry.load(Relaxed);
-        let ring = self.queue.ring().filter(|_| entry != NO_ENTRY);
-        waits || ring.is_some_and(|r| r.is_unconsumed(entry))
+        let ring = self.queue.ring().filter(|_| entry < NO_ENTRY);
+        ring.map(|ring| (ring, entry))
+    }
+
+    /// The same, also of a watch that is deferred.
+    fn any_entry(&self) -> Option<(&Ring, Index)> {
+        let entry = self.entry.load(Relaxed) & (HAS_COUNT | NO_ENTRY);
+        let ring = self.queue.ring().filter(|_| entry < NO_ENTRY);
+        ring.map(|ring| (ring, entry))
+    }
+
+    /// Adds to the number of merges into what the watch is going to be deferred with, or is. In that
+    /// case the backlog's lock is held, else the caller owns the watch.
+    fn add_merges(&self, merges: u32) {
+        let word = self.entry.load(Relaxed);
+        if word & HAS_COUNT == 0 {
+            let sum = (word >> MERGES_SHIFT).saturating_add(merges.into());
+            let sum = sum.min(uapi::KEVENT_WORD_MERGED_MAX.into());
+            let new = (word & NO_ENTRY) | (sum << MERGES_SHIFT);
+            self.entry.store(new, Relaxed);
+        }
+    }
+
+    /// Takes the number of merges into what the watch was deferred with. For the owner.
+    fn take_merges(&self) -> u32 {
+        let word = self.entry.load(Relaxed);
+        if word & HAS_COUNT != 0 {
+            return 0;
+        }
+        self.entry.store(word & NO_ENTRY, Relaxed);
+        // CAST: It is a small number.
+        (word >> MERGES_SHIFT) as u32
+    }
+
+    /// The watch is going to be deferred with an event that counts that much. For the owner.
+    fn set_deferred_count(&self, count: u64) {
+        self.entry.store(count | HAS_COUNT, Relaxed);
+    }
+
+    /// Takes what the event counts that the watch was deferred with, 0 if there is none. For the
+    /// owner.
+    fn take_deferred_count(&self) -> u64 {
+        let word = self.entry.load(Relaxed);
+        if word & HAS_COUNT == 0 {
+            return 0;
+        }
+        self.entry.store(NO_ENTRY, Relaxed);
+        word & !HAS_COUNT
+    }
+
+    /// Takes what there is to count: what the watch was deferred with, and what has happened since,
+    /// which merges into that. The event of a ONESHOT or DISPATCH watch is what it fired for.
+    fn take_counts(&self, mode: Mode) -> (u64, u64) {
+        let deferred = self.take_deferred_count();
+        if deferred != 0 && !mode.disarm().is_none() {
+            (deferred, 0)
+        } else {
+            (deferred, self.take_pending(mode))
+        }
+    }
+
+    /// Whether the program has not consumed the last event yet.
+    pub(crate) fn is_unconsumed(&self) -> bool {
+        let is_deferred = self.state().is_deferred();
+        let last = self.any_entry();
+        is_deferred || last.is_some_and(|(ring, entry)| ring.is_unconsumed(entry))
     }
 
     /// The bits of the last event if it is unconsumed, else 0.
     pub(crate) fn unconsumed(&self) -> u32 {
-        let state = self.state.load(Relaxed);
-        if state & DEFERRED != 0 {
-            return state & EVENTS;
+        let state = self.state();
+        if state.is_deferred() {
+            return state.events();
         }
-        let entry = self.entry.load(Relaxed);
-        let ring = self.queue.ring().filter(|_| entry != NO_ENTRY);
-        ring.map_or(0, |r| r.untaken_events(entry))
+        self.any_entry()
+            .map_or(0, |(ring, entry)| ring.unconsumed_events(entry))
+    }
+
+    /// Whether the watch reports a level, and nothing else.
+    pub(crate) fn is_level(&self) -> bool {
+        self.mode().is_level() && !self.has_ended()
+    }
+
+    /// Whether the watch reports a level, by the entry at `index` of the ring, as programs count.
+    pub(crate) fn is_level_at(&self, index: u32) -> bool {
+        // CAST: Programs count modulo 2^32.
+        self.is_level() && self.entry.load(Relaxed) as u32 == index
+    }
+
+    /// The index of the entry that reports its level, as programs count.
+    pub(crate) fn level_entry(&self) -> Option<u32> {
+        // CAST: Programs count modulo 2^32.
+        Some(self.entry.load(Relaxed) as u32).filter(|_| self.is_level())
+    }
+
+    /// What an event of the watch says beside its bits, if it reports a level.
+    pub(crate) fn level_data(&self) -> EventData {
+        self.data(self.mode(), Report::of(uapi::KEVENT_EVENTS_MASK))
     }
 
     /// Whether the watch shares wake-ups with those of other queues.
     #[inline(always)]
     pub(crate) fn is_exclusive(&self) -> bool {
-        self.mode.load(Relaxed) & uapi::KEVENT_WATCH_EXCLUSIVE != 0
+        self.mode().is_exclusive()
     }
 
     /// The event of an EXCLUSIVE watch was posted; whether that woke a thread.
     #[cold]
     fn set_woke(&self, woke: bool) {
-        let bit = if woke { WOKE } else { 0 };
-        self.change(|state| (state & !WOKE) | bit);
+        self.update(|state| state.woke(woke));
     }
 
-    /// What there is to report.
+    /// The events that are still to be reported.
     pub(crate) fn pending(&self) -> u32 {
-        self.state.load(Relaxed) & EVENTS
+        self.state().events()
     }
 
-    /// Changes the state to what `new` makes of it, and reports what it was.
-    #[inline(always)]
-    fn change(&self, new: impl Fn(u32) -> u32) -> u32 {
-        let mut old = self.state.load(Relaxed);
-        loop {
-            match self.state.cmpxchg(old, new(old), Full) {
-                Ok(_) => return old,
-                Err(now) => old = now,
-            }
-        }
+    /// The source is going to be attached without the mutex. To be called before anything can fire
+    /// the watch.
+    pub(crate) fn set_attaching(&self) {
+        self.update(State::attaching);
+    }
+
+    /// Whether the source is being attached.
+    pub(crate) fn is_attaching(&self) -> bool {
+        self.state().is_attaching()
     }
 
     /// Disables the watch.
     pub(crate) fn disable(&self) {
-        self.change(|state| state | DISABLED);
+        self.update(State::disabled);
     }
 
-    /// From here on the watch reports nothing. What it has reported is to be forgotten if
-    /// `cancels`.
-    pub(crate) fn set_removed(&self, cancels: bool) {
-        let told = if cancels {
-            VANISH_PENDING | ONESHOT_DONE
-        } else {
-            VANISH_PENDING
-        };
-        self.change(|state| (state | REMOVED) & !told);
+    /// From here on the watch reports nothing.
+    pub(crate) fn set_removed(&self) {
+        self.update(State::removed);
     }
 
     /// Has a watch that was removed passed over in the backlog, if it is there; returns whether it
@@ -386,70 +428,92 @@ impl<S: Source + ?Sized> Watch<S> {
     ///
     /// To be called with the backlog's lock held.
     pub(crate) fn set_skip(&self) -> bool {
-        let waits = self.state.load(Relaxed) & DEFERRED != 0;
-        if waits {
-            self.change(|state| state | SKIP);
+        let is_deferred = self.state().is_deferred();
+        if is_deferred {
+            self.update(State::skipped);
         }
-        waits
+        is_deferred
     }
 
-    /// Whether the watch, which comes out of the backlog, was removed. It does not wait any more
-    /// then, and goes for good when it is rechecked.
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.state().is_deferred()
+    }
+
+    /// If the watch, which is held, is deferred, has it leave its place in the backlog. Returns
+    /// what it was to report then.
     ///
     /// To be called with the backlog's lock held.
-    pub(crate) fn skip_if_removed(&self) -> bool {
-        if self.state.load(Relaxed) & SKIP == 0 {
+    pub(crate) fn leave_backlog(&self) -> Option<u32> {
+        if !self.state().is_deferred() {
+            return None;
+        }
+        Some(self.update(State::left).events())
+    }
+
+    /// Whether the watch has left as many places in the backlog as it may.
+    pub(crate) fn has_left_many(&self) -> bool {
+        self.state().has_left_many()
+    }
+
+    /// Whether the watch, which comes out of the backlog, is passed over there: it has left that
+    /// place, or was removed. In that case it is not deferred any more, and goes for good when it is
+    /// rechecked.
+    ///
+    /// To be called with the backlog's lock held.
+    pub(crate) fn pass_over(&self) -> bool {
+        let state = self.state();
+        if state.has_left() {
+            self.update(State::place_passed);
+            return true;
+        }
+        if !state.is_skipped() {
             return false;
         }
-        // In one step, so that the place is not given up in between.
-        let old = self.change(|state| (state & !(DEFERRED | SKIP | VANISH_PENDING)) | ON_LIST);
-        if old & ON_LIST == 0 {
-            self.queue.list(self.place(), &self.next);
+        // In one step, so that the slot in the table is not freed in between.
+        if !self.update(State::passed_over).is_on_list() {
+            self.relist();
         }
         true
     }
 
-    /// Whether the watch is gone for good. While it is owned, its last event may still turn out to
-    /// have no place, and it goes on waiting then.
-    fn is_dead(state: u32) -> bool {
-        state & (REMOVED | ONESHOT_DONE) != 0 && state & (OWNED | DEFERRED | VANISH_PENDING) == 0
-    }
-
-    /// Whether the watch went with `event`, and was not removed before.
+    /// Whether the watch went with `event`, and was not removed before that was taken.
     pub(crate) fn reported_last(&self, event: &Event) -> bool {
         let vanished = event.0.info & uapi::KEVENT_INFO_VANISHED != 0;
-        vanished || self.state.load(Relaxed) & ONESHOT_DONE != 0
+        vanished || self.state().is_oneshot_done()
     }
 
     /// Whether the watch has reported its last event, or was removed.
-    pub(crate) fn is_over(&self) -> bool {
-        Self::is_dead(self.state.load(Relaxed))
+    pub(crate) fn is_dead(&self) -> bool {
+        self.state().is_dead()
     }
 
-    /// Whether anybody but the table may still come upon the watch. To be asked when it is removed.
+    /// Whether something else than the table still refers to the watch. To be called when it is
+    /// removed.
     pub(crate) fn is_busy(&self) -> bool {
-        self.state.load(Relaxed) & (OWNED | DEFERRED | ON_LIST) != 0
+        self.state().is_busy()
     }
 
-    /// Takes the watch off the list, to which it belongs no more. Returns whether it is over.
+    /// Takes the watch off the list, to which it belongs no more. Returns whether it is dead.
     pub(crate) fn delist(&self) -> bool {
-        let old = self.change(|state| state & !(ON_LIST | REFIRED));
-        Self::is_dead(old) && !self.may_give_back(old)
+        let old = self.update(State::delisted);
+        old.is_dead() && !self.keeps_place(old)
     }
 
-    /// Whether a watch that was in the state `state` went by itself, and may have to give back what
-    /// its last event reports.
-    fn may_give_back(&self, state: u32) -> bool {
-        self.mode.load(Relaxed) & TAKE != 0 && state & REMOVED == 0 && self.is_unconsumed()
+    /// Whether a watch that was in the state `state` has posted its last event, and that is
+    /// unconsumed: the watch can still be removed, and the event with it.
+    fn keeps_place(&self, state: State) -> bool {
+        !state.is_removed() && self.is_unconsumed()
     }
 
-    /// Whether who has events need not recheck the watch, nor those after it on the list: its event
-    /// is unconsumed, and so are those that were posted later; or it may not hold, but there is no
-    /// room to report that it does.
+    /// Whether a task that has events need not recheck the watch, nor those after it on the list:
+    /// its event is unconsumed, and so are those that were posted later; or it may not hold, but
+    /// there is no slot to report that it does.
     pub(crate) fn ends_recheck(&self, queue: &Queue) -> bool {
-        let state = self.state.load(Relaxed);
-        let dead = MUTED | VANISH_PENDING | REPOLL | REFIRED;
-        if self.mode.load(Relaxed) & NO_LEVEL != 0 || state & dead != 0 {
+        let state = self.state();
+        if state.is_dead() {
+            return self.keeps_place(state);
+        }
+        if !self.mode().is_level() || state.is_out_of_order() {
             return false;
         }
         self.is_unconsumed() || !queue.has_room()
@@ -457,108 +521,70 @@ impl<S: Source + ?Sized> Watch<S> {
 
     /// Whether the watch is to be polled in any case, or has something else to do than that.
     pub(crate) fn wants_poll(&self) -> bool {
-        let state = self.state.load(Relaxed);
-        self.mode.load(Relaxed) & NO_LEVEL != 0 || state & (MUTED | VANISH_PENDING | REPOLL) != 0
+        let state = self.state();
+        !self.mode().is_level() || state.is_muted() || state.wants_repoll()
     }
 
-    /// Puts the watch, which has come off the list, back to its end.
+    /// Puts the watch, which is listed in its state, on the list.
+    #[inline(always)]
     pub(crate) fn relist(&self) {
         self.queue.list(self.place(), &self.next);
     }
 
-    /// Has whoever waits next recheck the watch.
+    /// Has the next task that waits recheck the watch.
     #[inline(never)]
     pub(crate) fn list(&self) {
-        if self.change(|state| state | ON_LIST) & ON_LIST == 0 {
-            self.queue.list(self.place(), &self.next);
+        if !self.update(State::listed).is_on_list() {
+            self.relist();
         }
     }
 
-    /// What a ONESHOT or DISPATCH watch becomes when it has reported something.
-    #[inline(always)]
-    fn after(mode: u32) -> u32 {
-        const SHIFT: u32 =
-            ONESHOT_DONE.trailing_zeros() - uapi::KEVENT_WATCH_ONESHOT.trailing_zeros();
-        const _: () = assert!(uapi::KEVENT_WATCH_ONESHOT << SHIFT == ONESHOT_DONE);
-        const _: () = assert!(uapi::KEVENT_WATCH_DISPATCH << SHIFT == DISPATCHED);
-        (mode & (uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH)) << SHIFT
+    /// Has each task that waits recheck the watch if it reports a level: that may come to hold
+    /// without a wake-up.
+    pub(crate) fn list_level(&self) {
+        if self.is_level() {
+            self.list();
+        }
     }
 
-    /// What an event has as `info`.
+    /// The event that reports `report`.
     #[inline(always)]
-    fn info(mode: u32, events: u32, words: EventData) -> u32 {
-        let counted = if mode & COUNTED != 0 {
-            uapi::KEVENT_INFO_COUNTED
-        } else {
-            0
-        };
-        let vanished = if events & VANISH_PENDING != 0 {
-            uapi::KEVENT_INFO_VANISHED
-        } else {
-            0
-        };
-        ((mode & CLASS_MASK) >> CLASS_SHIFT) | counted | vanished | words.info
-    }
-
-    #[inline(always)]
-    fn event(&self, mode: u32, events: u32, words: EventData) -> Event {
+    fn event(&self, mode: Mode, report: Report, data: EventData) -> Event {
         Event(uapi::kevent_event {
             user_data: self.user_data.load(Relaxed),
-            events: events & EVENTS,
-            info: Self::info(mode, events, words),
-            data: words.data,
-            extra: words.extra,
+            events: report.events(),
+            info: mode.info() | report.info() | data.info,
+            data: data.data,
+            extra: data.extra,
         })
     }
 
     /// What an event says beside its bits, if the events of the watch are states or counts.
     #[inline(always)]
-    fn words(&self, mode: u32, events: u32) -> EventData {
+    fn data(&self, mode: Mode, report: Report) -> EventData {
         // If nothing is delivered, there is nothing to say of it.
-        let is_none = mode & TAKE != 0 && events & EVENTS == 0;
-        if mode & HAS_DATA != 0 && !is_none {
+        let is_none = mode.takes() && report.events() == 0;
+        if mode.has_data() && !is_none {
             self.source.words()
         } else {
             EventData::default()
         }
     }
 
-    /// What an event says that counts.
-    fn count_words(&self, mode: u32, events: u32, count: u64) -> EventData {
+    /// What an event that counts says.
+    fn count_data(&self, mode: Mode, report: Report, count: u64) -> EventData {
         EventData {
             data: i64::try_from(count).unwrap_or(i64::MAX),
-            ..self.words(mode, events)
+            ..self.data(mode, report)
         }
     }
 
     /// How many occurrences are to be reported, which are reported from now on.
-    fn take_pending(&self, mode: u32) -> u64 {
+    fn take_pending(&self, mode: Mode) -> u64 {
         match self.source.pending_count() {
-            Some(pending_count) if mode & COUNTED != 0 => pending_count.xchg(0, Relaxed),
+            Some(pending_count) if mode.is_counted() => pending_count.xchg(0, Relaxed),
             _ => 0,
         }
-    }
-
-    /// Takes the next fact that is to be reported with `events`, and what of those the event has.
-    /// If there is more, the watch has to report it still, and the change `after` is undone.
-    fn take_completion(&self, events: u32, after: u32) -> Option<(u32, EventData)> {
-        let last = events & VANISH_PENDING;
-        let Some(next_completion) = self.source.next_completion() else {
-            return Some((last, EventData::default())).filter(|_| last != 0);
-        };
-        self.source.completion_posted();
-        if last != 0 {
-            // That comes after all completions.
-            self.change(|state| (state & !after) | events);
-        } else if self.source.next_completion().is_some() {
-            self.change(|state| state | events);
-        }
-        Some((events & EVENTS, next_completion))
-    }
-
-    /// Whether the watch cannot report again what it has reported.
-    pub(crate) fn has_completions(&self) -> bool {
-        self.mode.load(Relaxed) & QUEUED != 0
     }
 
     fn return_pending(&self, count: u64) {
@@ -567,346 +593,794 @@ impl<S: Source + ?Sized> Watch<S> {
         }
     }
 
-    /// Returns `events` if the ring has a place for them: the entry that the watch has, or a new
-    /// one. If events wait already, a new one comes after them, unless this is the `first` of
-    /// those. In that case it is left to the caller to wake somebody.
+    /// Takes the next completion that is to be reported with `report`, and what of that the event
+    /// has. If there is more, the watch has to report it still, and the change `disarm` is undone.
+    fn take_completion(&self, report: Report, disarm: Disarm) -> Option<(Report, EventData)> {
+        let Some(completion) = self.source.next_completion() else {
+            return Some((Report::last(0), EventData::default())).filter(|_| report.is_last());
+        };
+        self.source.completion_posted();
+        if report.is_last() {
+            // That comes after all completions.
+            self.update(|state| state.rearmed(disarm).with(report));
+        } else if self.source.next_completion().is_some() {
+            self.update(|state| state.with(report));
+        }
+        Some((Report::of(report.events()), completion))
+    }
+
+    /// Whether the watch cannot report again what it has reported.
+    pub(crate) fn has_completions(&self) -> bool {
+        self.mode().is_queued()
+    }
+
+    /// Posts `report` if the ring has a place for it: the entry that the watch has, or a new one. A
+    /// new one comes after those that are in the backlog, unless this comes `from_backlog`. In that
+    /// case it is left to the caller to wake a thread.
     ///
     /// To be called by the owner.
     #[inline(always)]
-    fn tell(&self, mode: u32, events: u32, first: bool) -> PostOutcome {
-        if mode & (COUNTED | QUEUED) != 0 {
-            return if mode & COUNTED != 0 {
-                self.post_count(mode, events, first)
+    fn post(&self, mode: Mode, report: Report, from_backlog: bool) -> PostOutcome {
+        if mode.is_counted() || mode.is_queued() {
+            return if mode.is_counted() {
+                self.post_count(mode, report, from_backlog)
             } else {
-                self.post_completions(mode, events, first)
+                self.post_completions(mode, report, from_backlog)
             };
         }
-        let words = self.words(mode, events);
+        let data = self.data(mode, report);
         // What a TAKE event says was delivered.
-        if mode & (HAS_DATA | TAKE) == HAS_DATA && self.needs_withdrawal(events) {
-            return self.post_again(mode, events, words, first);
+        if mode.has_data() && !mode.takes() && self.needs_withdrawal(report) {
+            return self.post_again(mode, report, data, 0, from_backlog);
         }
-        match self.merge(events, 1) {
+        match self.merge(report, 1) {
             Merge::Done(_) => PostOutcome::Merged,
-            Merge::Gone => self.publish(mode, events, words, first),
+            Merge::Gone => self.publish(mode, report, data, from_backlog),
             Merge::Locked => PostOutcome::Deferred,
         }
     }
 
-    /// Whether the watch has an unconsumed entry which cannot have `events`, because its words
-    /// would be wrong for them.
+    /// Whether the watch has an unconsumed entry which cannot have `report`, because its data would
+    /// be wrong for that.
     #[inline(always)]
-    fn needs_withdrawal(&self, events: u32) -> bool {
-        let entry = self.entry.load(Relaxed);
-        let ring = self.queue.ring().filter(|_| entry != NO_ENTRY);
-        ring.is_some_and(|ring| !ring.is_taken(entry))
-            && events & VANISH_PENDING == 0
-            && events & self.source.words_matter_for() != 0
+    fn needs_withdrawal(&self, report: Report) -> bool {
+        self.last_entry()
+            .is_some_and(|(ring, entry)| !ring.is_taken(entry))
+            && !report.is_last()
+            && report.events() & self.source.words_matter_for() != 0
     }
 
-    /// Posts `events` and what is in the entry of the watch as a new entry, with `words`; `first`
-    /// as for [`Watch::tell`].
+    /// Posts `report` and what is in the entry of the watch as a new entry, with `data`.
     #[cold]
     #[inline(never)]
-    fn post_again(&self, mode: u32, events: u32, words: EventData, first: bool) -> PostOutcome {
-        const ONE_MERGE: u32 = 1 << uapi::KEVENT_WORD_MERGED_SHIFT;
-        const ALL_MERGES: u32 = uapi::KEVENT_WORD_MERGED_MAX << uapi::KEVENT_WORD_MERGED_SHIFT;
+    fn post_again(
+        &self,
+        mode: Mode,
+        report: Report,
+        data: EventData,
+        merges: u32,
+        from_backlog: bool,
+    ) -> PostOutcome {
         let entry = self.entry.load(Relaxed);
         let withdrawn = self.queue.ring().map(|ring| ring.withdraw(entry));
         let old = match withdrawn {
             Some(Merge::Done(old)) => old,
             Some(Merge::Locked) => return PostOutcome::Deferred,
-            Some(Merge::Gone) | None => return self.publish(mode, events, words, first),
+            Some(Merge::Gone) | None => {
+                let mut event = self.event(mode, report, data);
+                event.set_merges(merges);
+                return self.publish_unless_backlogged(mode, &event, from_backlog);
+            }
         };
+        let withdrawn = Report::of(old & uapi::KEVENT_EVENTS_MASK);
+        let before = Event::merges(old).saturating_add(1);
         self.queue.count_merge();
-        if !first && self.queue.is_backlogged() {
-            self.change(|state| state | (old & EVENTS));
-            return PostOutcome::Deferred;
+        let mut event = self.event(mode, report, data);
+        event.0.events |= withdrawn.events();
+        event.set_merges(before.saturating_add(merges));
+        let outcome = self.publish_unless_backlogged(mode, &event, from_backlog);
+        if outcome == PostOutcome::Deferred {
+            self.entry.store(NO_ENTRY, Relaxed);
+            self.add_merges(before);
+            self.update(|state| state.with(withdrawn));
         }
-        let merges = old & ALL_MERGES;
-        let merges = if merges == ALL_MERGES {
-            merges
-        } else {
-            merges.wrapping_add(ONE_MERGE)
-        };
-        let mut event = self.event(mode, events | (old & EVENTS), words);
-        event.0.events |= merges;
-        let told = self.publish_event(mode, &event, first);
-        if told == PostOutcome::Deferred {
-            self.change(|state| state | (old & EVENTS));
-        }
-        told
+        outcome
     }
 
-    /// [`Watch::tell`] for a class whose events are completions: reports them all, or one if that
+    /// [`Watch::post`] for a watch that comes out of the backlog.
+    fn post_deferred(&self, mode: Mode, report: Report) -> PostOutcome {
+        if !mode.merges_when_deferred() {
+            return self.post(mode, report, true);
+        }
+        let merges = self.take_merges();
+        let data = self.data(mode, report);
+        let outcome = if mode.has_data() && self.needs_withdrawal(report) {
+            self.post_again(mode, report, data, merges, true)
+        } else {
+            match self.merge(report, merges.saturating_add(1)) {
+                Merge::Done(_) => PostOutcome::Merged,
+                Merge::Gone => {
+                    let mut event = self.event(mode, report, data);
+                    event.set_merges(merges);
+                    self.publish_event(mode, &event, true)
+                }
+                Merge::Locked => PostOutcome::Deferred,
+            }
+        };
+        if outcome == PostOutcome::Deferred {
+            self.add_merges(merges);
+        }
+        outcome
+    }
+
+    /// [`Watch::post`] for a class whose events are completions: posts them all, or one if that
     /// changes the state of the watch.
     #[inline(never)]
-    fn post_completions(&self, mode: u32, events: u32, first: bool) -> PostOutcome {
-        let last = events & VANISH_PENDING;
-        let mut told = PostOutcome::Empty;
+    fn post_completions(&self, mode: Mode, report: Report, from_backlog: bool) -> PostOutcome {
+        let mut outcome = PostOutcome::Empty;
         let mut left = FLUSH_BATCH;
-        while let Some(words) = self.source.next_completion() {
-            if first && left == 0 {
+        while let Some(completion) = self.source.next_completion() {
+            if from_backlog && left == 0 {
                 // So much for this time.
                 return PostOutcome::Deferred;
             }
             left = left.saturating_sub(1);
-            if told != PostOutcome::Empty && last == 0 && Self::after(mode) != 0 {
+            let disarmed = !report.is_last() && !mode.disarm().is_none();
+            if outcome != PostOutcome::Empty && disarmed {
                 // The next ones are for when the watch is enabled.
-                self.change(|state| state | events);
+                self.update(|state| state.with(report));
                 break;
             }
-            told = self.publish(mode, events & EVENTS, words, first);
-            if told != PostOutcome::Posted {
-                return told;
+            let one = Report::of(report.events());
+            outcome = self.publish(mode, one, completion, from_backlog);
+            if outcome != PostOutcome::Posted {
+                return outcome;
             }
             self.source.completion_posted_at(self.entry.load(Relaxed));
         }
-        if last != 0 {
-            told = self.publish(mode, last, EventData::default(), first);
+        if report.is_last() {
+            outcome = self.publish(mode, Report::last(0), EventData::default(), from_backlog);
         }
-        told
+        outcome
     }
 
-    /// [`Watch::tell`] for a class whose events count.
+    /// [`Watch::post`] for a class whose events count.
     #[inline(never)]
-    fn post_count(&self, mode: u32, events: u32, first: bool) -> PostOutcome {
-        let pending_count = self.take_pending(mode);
-        if pending_count == 0 && events & VANISH_PENDING == 0 {
+    fn post_count(&self, mode: Mode, report: Report, from_backlog: bool) -> PostOutcome {
+        let (deferred, pending) = self.take_counts(mode);
+        let sum = deferred.saturating_add(pending);
+        if sum == 0 && !report.is_last() {
             return PostOutcome::Empty;
         }
-        let count = u32::try_from(pending_count).unwrap_or(u32::MAX);
-        let told = match self.merge(events, count) {
+        let count = u32::try_from(sum).unwrap_or(u32::MAX);
+        match self.merge(report, count) {
             Merge::Done(left) => {
-                // Neither of the two is more than was pending.
-                let beyond = pending_count.wrapping_sub(count.into());
-                let rest = beyond.wrapping_add(left.into());
-                if rest != 0 {
-                    // It may be the last time that something happens: look again.
-                    self.return_pending(rest);
-                    self.list();
+                // Neither of the two is more than the sum.
+                let rest = sum.wrapping_sub(count.into()).wrapping_add(left.into());
+                if rest == 0 {
+                    PostOutcome::Merged
+                } else {
+                    self.post_sum(mode, report, rest, from_backlog)
                 }
-                return PostOutcome::Merged;
             }
-            Merge::Gone => self.publish(
-                mode,
-                events,
-                self.count_words(mode, events, pending_count),
-                first,
-            ),
-            Merge::Locked => PostOutcome::Deferred,
-        };
-        if told == PostOutcome::Deferred {
-            self.return_pending(pending_count);
+            Merge::Gone => self.publish_count(mode, report, deferred, pending, from_backlog),
+            Merge::Locked => {
+                self.return_pending(sum);
+                PostOutcome::Deferred
+            }
         }
-        told
     }
 
-    /// Merges `events`, which happened `count` times, into the entry that the watch has in the
+    /// Cancels the entry of the watch, which cannot count `rest` further occurrences, and posts the
+    /// sum.
+    #[cold]
+    fn post_sum(&self, mode: Mode, report: Report, rest: u64, from_backlog: bool) -> PostOutcome {
+        let data = Cell::new(0);
+        let withdrawn = self
+            .last_entry()
+            .map(|(ring, entry)| ring.withdraw_with_data(entry, &data));
+        match withdrawn {
+            Some(Merge::Done(word)) => {
+                let sum = rest.saturating_add(Event::count(data.get(), word));
+                let outcome = self.publish_count(mode, report, sum, 0, from_backlog);
+                if outcome == PostOutcome::Posted {
+                    // For the source it is the event that was there.
+                    return PostOutcome::Merged;
+                }
+                outcome
+            }
+            Some(Merge::Gone) | None => self.publish_count(mode, report, rest, 0, from_backlog),
+            Some(Merge::Locked) => {
+                self.return_pending(rest);
+                PostOutcome::Deferred
+            }
+        }
+    }
+
+    /// Makes an entry that counts what the watch was `deferred` with, into which `merged` merged. If
+    /// there is no slot, the watch is to be deferred with the same.
+    fn publish_count(
+        &self,
+        mode: Mode,
+        report: Report,
+        deferred: u64,
+        merged: u64,
+        from_backlog: bool,
+    ) -> PostOutcome {
+        let event = self.count_event(mode, report, deferred, merged);
+        let outcome = self.publish_unless_backlogged(mode, &event, from_backlog);
+        if outcome == PostOutcome::Deferred {
+            let (first, rest) = if deferred == 0 {
+                (merged, 0)
+            } else {
+                (deferred, merged)
+            };
+            self.set_deferred_count(first);
+            self.return_pending(rest);
+        }
+        outcome
+    }
+
+    /// The entry that counts what the watch was `deferred` with, into which `merged` merged. If it
+    /// was not deferred that is all there is, and what does not fit is part of the sum.
+    fn count_event(&self, mode: Mode, report: Report, deferred: u64, merged: u64) -> Event {
+        let merges = u32::try_from(merged).unwrap_or(u32::MAX);
+        let fits = deferred != 0 && merges <= uapi::KEVENT_WORD_MERGED_MAX;
+        let (count, merges) = if fits {
+            (deferred, merges)
+        } else {
+            (deferred.saturating_add(merged), 0)
+        };
+        let mut event = self.event(mode, report, self.count_data(mode, report, count));
+        event.set_merges(merges);
+        event
+    }
+
+    /// Merges `report`, which happened `count` times, into the entry that the watch has in the
     /// ring. [`Merge::Gone`] if it has none.
     #[inline(always)]
-    fn merge(&self, events: u32, count: u32) -> Merge {
-        let entry = self.entry.load(Relaxed);
-        let ring = self.queue.ring().filter(|_| entry != NO_ENTRY);
+    fn merge(&self, report: Report, count: u32) -> Merge {
         // The last event is one of its own.
-        let Some(ring) = ring.filter(|_| events & VANISH_PENDING == 0) else {
+        let Some((ring, entry)) = self.last_entry().filter(|_| !report.is_last()) else {
             return Merge::Gone;
         };
         if ring.is_taken(entry) {
             return Merge::Gone;
         }
-        let merge = ring.merge(entry, events, count);
+        let merge = ring.merge(entry, report.events(), count);
         if let Merge::Done(_) = merge {
             self.queue.count_merge();
-            trace::merge(self, entry, events);
+            trace::merge(self, entry, report.events());
         }
         merge
     }
 
-    /// Makes an entry for `events`; `first` as for [`Watch::tell`].
+    /// Makes an entry for `report`.
     #[inline(always)]
-    fn publish(&self, mode: u32, events: u32, words: EventData, first: bool) -> PostOutcome {
-        if !first && self.queue.is_backlogged() {
-            return PostOutcome::Deferred;
-        }
-        self.publish_event(mode, &self.event(mode, events, words), first)
+    fn publish(
+        &self,
+        mode: Mode,
+        report: Report,
+        data: EventData,
+        from_backlog: bool,
+    ) -> PostOutcome {
+        self.publish_unless_backlogged(mode, &self.event(mode, report, data), from_backlog)
     }
 
     #[inline(always)]
-    fn publish_event(&self, mode: u32, event: &Event, first: bool) -> PostOutcome {
-        let Some(index) = self.queue.ring().and_then(|ring| ring.publish(event)) else {
+    fn publish_unless_backlogged(
+        &self,
+        mode: Mode,
+        event: &Event,
+        from_backlog: bool,
+    ) -> PostOutcome {
+        if !from_backlog && self.queue.is_backlogged() {
+            return PostOutcome::Deferred;
+        }
+        self.publish_event(mode, event, from_backlog)
+    }
+
+    #[inline(always)]
+    fn publish_event(&self, mode: Mode, event: &Event, from_backlog: bool) -> PostOutcome {
+        let publish = |ring: &Ring| {
+            if mode.is_level() {
+                ring.publish_level(event, self.place(), &self.entry)
+            } else {
+                ring.publish(event)
+            }
+        };
+        let Some(index) = self.queue.ring().and_then(publish) else {
             return PostOutcome::Deferred;
         };
         self.entry.store(index, Relaxed);
         trace::publish(self, index, event.0.events);
-        if first {
+        if from_backlog {
             self.queue.count_unwoken();
         } else {
             let woke = self.queue.wake();
-            if mode & uapi::KEVENT_WATCH_EXCLUSIVE != 0 {
+            if mode.is_exclusive() {
                 self.set_woke(woke);
             }
         }
         PostOutcome::Posted
     }
 
-    /// Takes the bits that are to be reported, as the owner or to become it, and changes the state
-    /// to what it is when they are reported. Returns the bits and that change.
-    fn take_events(&self) -> (u32, u32) {
-        let after = Self::after(self.mode.load(Relaxed));
-        let old = self.change(|state| {
-            let after = if state & VANISH_PENDING != 0 {
-                REMOVED
-            } else {
-                after
-            };
-            (state & !(DEFERRED | REPORTABLE)) | OWNED | after
-        });
-        let after = if old & VANISH_PENDING != 0 {
-            REMOVED
-        } else {
-            after
-        };
-        (old & REPORTABLE, after & !old)
+    /// Claims what is to be reported, as the owner or to become it, and changes the state to what
+    /// it is when that is reported. Returns the report and that change.
+    fn claim(&self) -> (Report, Disarm) {
+        let mode = self.mode();
+        let old = self.update(|state| state.claimed(mode));
+        (old.report(), old.disarm(mode))
     }
 
-    /// Whether there is more to report in `state`.
+    /// Releases the watch. Fails if there is more to report.
     #[inline(always)]
-    fn has_more(state: u32) -> bool {
-        state & VANISH_PENDING != 0 || (state & EVENTS != 0 && state & MUTED == 0)
-    }
-
-    /// Lets go of the watch. Fails if there is more to report.
-    #[inline(always)]
-    fn release_ownership(&self) -> bool {
-        let state = self.state.load(Relaxed);
+    fn release(&self) -> bool {
+        let state = self.state();
         // Mostly nothing has happened since.
-        let is_plain = state & (REPORTABLE | REMOVED | ONESHOT_DONE) == 0;
-        if is_plain && self.state.cmpxchg(state, state & !OWNED, Full).is_ok() {
-            return true;
+        if state.is_reported() {
+            let (old, new) = (state.bits(), state.without_owner().bits());
+            if self.state.cmpxchg(old, new, Full).is_ok() {
+                return true;
+            }
         }
-        self.release_ownership_slowly()
+        self.release_slowly()
     }
 
     #[inline(never)]
-    fn release_ownership_slowly(&self) -> bool {
-        let old = self.change(|state| {
-            if Self::has_more(state) {
-                state
-            } else {
-                state & !OWNED
-            }
-        });
-        if Self::has_more(old) {
+    fn release_slowly(&self) -> bool {
+        let old = self.update(State::released);
+        if old.has_more() {
             return false;
         }
-        if old & (ONESHOT_DONE | REMOVED) != 0 {
+        if old.is_gone() {
             self.list();
         }
         true
     }
 
-    /// Gives the bits back, because there is no place for them, and leaves the watch waiting.
-    fn set_deferred(&self, events: u32, after: u32) {
-        self.change(|state| (state & !(OWNED | after)) | events | DEFERRED);
-    }
-}
-
-/// The source of a watch has something to report: `events`.
-///
-/// May be called from any context that may take a spinlock.
-pub(crate) fn fire(watch: ArcBorrow<'_, Watch>, events: u32) -> PostOutcome {
-    fire_inline(watch, events)
-}
-
-/// What `listed`, which is [`ON_LIST`] if it was already, makes of the state of a level that fires.
-#[inline(always)]
-fn refired(listed: u32) -> u32 {
-    const SHIFT: u32 = ON_LIST.trailing_zeros() - REFIRED.trailing_zeros();
-    listed >> SHIFT
-}
-
-/// [`fire`], for where each instruction counts.
-#[inline(always)]
-pub(crate) fn fire_inline(watch: ArcBorrow<'_, Watch>, events: u32) -> PostOutcome {
-    const BUSY: u32 = OWNED | DEFERRED | MUTED | VANISH_PENDING;
-    let mode = watch.mode.load(Relaxed);
-    let after = Watch::<dyn Source>::after(mode);
-    let listed = if mode & NO_LEVEL == 0 { ON_LIST } else { 0 };
-    let old = watch.change(|state| {
-        if state & BUSY != 0 {
-            state | events
+    /// Undoes [`Watch::take_deferred`]. Returns whether the watch has to be put back into the
+    /// backlog, because it is not there again already.
+    pub(crate) fn unconsume(&self, event: &Event) -> bool {
+        let mode = self.mode();
+        if mode.is_counted() {
+            // CAST: It is the number that was taken.
+            self.return_pending(event.0.data as u64);
+        }
+        let report = if event.0.info & uapi::KEVENT_INFO_VANISHED != 0 {
+            Report::last(event.0.events)
         } else {
-            (state & !EVENTS) | OWNED | after | listed | refired(state & listed)
+            Report::of(event.0.events)
+        };
+        let disarm = report.disarm(mode);
+        let old = self.update(|state| state.unconsumed(report, disarm));
+        !old.is_reporting()
+    }
+
+    /// The program enables the watch. To be called while it is [modified](Watch::modify).
+    pub(crate) fn set_enabled(&self) {
+        self.update(State::armed);
+    }
+
+    /// Cancels the last entry that a watch which is gone has left in the ring, and returns whether
+    /// it was unconsumed. Its source must have been detached.
+    pub(crate) fn cancel_entry(&self) -> bool {
+        self.any_entry()
+            .is_some_and(|(_, entry)| self.queue.cancel(entry))
+    }
+}
+
+/// What a source, and a task of the program, do with a watch.
+impl Watch {
+    /// The source has something to report: `events`.
+    ///
+    /// May be called from any context that may take a spinlock.
+    pub(crate) fn fire(self: ArcBorrow<'_, Self>, events: u32) -> PostOutcome {
+        self.fire_inline(events)
+    }
+
+    /// [`Watch::fire`], for where each instruction counts.
+    #[inline(always)]
+    pub(crate) fn fire_inline(self: ArcBorrow<'_, Self>, events: u32) -> PostOutcome {
+        let mode = self.mode();
+        let report = Report::of(events);
+        let old = self.update(|state| state.fired(mode, report));
+        if !old.can_fire() {
+            return self.fire_busy(mode, report, old);
         }
-    });
-    if old & BUSY != 0 {
-        return fire_busy(watch, old);
+        if mode.is_level() && !old.is_on_list() {
+            self.relist();
+        }
+        self.post_owned(mode, report.and_events_of(old), mode.disarm())
     }
-    if listed & !old != 0 {
-        watch.queue.list(watch.place(), &watch.next);
-    }
-    post_owned(watch, mode, events | (old & EVENTS), after)
-}
 
-/// [`fire`], for a wake-up that the watch shares with others. Returns whether it claims it: only if
-/// a thread was woken for the event, which has all that it waits for. A busy program finds the
-/// event when it comes to that, and leaves the wake-up to those who are idle.
-///
-/// Called with the lock of the wait queue held, so for one wake-up at a time.
-#[cold]
-pub(crate) fn fire_exclusive(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
-    watch.change(|state| state & !WOKE);
-    let told = fire(watch, events);
-    let claims = told == PostOutcome::Posted && watch.state.load(Relaxed) & WOKE != 0;
-    if claims {
-        // When the event is consumed, it is the turn of others.
-        watch.list();
-    }
-    claims
-}
-
-/// The rest of [`fire`] if the watch was in the state `old`, where the events were left.
-#[cold]
-fn fire_busy(watch: ArcBorrow<'_, Watch>, old: u32) -> PostOutcome {
-    if old & DEFERRED != 0 {
-        watch.queue.flush_if_free();
-    }
-    if old & (MUTED | VANISH_PENDING) == 0 {
-        PostOutcome::Deferred
-    } else {
-        PostOutcome::Muted
-    }
-}
-
-/// Something has happened to the source, but what, only a look can report. Has one taken soon, in
-/// the context of a task.
-///
-/// May be called from any context that may take a spinlock.
-pub(crate) fn request_repoll(watch: ArcBorrow<'_, Watch>) -> PostOutcome {
-    // That it has vanished is reported even if the watch is disabled.
-    let deaf = if watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0 {
-        REMOVED | ONESHOT_DONE
-    } else {
-        MUTED
-    };
-    let old = watch.change(|state| {
-        if state & deaf == 0 {
-            state | REPOLL | ON_LIST
+    /// The rest of [`Watch::fire`] if the watch was in the state `old`, where the report was left,
+    /// unless it merges into what is deferred.
+    #[cold]
+    fn fire_busy(self: ArcBorrow<'_, Self>, mode: Mode, report: Report, old: State) -> PostOutcome {
+        let mut outcome = None;
+        if old.is_deferred() {
+            if mode.merges_when_deferred() {
+                outcome = self.merge_deferred(mode, report);
+                if outcome.is_none() {
+                    // It has come out of the backlog meanwhile.
+                    return self.fire(report.events());
+                }
+            }
+            self.queue.flush_if_free();
+        }
+        if let Some(outcome) = outcome {
+            return outcome;
+        }
+        if old.is_muted() {
+            PostOutcome::Muted
         } else {
-            state
+            PostOutcome::Deferred
         }
-    });
-    if old & deaf == 0 {
-        if old & ON_LIST == 0 {
-            watch.queue.list(watch.place(), &watch.next);
-        }
-        watch.queue.kick_waiter();
     }
-    if old & MUTED == 0 {
-        PostOutcome::Posted
-    } else {
-        PostOutcome::Muted
+
+    /// Merges `report` into what the watch is deferred with. Fails if it is not deferred any more.
+    fn merge_deferred(&self, mode: Mode, report: Report) -> Option<PostOutcome> {
+        self.queue.with_backlog_lock(|| {
+            if !self.state().is_deferred() {
+                return None;
+            }
+            if !mode.disarm().is_none() {
+                // It has fired, and reports nothing after that.
+                return Some(PostOutcome::Muted);
+            }
+            self.update(|state| state.with(report));
+            self.add_merges(1);
+            self.queue.count_merge();
+            Some(PostOutcome::Deferred)
+        })
+    }
+
+    /// [`Watch::fire`], for a wake-up that the watch shares with others. Returns whether it claims
+    /// it: only if a thread was woken for the event, which has all that it waits for. A busy program
+    /// finds the event when it comes to that, and leaves the wake-up to those that are idle.
+    ///
+    /// Called with the lock of the wait queue held, so for one wake-up at a time.
+    #[cold]
+    pub(crate) fn fire_exclusive(self: ArcBorrow<'_, Self>, events: u32) -> bool {
+        self.set_woke(false);
+        let outcome = self.fire(events);
+        let claims = outcome == PostOutcome::Posted && self.state().has_woken();
+        if claims {
+            // When the event is consumed, it is the turn of others.
+            self.list();
+        }
+        claims
+    }
+
+    /// Something has happened to the source, but only polling it shows what. Has that done soon, in
+    /// the context of a task.
+    ///
+    /// May be called from any context that may take a spinlock.
+    pub(crate) fn request_repoll(self: ArcBorrow<'_, Self>) {
+        let mode = self.mode();
+        let old = self.update(|state| state.repoll_wanted(mode));
+        if old.ignores_repoll(mode) {
+            return;
+        }
+        if !old.is_on_list() {
+            self.relist();
+        }
+        self.queue.kick_waiter();
+    }
+
+    /// The source was attached, and `events` were there. Reports them, and what happened since,
+    /// unless the watch was removed. Returns whether it was.
+    ///
+    /// To be called with the mutex of the queue's watches held.
+    pub(crate) fn attached(self: ArcBorrow<'_, Self>, events: u32) -> bool {
+        let old = self.update(State::attached);
+        let events = events | old.events();
+        if events != 0 && !old.is_off() {
+            self.fire(events);
+        }
+        old.is_removed()
+    }
+
+    /// Polls the source, and reports what there is now, after the program has changed what it wants
+    /// to be reported. If a file has to be polled for that, returns it: that is left to the caller,
+    /// without the mutex.
+    ///
+    /// To be called with the mutex of the queue's watches held.
+    pub(crate) fn poll(self: ArcBorrow<'_, Self>) -> Option<Target> {
+        let state = self.state();
+        let mode = self.mode();
+        // ORDERING: A producer that makes the source ready, and then reads the mode, sees the new
+        // one; or it is seen here that the source is ready.
+        smp_mb(Full);
+        if state.is_muted() || mode.is_counted() {
+            return None;
+        }
+        if mode.is_level() {
+            // It may not have been a level when it began to report.
+            self.list();
+        }
+        let target = self.source.target(self);
+        if target.is_none() {
+            let events = self.source.test(self, Rechecker::PROGRAM);
+            if events != 0 {
+                self.fire(events);
+            }
+        }
+        target
+    }
+
+    /// Cancels the unconsumed event of a watch that is held, in the ring or in the backlog, and
+    /// takes what producers have left since. What cannot be found out by polling the source is kept
+    /// to be reported again. Returns whether the source is to be polled.
+    ///
+    /// `flags` says what was changed, `KEVENT_MODIFY_*`. The producers that had begun before have
+    /// finished, see [`Source::synchronize`].
+    fn withdraw(&self, flags: u32) -> bool {
+        let deferred = self.queue.leave_backlog(self);
+        let deferred_count = self.take_deferred_count();
+        self.take_merges();
+        let posted = self
+            .last_entry()
+            .and_then(|(_, entry)| self.queue.withdraw(entry));
+        if deferred.is_some() || posted.is_some() {
+            self.update(State::withdrawn);
+        }
+        let (posted, count) = posted.unwrap_or_default();
+        let left = self.update(State::without_events).events();
+        let events = deferred.unwrap_or_default() | posted | left;
+        if let Some(pending_count) = self.source.pending_count() {
+            add_pending(pending_count, count.saturating_add(deferred_count));
+            if pending_count.load(Relaxed) != 0 {
+                // There may be no bit for what happened while it was disabled.
+                let events = if events != 0 { events } else { self.interest() };
+                let report = Report::of(events);
+                self.update(|state| state.with(report));
+            }
+        } else if events != 0 {
+            self.source.keep(events, flags);
+        }
+        events != 0
+    }
+
+    /// Has `change` make a change, of which `flags` says what it is, `KEVENT_MODIFY_*`. After that
+    /// no unconsumed event is left that was made before it: what it reported is reported again, as
+    /// far as it is a count, cannot be tested, or holds. But completions and intercepted signals
+    /// are left as they are.
+    ///
+    /// Returns the file that has to be polled then, see [`Watch::poll`]. `ENOENT` if a ONESHOT watch
+    /// has fired meanwhile, and its event was consumed.
+    ///
+    /// To be called with the mutex of the queue's watches held.
+    pub(crate) fn modify(
+        self: ArcBorrow<'_, Self>,
+        flags: u32,
+        change: impl FnOnce() -> Result,
+    ) -> Result<Option<Target>> {
+        const POLLS: u32 = uapi::KEVENT_MODIFY_ENABLE
+            | uapi::KEVENT_MODIFY_MODE
+            | uapi::KEVENT_MODIFY_EVENTS
+            | uapi::KEVENT_MODIFY_ARG;
+        let mode = self.mode();
+        let holds = !mode.takes() && !mode.is_queued();
+        if holds {
+            // From here on producers leave in the state what they report.
+            self.update(|state| state.held(mode));
+        }
+        let mut result = change();
+        let mut polls = flags & POLLS != 0;
+        if holds && result.is_ok() {
+            // A producer that has read the old settings has finished then.
+            self.source.synchronize();
+            polls |= self.withdraw(flags);
+            if self.is_oneshot_done() {
+                result = Err(ENOENT);
+            }
+        }
+        if self.update(State::resumed).is_to_report() {
+            let (report, disarm) = self.claim();
+            self.post_owned(self.mode(), report, disarm);
+        }
+        self.source.resumed(self);
+        result?;
+        Ok(if polls { self.poll() } else { None })
+    }
+
+    /// The watched object has vanished: reports that with `events`, and nothing after it. Fails if
+    /// the last event of the watch was consumed, or it was removed.
+    ///
+    /// To be called with the mutex of the queue's watches held, under which the source is detached
+    /// too.
+    pub(crate) fn vanish(self: ArcBorrow<'_, Self>, events: u32) -> bool {
+        let mode = self.mode();
+        // A CPU that is flushing it into the ring may yet find no slot for its last event.
+        let old = self
+            .queue
+            .with_backlog_lock(|| self.update(|state| state.vanished(mode, events)));
+        if old.has_ended(mode) {
+            // It is yet to report that, or has posted its last event, which stays.
+            return old.is_vanish_pending() || self.keeps_place(old);
+        }
+        if !old.is_reporting() {
+            let (report, disarm) = self.claim();
+            self.post_owned(mode, report, disarm);
+        }
+        true
+    }
+
+    /// Posts until there is no more. The caller has made itself the owner.
+    #[inline(always)]
+    fn post_owned(
+        self: ArcBorrow<'_, Self>,
+        mode: Mode,
+        report: Report,
+        disarm: Disarm,
+    ) -> PostOutcome {
+        let outcome = self.post(mode, report, false);
+        if matches!(outcome, PostOutcome::Posted | PostOutcome::Merged) && self.release() {
+            self.queue.flush_backlog();
+            return outcome;
+        }
+        self.post_owned_slowly(outcome, report, disarm)
+    }
+
+    /// The rest of [`Watch::post_owned`]: `outcome` is that of the first report.
+    #[cold]
+    fn post_owned_slowly(
+        self: ArcBorrow<'_, Self>,
+        mut outcome: PostOutcome,
+        mut report: Report,
+        mut disarm: Disarm,
+    ) -> PostOutcome {
+        let first = outcome;
+        loop {
+            match outcome {
+                PostOutcome::Deferred => {
+                    self.update(|state| state.deferred(report, disarm));
+                    let woke = self.queue.defer_watch(self.into());
+                    if self.is_exclusive() {
+                        self.set_woke(woke);
+                    }
+                    // It has a place of its own, if not in the ring.
+                    return PostOutcome::Posted;
+                }
+                PostOutcome::Empty => {
+                    self.update(|state| state.rearmed(disarm));
+                }
+                PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}
+            }
+            if self.release() {
+                self.queue.flush_backlog();
+                return first;
+            }
+            (report, disarm) = self.claim();
+            outcome = self.post(self.mode(), report, false);
+        }
+    }
+
+    /// Moves a deferred watch from the backlog into the ring. Fails if there is no free slot still.
+    ///
+    /// To be called with the backlog's lock held.
+    pub(crate) fn move_into_ring(self: ArcBorrow<'_, Self>) -> bool {
+        loop {
+            let (report, disarm) = self.claim();
+            if self.state().is_removed() && !disarm.removes() {
+                // It is being removed. Its source may want to know what it did not report.
+                let unreported = Report::of(report.events());
+                self.update(|state| state.without_owner().with(unreported));
+                return true;
+            }
+            match self.post_deferred(self.mode(), report) {
+                PostOutcome::Deferred => {
+                    self.update(|state| state.deferred(report, disarm));
+                    return false;
+                }
+                PostOutcome::Empty => {
+                    self.update(|state| state.rearmed(disarm));
+                }
+                PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}
+            }
+            if self.release() {
+                return true;
+            }
+        }
+    }
+
+    /// Takes what a watch that comes out of the backlog of a queue without a ring has to report,
+    /// which is nothing if the event before had it already. Returns whether there is more, for
+    /// which it is deferred again.
+    ///
+    /// To be called with the backlog's lock held.
+    pub(crate) fn take_deferred(self: ArcBorrow<'_, Self>) -> (Option<Event>, bool) {
+        let mode = self.mode();
+        let (report, disarm) = self.claim();
+        let event = if mode.is_queued() {
+            let taken = self.take_completion(report, disarm);
+            taken.map(|(report, data)| self.event(mode, report, data))
+        } else if mode.is_counted() {
+            let (deferred, merged) = self.take_counts(mode);
+            let is_none = deferred == 0 && merged == 0 && !report.is_last();
+            let event = self.count_event(mode, report, deferred, merged);
+            Some(event).filter(|_| !is_none)
+        } else {
+            let mut event = self.event(mode, report, self.data(mode, report));
+            event.set_merges(self.take_merges());
+            Some(event)
+        };
+        let event = event.map(|event| event.as_consumed());
+        if event.is_none() {
+            self.update(|state| state.rearmed(disarm));
+        }
+        let more = !self.release();
+        if more {
+            self.update(|state| state.deferred(Report::NONE, Disarm::NONE));
+        }
+        (event, more)
+    }
+
+    /// Rechecks a watch that was on the queue's list, and is not any more.
+    ///
+    /// To be called with the mutex of the queue's watches held.
+    pub(crate) fn recheck(self: ArcBorrow<'_, Self>) -> RecheckOutcome {
+        let old = self.update(State::rechecked);
+        if old.is_dead() {
+            if self.keeps_place(old) {
+                self.list();
+                return RecheckOutcome::Stays;
+            }
+            return RecheckOutcome::Dead;
+        }
+        if old.is_ending() {
+            // It is listed again when it has reported the last it has to report.
+            return RecheckOutcome::Stays;
+        }
+        let vanished = if old.wants_repoll() {
+            self.source.vanished()
+        } else {
+            None
+        };
+        let mode = self.mode();
+        if let Some(events) = vanished {
+            if mode.reports_vanished() {
+                // In this order: a close() that finds the watch detached has nothing to wait for.
+                self.vanish(events);
+                self.source.detach(&self.queue);
+            }
+            return RecheckOutcome::Stays;
+        }
+        if mode.is_counted() || mode.is_queued() {
+            self.source.on_recheck(self);
+            return RecheckOutcome::Stays;
+        }
+        if mode.is_exclusive() {
+            if !self.is_unconsumed() {
+                self.source.claim_is_used();
+            } else if !mode.is_level() {
+                self.list();
+            }
+        }
+        if mode.is_level() && old.is_reporting() {
+            // It is being reported, or going to be: it has to be on the list after that.
+            self.list();
+        }
+        if old.is_disabled() {
+            return RecheckOutcome::Stays;
+        }
+        if !old.wants_repoll() {
+            if !mode.is_level() {
+                self.source.on_recheck(self);
+                return RecheckOutcome::Stays;
+            }
+            if old.is_deferred() {
+                return RecheckOutcome::Stays;
+            }
+            if self.is_unconsumed() {
+                self.list();
+                return RecheckOutcome::Stays;
+            }
+            // If it is owned, what it reports may have been consumed already: poll.
+        }
+        RecheckOutcome::Poll
     }
 }
 
@@ -923,211 +1397,7 @@ pub(crate) fn add_pending(pending_count: &Atomic<u64>, count: u64) {
     }
 }
 
-/// Enables the watch, and reports what happened while it was off, if its events are counts or
-/// completions.
-pub(crate) fn enable(watch: ArcBorrow<'_, Watch>) {
-    let update_lock = OWNED | DEFERRED | REMOVED | ONESHOT_DONE | VANISH_PENDING;
-    let mode = watch.mode.load(Relaxed);
-    let kept = mode & KEPT != 0;
-    let old = watch.change(|state| {
-        let mut on = state & !(DISABLED | DISPATCHED);
-        if !kept && on & (OWNED | DEFERRED) == 0 {
-            // It may be otherwise by now: the source is tested.
-            on &= !EVENTS;
-        }
-        if on & EVENTS != 0 && on & update_lock == 0 {
-            on | OWNED
-        } else {
-            on
-        }
-    });
-    if kept && old & EVENTS != 0 && old & update_lock == 0 {
-        let (events, after) = watch.take_events();
-        post_owned(watch, mode, events, after);
-    }
-}
-
-/// Returns what there is now, after the program has changed what it wants to be reported.
-///
-/// To be called with the mutex of the queue's watches held.
-pub(crate) fn test(watch: ArcBorrow<'_, Watch>) {
-    let state = watch.state.load(Relaxed);
-    let mode = watch.mode.load(Relaxed);
-    // ORDERING: Whoever makes the source ready, and then looks at the mode, sees the new one; or it
-    // is seen here that the source is ready.
-    smp_mb(Full);
-    if state & (MUTED | VANISH_PENDING) == 0 && mode & COUNTED == 0 {
-        if mode & NO_LEVEL == 0 {
-            // It may not have been a level when it began to report.
-            watch.list();
-        }
-        let events = watch.source.test(watch, Rechecker::PROGRAM);
-        if events != 0 {
-            fire(watch, events);
-        }
-    }
-}
-
-/// What the watch is of has vanished: reports so with `events`, and nothing after that. Fails if
-/// the watch has reported its last event already, or was removed.
-///
-/// To be called with the mutex of the queue's watches held, under which the source is detached too.
-pub(crate) fn vanish(watch: ArcBorrow<'_, Watch>, events: u32) -> bool {
-    let end = REMOVED | ONESHOT_DONE | VANISH_PENDING;
-    let mode = watch.mode.load(Relaxed);
-    let stale = if mode & KEPT != 0 { 0 } else { EVENTS };
-    // Whoever is moving it into the ring may yet find no place for its last event.
-    let old = watch.queue.while_nobody_moves(|| {
-        watch.change(|state| {
-            if state & end != 0 {
-                state
-            } else if state & (OWNED | DEFERRED) != 0 {
-                (state & !(DISABLED | DISPATCHED)) | events | VANISH_PENDING
-            } else {
-                (state & !(DISABLED | DISPATCHED | stale)) | events | VANISH_PENDING | OWNED
-            }
-        })
-    });
-    if old & end != 0 {
-        // It is yet to report it, or not to report anything any more.
-        return old & VANISH_PENDING != 0;
-    }
-    if old & (OWNED | DEFERRED) == 0 {
-        let (events, after) = watch.take_events();
-        post_owned(watch, mode, events, after);
-    }
-    true
-}
-
-/// Returns until there is no more. The caller has made itself the owner.
-#[inline(always)]
-fn post_owned(watch: ArcBorrow<'_, Watch>, mode: u32, events: u32, after: u32) -> PostOutcome {
-    let told = watch.tell(mode, events, false);
-    if matches!(told, PostOutcome::Posted | PostOutcome::Merged) && watch.release_ownership() {
-        watch.queue.flush_backlog();
-        return told;
-    }
-    post_owned_slowly(watch, told, events, after)
-}
-
-/// The rest of [`post_owned`]: `told` says what became of the first events.
-#[cold]
-fn post_owned_slowly(
-    watch: ArcBorrow<'_, Watch>,
-    mut told: PostOutcome,
-    mut events: u32,
-    mut after: u32,
-) -> PostOutcome {
-    let first = told;
-    loop {
-        match told {
-            PostOutcome::Deferred => {
-                watch.set_deferred(events, after);
-                let woke = watch.queue.defer_watch(watch.into());
-                if watch.is_exclusive() {
-                    watch.set_woke(woke);
-                }
-                // It has a place of its own, if not in the ring.
-                return PostOutcome::Posted;
-            }
-            PostOutcome::Empty => {
-                watch.change(|state| state & !after);
-            }
-            PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}
-        }
-        if watch.release_ownership() {
-            watch.queue.flush_backlog();
-            return first;
-        }
-        (events, after) = watch.take_events();
-        told = watch.tell(watch.mode.load(Relaxed), events, false);
-    }
-}
-
-/// Moves a watch that waits from the backlog into the ring. Fails if there is no free slot still.
-///
-/// To be called with the backlog's lock held.
-pub(crate) fn move_into_ring(watch: ArcBorrow<'_, Watch>) -> bool {
-    loop {
-        let (events, after) = watch.take_events();
-        if watch.state.load(Relaxed) & REMOVED & !after != 0 {
-            // It is being removed. Its source may want to know what it did not report.
-            watch.change(|state| (state & !OWNED) | (events & EVENTS));
-            return true;
-        }
-        match watch.tell(watch.mode.load(Relaxed), events, true) {
-            PostOutcome::Deferred => {
-                watch.set_deferred(events, after);
-                return false;
-            }
-            PostOutcome::Empty => {
-                watch.change(|state| state & !after);
-            }
-            PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}
-        }
-        if watch.release_ownership() {
-            return true;
-        }
-    }
-}
-
-/// Takes what a watch that comes out of the backlog of a queue without a ring has to report, which
-/// is nothing if the event before had it already. Returns whether there is more, for which it has
-/// to wait again.
-///
-/// To be called with the backlog's lock held.
-pub(crate) fn take_deferred(watch: ArcBorrow<'_, Watch>) -> (Option<Event>, bool) {
-    let mode = watch.mode.load(Relaxed);
-    let (events, after) = watch.take_events();
-    let told = if mode & QUEUED != 0 {
-        watch.take_completion(events, after)
-    } else if mode & COUNTED != 0 {
-        let pending_count = watch.take_pending(mode);
-        let words = watch.count_words(mode, events, pending_count);
-        Some((events, words)).filter(|_| pending_count != 0 || events & VANISH_PENDING != 0)
-    } else {
-        Some((events, watch.words(mode, events)))
-    };
-    let event = told.map(|(events, words)| watch.event(mode, events, words));
-    if event.is_none() {
-        watch.change(|state| state & !after);
-    }
-    let more = !watch.release_ownership();
-    if more {
-        watch.set_deferred(0, 0);
-    }
-    (event, more)
-}
-
-/// Undoes [`take_deferred`]. Returns whether the watch has to be put back into the backlog, because
-/// it is not there again already.
-pub(crate) fn unconsume(watch: &Watch, event: &Event) -> bool {
-    let mode = watch.mode.load(Relaxed);
-    if mode & COUNTED != 0 {
-        // CAST: It is the number that was taken.
-        watch.return_pending(event.0.data as u64);
-    }
-    let last = event.0.info & uapi::KEVENT_INFO_VANISHED != 0;
-    let (after, last) = if last {
-        (REMOVED, VANISH_PENDING)
-    } else {
-        (Watch::<dyn Source>::after(mode), 0)
-    };
-    let old = watch.change(|state| {
-        let waits = if state & OWNED != 0 { 0 } else { DEFERRED };
-        (state & !after) | event.0.events | last | waits
-    });
-    old & (OWNED | DEFERRED) == 0
-}
-
-/// Cancels the last entry that a watch which is gone has left in the ring, and returns whether it
-/// was unconsumed. Its source must have been detached.
-pub(crate) fn cancel(watch: &Watch) -> bool {
-    let entry = watch.entry.load(Relaxed);
-    entry != NO_ENTRY && watch.queue.cancel(entry)
-}
-
-/// Who rechecks a watch: a task of the program, which sees what the program sees.
+/// A task of the program that rechecks a watch, and so sees what the program sees.
 #[derive(Clone, Copy)]
 pub(crate) struct Rechecker {
     /// How many queues that watch each other are being looked at already, 0 for none.
@@ -1147,70 +1417,4 @@ impl Rechecker {
             depth: self.depth.saturating_add(1),
         }
     }
-}
-
-/// Rechecks a watch that was on the queue's list, and is not any more.
-///
-/// To be called with the mutex of the queue's watches held.
-pub(crate) fn recheck(watch: ArcBorrow<'_, Watch>) -> RecheckOutcome {
-    let old = watch.change(|state| state & !(ON_LIST | REPOLL | REFIRED));
-    if Watch::<dyn Source>::is_dead(old) {
-        if watch.may_give_back(old) {
-            watch.list();
-            return RecheckOutcome::Stays;
-        }
-        return RecheckOutcome::Dead;
-    }
-    if old & (REMOVED | ONESHOT_DONE | VANISH_PENDING) != 0 {
-        // It is listed again when it has reported the last it has to report.
-        return RecheckOutcome::Stays;
-    }
-    let vanished = if old & REPOLL != 0 {
-        watch.source.vanished()
-    } else {
-        None
-    };
-    if let Some(events) = vanished {
-        if watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0 {
-            // In this order: a close() that finds the watch detached has nothing to wait for.
-            vanish(watch, events);
-            watch.source.detach(&watch.queue);
-        }
-        return RecheckOutcome::Stays;
-    }
-    let mode = watch.mode.load(Relaxed);
-    if mode & (COUNTED | QUEUED) != 0 {
-        watch.source.on_recheck(watch);
-        return RecheckOutcome::Stays;
-    }
-    let is_level = mode & NO_LEVEL == 0;
-    if mode & uapi::KEVENT_WATCH_EXCLUSIVE != 0 {
-        if !watch.is_unconsumed() {
-            watch.source.claim_is_used();
-        } else if !is_level {
-            watch.list();
-        }
-    }
-    if is_level && old & (OWNED | DEFERRED) != 0 {
-        // It is being reported, or going to be: it has to be on the list after that.
-        watch.list();
-    }
-    if old & (DISABLED | DISPATCHED) != 0 {
-        return RecheckOutcome::Stays;
-    }
-    if old & REPOLL == 0 {
-        if !is_level {
-            watch.source.on_recheck(watch);
-            return RecheckOutcome::Stays;
-        }
-        if old & DEFERRED != 0 {
-            return RecheckOutcome::Stays;
-        }
-        if watch.is_unconsumed() {
-            watch.list();
-            return RecheckOutcome::Stays;
-        }
-        // If it is owned, what it reports may have been taken already: test.
-    }
-    RecheckOutcome::Poll
 }

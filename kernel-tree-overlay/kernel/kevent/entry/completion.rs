@@ -37,7 +37,7 @@ pub(crate) unsafe extern "C" fn kevent_completion_new(
 ///
 /// # Safety
 ///
-/// `completion` must come from [`kevent_fact_new`], and is used up.
+/// `completion` must come from [`kevent_completion_new`], and is used up.
 #[export]
 pub(crate) unsafe extern "C" fn kevent_complete(
     completion: *mut bindings::kevent_completion,
@@ -55,7 +55,7 @@ pub(crate) unsafe extern "C" fn kevent_complete(
 ///
 /// # Safety
 ///
-/// `completion` must come from [`kevent_fact_new`], and is used up.
+/// `completion` must come from [`kevent_completion_new`], and is used up.
 #[export]
 pub(crate) unsafe extern "C" fn kevent_completion_drop(
     completion: *mut bindings::kevent_completion,

@@ -31,8 +31,8 @@ unsafe impl HasFileVtable for Queue {
     }
 }
 
-// SAFETY: The offset is that of the bell. `Queue::drop` calls `sync`, and by then there is nobody
-// who could ring it.
+// SAFETY: The offset is that of the work. `Queue::drop` calls `sync`, and by then no other code
+// has a reference, so it is not queued again.
 unsafe impl HasIrqWork for Queue {
     const OFFSET: usize = core::mem::offset_of!(Queue, poll_wake_work);
 
@@ -55,5 +55,15 @@ impl QueueFile {
 
     pub(crate) fn queue(&self) -> Result<ArcBorrow<'_, Queue>> {
         private_data::<Queue>(&self.0).ok_or(EINVAL)
+    }
+
+    /// The queue, for what only its owner may do, else `EACCES`.
+    pub(crate) fn own_queue(&self) -> Result<ArcBorrow<'_, Queue>> {
+        let queue = self.queue()?;
+        if queue.owner.may_use() {
+            Ok(queue)
+        } else {
+            Err(EACCES)
+        }
     }
 }

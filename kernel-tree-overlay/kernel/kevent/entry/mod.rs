@@ -34,6 +34,7 @@ use crate::{
 
 pub(crate) mod completion;
 pub(crate) mod file;
+pub(crate) mod owner;
 pub(crate) mod post;
 pub(crate) mod register;
 pub(crate) mod user;
@@ -80,6 +81,10 @@ unsafe fn deadline_from(deadline: *const bindings::kevent_deadline) -> Result<Op
         .transpose()
 }
 
+/// What this kernel has beside the classes: the upper half of `kevent_create.features`.
+const FEATURES: u64 =
+    kernel::uapi::KEVENT_FEATURE_WAKE_NEXT | kernel::uapi::KEVENT_FEATURE_USER_WATCH;
+
 /// `kevent_create()`: makes a queue and fills in what `args` returns.
 ///
 /// # Safety
@@ -92,13 +97,16 @@ pub(crate) unsafe extern "C" fn kevent_do_create(
 ) -> *mut bindings::file {
     // SAFETY: By the safety requirements.
     let args = unsafe { &mut *args };
-    let file = Queue::new(args.entries, u64::from(sources)).and_then(|queue| {
-        args.features = source::KNOWN;
+    let shared = args.flags & bindings::KEVENT_CREATE_SHARED != 0;
+    let file = Queue::new(args.entries, u64::from(sources), shared).and_then(|queue| {
+        args.features = source::KNOWN | FEATURES;
         // CAST: Sizes fit in 64 bits.
         args.mmap_size = queue.ring().map_or(0, |r| r.pages().size() as u64);
         args.ring_entries = queue.ring().map_or(0, Ring::entries);
         args.entries_offset = queue.ring().map_or(0, |_| Ring::entries_offset());
-        create_getfile::<Queue>(c"[kevent]", queue, bindings::O_RDWR)
+        let file = create_getfile::<Queue>(c"[kevent]", queue.clone(), bindings::O_RDWR)?;
+        owner::link(&queue);
+        Ok(file)
     });
     match file {
         Ok(file) => ARef::into_raw(file).as_ptr().cast(),
@@ -120,7 +128,7 @@ pub(crate) unsafe extern "C" fn kevent_do_add(
 ) -> c_int {
     to_ret(QueueFile::get(fd).and_then(|file| {
         let at = UserPtr::from_ptr(watches.cast());
-        register::add(file.queue()?, at, wsize, nr)
+        register::add(file.own_queue()?, at, wsize, nr)
     }))
 }
 
@@ -139,7 +147,7 @@ pub(crate) unsafe extern "C" fn kevent_do_modify(
 ) -> c_int {
     to_ret(QueueFile::get(fd).and_then(|file| {
         let at = UserPtr::from_ptr(watches.cast());
-        register::modify(&*file.queue()?, at, wsize, nr, flags)
+        register::modify(&*file.own_queue()?, at, wsize, nr, flags)
     }))
 }
 
@@ -156,7 +164,7 @@ pub(crate) unsafe extern "C" fn kevent_do_remove(
 ) -> c_int {
     to_ret(QueueFile::get(fd).and_then(|file| {
         let at = UserPtr::from_ptr(handles.cast_mut().cast());
-        register::remove(&*file.queue()?, at, nr)
+        register::remove(&*file.own_queue()?, at, nr)
     }))
 }
 
@@ -195,7 +203,7 @@ pub(crate) unsafe extern "C" fn kevent_do_wait(
     to_ret(QueueFile::get(fd).and_then(|file| {
         // SAFETY: By the safety requirements.
         let deadline = unsafe { deadline_from(deadline) }?;
-        wait::wait(&*file.queue()?, args, deadline.as_ref())
+        wait::wait(&*file.own_queue()?, args, deadline.as_ref())
     }))
 }
 
@@ -216,6 +224,6 @@ pub(crate) unsafe extern "C" fn kevent_do_get_events(
         // SAFETY: By the safety requirements.
         let deadline = unsafe { deadline_from(deadline) }?;
         let to = UserPtr::from_ptr(events.cast());
-        wait::get_events(&*file.queue()?, min_nr, max_nr, deadline.as_ref(), to)
+        wait::get_events(&*file.own_queue()?, min_nr, max_nr, deadline.as_ref(), to)
     }))
 }

@@ -50,6 +50,9 @@ fn read(at: UserPtr, esize: usize) -> Result<Event> {
 }
 
 fn post_one(queue: &Queue, event: Event, flags: u32) -> Result {
+    if queue.has_ended() {
+        return Err(EPIPE);
+    }
     match queue.post(&event) {
         Ok(()) => return Ok(()),
         Err(NoRoom) if queue.ring().is_some() && flags & uapi::KEVENT_POST_DEFER == 0 => {

@@ -21,16 +21,17 @@ use core::mem::offset_of;
 use crate::{
     engine::{
         queue::Queue,
+        table::Batch,
         watch::{
-            enable,
-            test,
+            Rechecker,
             Watch, //
         }, //
     },
     entry::user::read_record,
     source::{
         self,
-        Room, //
+        Room,
+        Target, //
     },
     trace, //
 };
@@ -181,25 +182,67 @@ fn add_made(
     let handle = table.insert(queue, watch.clone())?;
     unreserve.dismiss();
     trace::add(queue, handle, record);
-    if let Err(e) = watch.source().attach(watch.as_arc_borrow(), record) {
-        table.withdraw(queue, handle);
-        return Err(e);
-    }
-    Ok(handle)
+    let record = &uapi::kevent_watch { handle, ..*record };
+    let target = match watch.source().attach_file(watch.as_arc_borrow(), record) {
+        Ok(Some(target)) => target,
+        Ok(None) => return Ok(handle),
+        Err(e) => {
+            table.withdraw(queue, handle);
+            return Err(e);
+        }
+    };
+    watch.set_attaching();
+    drop(table);
+    let found = watch.source().register(&target);
+    let mut table = queue.watches().lock();
+    let events = found.and_then(|found| watch.source().registered(watch.as_arc_borrow(), found));
+    let result = table.attached(queue, &watch, events);
+    // `target` may be the last reference to the file.
+    drop(table);
+    result.map(|()| handle)
 }
 
 /// `kevent_modify()`: changes what `flags` names of `nr` watches.
 pub(crate) fn modify(queue: &Queue, at: UserPtr, size: usize, nr: u32, flags: u32) -> Result<u32> {
+    if flags & uapi::KEVENT_MODIFY_TRIGGER != 0 {
+        return trigger(queue, at, size, nr);
+    }
     let change_one = |record: &mut uapi::kevent_watch| {
         // Held while the watch is changed: one change at a time.
         let table = queue.watches().lock();
         let watch = table.get(record.handle)?;
-        change(watch, record, flags)
+        let Some(target) = change(watch, record, flags)? else {
+            return Ok(());
+        };
+        let mut batch = Batch::of(watch.clone(), target);
+        drop(table);
+        batch.poll(Rechecker::PROGRAM);
+        queue.watches().lock().polled(&batch, |_| {});
+        Ok(())
     };
     each(at, size, nr, change_one, |_| {})
 }
 
-fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result {
+/// `kevent_modify()` with `KEVENT_MODIFY_TRIGGER`: fires `nr` watches. Takes no mutex.
+fn trigger(queue: &Queue, at: UserPtr, size: usize, nr: u32) -> Result<u32> {
+    let trigger_one = |record: &mut uapi::kevent_watch| {
+        if record.events == 0 || record.events & !uapi::KEVENT_EVENTS_MASK != 0 {
+            return Err(EINVAL);
+        }
+        let fired = queue
+            .triggers()
+            .fire(record.source, record.handle, record.events);
+        if fired == Err(ENOENT) && queue.watches().lock().get(record.handle).is_ok() {
+            // It is of another class.
+            return Err(EINVAL);
+        }
+        fired
+    };
+    each(at, size, nr, trigger_one, |_| {})
+}
+
+/// Changes a watch. Returns what has to be polled then, without the mutex.
+fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result<Option<Target>> {
     if record.source != watch.class() || record.events & !uapi::KEVENT_EVENTS_MASK != 0 {
         return Err(EINVAL);
     }
@@ -216,30 +259,25 @@ fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result
         watch.source().check_flags(new.flags)?;
     }
     source::check(watch, new.flags, new.events)?;
-    if flags & uapi::KEVENT_MODIFY_ARG != 0 {
-        watch.source().set_arg(watch.as_arc_borrow(), &new)?;
-    }
-    if flags & uapi::KEVENT_MODIFY_USER_DATA != 0 {
-        watch.set_user_data(record.user_data);
-    }
-    if flags & (uapi::KEVENT_MODIFY_MODE | uapi::KEVENT_MODIFY_EVENTS) != 0 {
-        watch.set_mode(new.flags, new.events);
-    }
-    if flags & uapi::KEVENT_MODIFY_DISABLE != 0 {
-        watch.source().disable(watch);
-    }
-    if flags & uapi::KEVENT_MODIFY_ENABLE != 0 {
-        enable(watch.as_arc_borrow());
-        watch.source().enabled(watch.as_arc_borrow());
-    }
-    let anew = uapi::KEVENT_MODIFY_ENABLE
-        | uapi::KEVENT_MODIFY_MODE
-        | uapi::KEVENT_MODIFY_EVENTS
-        | uapi::KEVENT_MODIFY_ARG;
-    if flags & anew != 0 {
-        test(watch.as_arc_borrow());
-    }
-    Ok(())
+    watch.as_arc_borrow().modify(flags, || {
+        // The only one that can fail, so it comes first.
+        if flags & uapi::KEVENT_MODIFY_ARG != 0 {
+            watch.source().set_arg(watch.as_arc_borrow(), &new)?;
+        }
+        if flags & uapi::KEVENT_MODIFY_USER_DATA != 0 {
+            watch.set_user_data(record.user_data);
+        }
+        if flags & (uapi::KEVENT_MODIFY_MODE | uapi::KEVENT_MODIFY_EVENTS) != 0 {
+            watch.set_mode(new.flags, new.events);
+        }
+        if flags & uapi::KEVENT_MODIFY_DISABLE != 0 {
+            watch.source().disable(watch);
+        }
+        if flags & uapi::KEVENT_MODIFY_ENABLE != 0 {
+            watch.set_enabled();
+        }
+        Ok(())
+    })
 }
 
 /// `kevent_remove()`: removes the watches that `nr` handles name.

@@ -28,7 +28,8 @@ static_assert(sizeof(struct kevent_ring) == 192);
 
 #define KEVENT_MODIFY_ALL	(KEVENT_MODIFY_EVENTS | KEVENT_MODIFY_MODE | \
 				 KEVENT_MODIFY_USER_DATA | KEVENT_MODIFY_ARG | \
-				 KEVENT_MODIFY_ENABLE | KEVENT_MODIFY_DISABLE)
+				 KEVENT_MODIFY_ENABLE | KEVENT_MODIFY_DISABLE | \
+				 KEVENT_MODIFY_TRIGGER)
 
 static int kevent_copy_args(void *args, size_t size, const void __user *uargs,
 			    size_t usize, size_t ver0)
@@ -143,6 +144,8 @@ SYSCALL_DEFINE5(kevent_modify, int, fd, struct kevent_watch __user *, watches,
 		return -EINVAL;
 	if (flags & KEVENT_MODIFY_ENABLE && flags & KEVENT_MODIFY_DISABLE)
 		return -EINVAL;
+	if (flags & KEVENT_MODIFY_TRIGGER && flags != KEVENT_MODIFY_TRIGGER)
+		return -EINVAL;
 	return kevent_do_modify(fd, watches, wsize, nr, flags);
 }
 
@@ -177,7 +180,10 @@ SYSCALL_DEFINE3(kevent_wait, int, fd, struct kevent_wait __user *, uargs,
 			       KEVENT_WAIT_SIZE_VER0);
 	if (err)
 		return err;
-	if (args.flags & ~KEVENT_WAIT_ABSTIME || args.__resv)
+	if (args.flags & ~(KEVENT_WAIT_ABSTIME | KEVENT_WAIT_WAKE_NEXT) ||
+	    args.__resv)
+		return -EINVAL;
+	if (args.flags & KEVENT_WAIT_WAKE_NEXT && args.min_nr)
 		return -EINVAL;
 	if (args.clockid != CLOCK_MONOTONIC && args.clockid != CLOCK_REALTIME &&
 	    args.clockid != CLOCK_BOOTTIME)

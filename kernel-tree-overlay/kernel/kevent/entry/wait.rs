@@ -4,7 +4,10 @@
 
 use kernel::{
     prelude::*,
-    sync::wait::Woken,
+    sync::wait::{
+        WaitQueue,
+        Woken, //
+    },
     time::deadline::Deadline,
     uaccess::{
         UserPtr,
@@ -16,10 +19,21 @@ use kernel::{
 use crate::{
     core::event::Event,
     engine::{
-        queue::Queue,
+        level::{
+            Fresh,
+            Tested, //
+        },
+        queue::{
+            Queue,
+            Take, //
+        },
         watch::Rechecker, //
-    }, //
+    },
+    sys::limits::resched, //
 };
+
+/// How often levels are tested in a row.
+const MAX_TESTS: u32 = 1 << 13;
 
 /// `kevent_wait()`: returns how many events there are from `args.seen` on.
 pub(crate) fn wait(
@@ -33,10 +47,14 @@ pub(crate) fn wait(
         return Err(EINVAL);
     }
 
-    queue.flush_whole_backlog();
-    queue.recheck(Rechecker::PROGRAM, seen, args.min_nr.max(1));
-    queue.show_counters();
     if args.min_nr == 0 {
+        queue.flush_whole_backlog();
+        queue.recheck(Rechecker::PROGRAM, seen, 1);
+        queue.show_counters();
+        if args.flags & uapi::KEVENT_WAIT_WAKE_NEXT != 0 {
+            // The caller was woken and will not consume.
+            queue.wake();
+        }
         return Ok(queue.available(seen));
     }
 
@@ -51,8 +69,9 @@ pub(crate) fn wait(
         }
         woken = queue.sleep(seen, nr, deadline);
     }
+    queue.show_counters();
     match woken {
-        // Others may have taken them in the meantime; 0 would say that the time is over.
+        // Others may have consumed them in the meantime; 0 would mean that the time is over.
         Woken::Ready | Woken::Late => Ok(queue.available(seen).max(nr)),
         Woken::TimedOut => Ok(queue.available(seen)),
         Woken::Interrupted => Err(EINTR),
@@ -73,57 +92,118 @@ pub(crate) fn get_events(
     deadline: Option<&Deadline>,
     to: UserPtr,
 ) -> Result<u32> {
-    let mut got = 0u32;
-    let mut expired = false;
-    loop {
-        // CAST: The caller has checked that all of them fit into the address space.
-        let at = to.wrapping_byte_add((got as usize).wrapping_mul(size_of::<Event>()));
-        match copy_events(queue, max.saturating_sub(got), at) {
-            Ok(n) => got = got.saturating_add(n),
-            Err(e) if got == 0 => return Err(e),
-            Err(_) => break,
-        }
-        // When the time is over, what there is counts.
-        if got >= min || expired {
-            break;
-        }
-        // No more than the ring can hold at a time.
-        let most = queue.ring().map_or(u32::MAX, |r| r.entries());
-        let nr = min.saturating_sub(got).min(most);
-        // What was taken just now may have been what kept a watch from going on.
-        queue.recheck(Rechecker::PROGRAM, None, nr);
-        match queue.sleep(None, nr, deadline) {
-            Woken::Ready | Woken::Late => {}
-            Woken::TimedOut => expired = true,
-            Woken::Interrupted if got == 0 => return Err(EINTR),
-            Woken::Interrupted => break,
-        }
+    let mut copies = Copies {
+        to,
+        max,
+        nr: 0,
+        levels: false,
+    };
+    let result = copies.collect(queue, min, deadline);
+    if copies.levels {
+        // What holds may be enough for two.
+        queue.wake_to_look();
     }
     queue.show_counters();
-    Ok(got)
+    match result {
+        Err(e) if copies.nr == 0 => Err(e),
+        _ => Ok(copies.nr),
+    }
 }
 
-/// Takes at most `max` events without sleeping for them, and copies them to `to`.
-///
-/// Those that cannot be copied stay in the queue.
-fn copy_events(queue: &Queue, max: u32, to: UserPtr) -> Result<u32> {
-    queue.flush_whole_backlog();
-    queue.recheck(Rechecker::PROGRAM, None, 1);
-    let mut spare = queue.consumer().lock();
-    let mut at = to;
-    for copied in 0..max {
-        let deliver = |event: &Event| {
-            let to = UserSlice::new(at, size_of::<Event>());
-            to.writer().write(event)
-        };
-        let taken = queue.take(&mut spare, deliver);
-        at = at.wrapping_byte_add(size_of::<Event>());
-        match taken {
-            Ok(true) if !current!().fatal_signal_pending() => {}
-            Ok(true) => return Ok(copied.saturating_add(1)),
-            Err(e) if copied == 0 => return Err(e),
-            Ok(false) | Err(_) => return Ok(copied),
+/// Events that are copied to a program.
+struct Copies {
+    /// Where the next one goes.
+    to: UserPtr,
+    max: u32,
+    /// How many there are so far.
+    nr: u32,
+    /// Levels were taken, and were not looked at since.
+    levels: bool,
+}
+
+impl Copies {
+    /// Takes and copies events, until there are at least `min`.
+    fn collect(&mut self, queue: &Queue, min: u32, deadline: Option<&Deadline>) -> Result {
+        let mut over = None;
+        loop {
+            let dropped = self.collect_now(queue)?;
+            // When the time is over, what there is counts.
+            match over {
+                _ if self.nr >= min => return Ok(()),
+                Some(Woken::Interrupted) => return Err(EINTR),
+                Some(_) => return Ok(()),
+                None => {}
+            }
+            // No more than the ring can hold at a time.
+            let most = queue.ring().map_or(u32::MAX, |r| r.entries());
+            let nr = min.saturating_sub(self.nr).min(most);
+            // What was taken just now may have been what kept a watch from going on.
+            match queue.sleep(None, nr, deadline) {
+                // What comes may be dropped too, again and again.
+                Woken::Ready | Woken::Late if dropped => over = WaitQueue::is_over(deadline),
+                Woken::Ready | Woken::Late => {}
+                Woken::TimedOut => over = Some(Woken::TimedOut),
+                Woken::Interrupted => return Err(EINTR),
+            }
         }
     }
-    Ok(max)
+
+    /// Takes and copies what there is, without sleeping for it; whether some of it was dropped.
+    ///
+    /// What cannot be copied stays in the queue.
+    fn collect_now(&mut self, queue: &Queue) -> Result<bool> {
+        queue.flush_whole_backlog();
+        let mut fresh = Fresh::new(queue);
+        queue.recheck_noting(Rechecker::PROGRAM, None, 1, |watch| {
+            if let Some(index) = watch.level_entry() {
+                fresh.add(index);
+            }
+        });
+        let mut tested = Tested::new(fresh);
+        let mut dropped = false;
+        // If so much is dropped, it is time to look at the clock.
+        for _ in 0..MAX_TESTS {
+            if !self.collect_tested(queue, &mut tested, &mut dropped)? {
+                break;
+            }
+            tested = queue.test_levels(self.max.saturating_sub(self.nr), tested);
+            resched();
+        }
+        Ok(dropped)
+    }
+
+    /// Takes and copies events up to a level that is not `tested`; whether there is one.
+    fn collect_tested(
+        &mut self,
+        queue: &Queue,
+        tested: &mut Tested,
+        dropped: &mut bool,
+    ) -> Result<bool> {
+        let mut spare = queue.consumer().lock();
+        while self.nr < self.max {
+            let to = self.to;
+            let taken = queue.take(&mut spare, tested, |event: &Event| {
+                let to = UserSlice::new(to, size_of::<Event>());
+                to.writer().write(event)
+            })?;
+            match taken {
+                Take::Nothing => return Ok(false),
+                Take::Untested => return Ok(true),
+                Take::Dropped => {
+                    self.levels = true;
+                    *dropped = true;
+                }
+                Take::Delivered | Take::DeliveredLevel => {
+                    self.levels |= taken == Take::DeliveredLevel;
+                    self.nr = self.nr.saturating_add(1);
+                    // The caller has checked that all of them fit into the address space.
+                    self.to = self.to.wrapping_byte_add(size_of::<Event>());
+                }
+            }
+            if current!().fatal_signal_pending() {
+                break;
+            }
+        }
+        Ok(false)
+    }
 }

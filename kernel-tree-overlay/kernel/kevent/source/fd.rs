@@ -6,6 +6,7 @@ use core::ptr::NonNull;
 
 use kernel::{
     bindings,
+    error::to_result,
     fs::{
         anon_inode::private_data,
         File,
@@ -41,7 +42,8 @@ use crate::{
 /// # Invariants
 ///
 /// It is accessed with the mutex of the watch's queue held, or by `files.c` with the lock of the
-/// bucket it is in held. But `kind` is written only before it is linked.
+/// bucket it is in held. But `file`, `kind` and `doubtful` are not written while it is
+/// linked.
 #[repr(transparent)]
 pub(crate) struct FileLink(Opaque<bindings::kevent_file_link>);
 
@@ -51,13 +53,14 @@ unsafe impl Send for FileLink {}
 unsafe impl Sync for FileLink {}
 
 /// In `kevent_file_link.kind`: the class. The byte above is for the class itself.
-const CLASS_MASK: u32 = 0xff;
+const CLASS_MASK: u16 = 0xff;
 
 /// In `kevent_file_link.kind`: the file is a queue.
-const NESTED: u32 = 1 << 31;
+const NESTED: u16 = 1 << 15;
 
-/// There as well: a wake-up for space may be for nothing.
-const WRITE_WAKE_IS_HINT: u32 = 1 << 30;
+/// And this: the watch is counted as one of its file.
+// CAST: It is in the upper byte.
+const COUNTED: u16 = bindings::KEVENT_LINK_COUNTED as u16;
 
 /// A source that is of a file, so that its watch goes when that is closed.
 ///
@@ -70,19 +73,20 @@ const WRITE_WAKE_IS_HINT: u32 = 1 << 30;
 /// * [`Source::detach`](source::Source::detach) must unlink it.
 pub(crate) unsafe trait HasFileLink: Class {
     /// The class, and if that has several sources, what distinguishes them.
-    const KIND: u32 = Self::NUMBER;
+    // CAST: There are few classes.
+    const KIND: u16 = Self::NUMBER as u16;
 
     /// Where its link is in the watch.
     const OFFSET: usize;
 }
 
 /// Returns the watch that a link is in, given its kind.
-pub(crate) type OfLink = fn(*const bindings::kevent_file_link, u32) -> *const Watch;
+pub(crate) type OfLink = fn(*const bindings::kevent_file_link, u16) -> *const Watch;
 
 /// The [`OfLink`] of a class with one source, `S`.
 pub(crate) fn watch_with<S: HasFileLink + 'static>(
     link: *const bindings::kevent_file_link,
-    _kind: u32,
+    _kind: u16,
 ) -> *const Watch {
     link.wrapping_byte_sub(S::OFFSET).cast::<Watch<S>>()
 }
@@ -96,17 +100,21 @@ impl FileLink {
         }))
     }
 
-    /// From now on the watch goes when `fd` is closed.
-    pub(crate) fn link(&self, file: &File, fd: u32) {
+    /// From now on the watch, which is in `queue`, goes when `fd` is closed. `ENOSPC` if there are
+    /// too many watches of the file.
+    pub(crate) fn link(&self, queue: &Queue, file: &File, fd: u32) -> Result {
+        let holder = queue.holder().as_ptr();
         // SAFETY: The link is not linked, and the file is live. CAST: It is the number of a file,
         // so small enough.
-        unsafe { bindings::kevent_link_file(self.0.get(), file.as_ptr(), fd as c_int) };
+        to_result(unsafe {
+            bindings::kevent_link_file(self.0.get(), file.as_ptr(), fd as c_int, holder)
+        })
     }
 
     /// Ends what [`FileLink::link`] began.
-    pub(crate) fn unlink(&self) {
+    pub(crate) fn unlink(&self, queue: &Queue) {
         // SAFETY: FFI call; the link may be unlinked already.
-        unsafe { bindings::kevent_unlink_file(self.0.get()) };
+        unsafe { bindings::kevent_unlink_file(self.0.get(), queue.holder().as_ptr()) };
     }
 
     /// Whether the descriptor is still open, after it was linked.
@@ -135,24 +143,40 @@ impl FileLink {
         self.set_kind(NESTED);
     }
 
-    /// The wakers of the file may say that there is space though there is none. To be called before
-    /// it is linked.
-    pub(crate) fn set_write_wake_is_hint(&self) {
-        self.set_kind(WRITE_WAKE_IS_HINT);
-    }
-
-    fn set_kind(&self, bit: u32) {
+    fn set_kind(&self, bit: u16) {
         // SAFETY: By the type invariants nobody else accesses it.
         unsafe { (*self.0.get()).kind |= bit };
     }
 
-    pub(crate) fn write_wake_is_hint(&self) -> bool {
+    /// For which events a wake-up of the file is no proof. To be called before it is linked.
+    pub(crate) fn set_doubtful(&self, events: u16) {
+        // SAFETY: By the type invariants nobody else accesses it.
+        unsafe { (*self.0.get()).doubtful = events };
+    }
+
+    /// For which events a wake-up of the file is no proof.
+    #[inline(always)]
+    pub(crate) fn doubtful(&self) -> u32 {
         // SAFETY: By the type invariants nobody writes it.
-        unsafe { (*self.0.get()).kind & WRITE_WAKE_IS_HINT != 0 }
+        unsafe { (*self.0.get()).doubtful }.into()
+    }
+
+    /// Which of the `events` that a wake-up of the file is for there are, and whether a poll is
+    /// needed for others.
+    ///
+    /// # Safety
+    ///
+    /// To be called by a wake function on a wait queue of the file.
+    pub(crate) unsafe fn read(&self, events: u32) -> (u32, bool) {
+        // SAFETY: It is written once, before the watch is on a wait queue of the file, and by the
+        // safety requirements it is on one, which it leaves before the file goes.
+        let found = unsafe { bindings::kevent_poll_read((*self.0.get()).file, events) };
+        let unknown = bindings::KEVENT_POLL_UNKNOWN;
+        (found & !unknown, found & unknown != 0)
     }
 
     pub(crate) fn is_nested(&self) -> bool {
-        // SAFETY: By the type invariants nobody writes it.
+        // SAFETY: By the type invariants nothing writes it.
         unsafe { (*self.0.get()).kind & NESTED != 0 }
     }
 }
@@ -164,8 +188,8 @@ impl FileLink {
 /// `link` must be that of the source of a watch in an `Arc`.
 unsafe fn watch_of(link: *const bindings::kevent_file_link) -> Option<*const Watch> {
     // SAFETY: By the safety requirements the link is valid.
-    let kind = unsafe { (*link).kind } & !(NESTED | WRITE_WAKE_IS_HINT);
-    source::of_link(kind & CLASS_MASK).map(|of_link| of_link(link, kind))
+    let kind = unsafe { (*link).kind } & !(NESTED | COUNTED);
+    source::of_link((kind & CLASS_MASK).into()).map(|of_link| of_link(link, kind))
 }
 
 /// Takes a reference to the watch that a link is in, and hands back the link.
@@ -201,10 +225,10 @@ pub(crate) unsafe extern "C" fn kevent_watch_closed(link: *const c_void) {
     };
     // SAFETY: As above.
     let watch = unsafe { Arc::from_raw(watch) };
-    let tells = watch.flags() & kernel::uapi::KEVENT_WATCH_VANISHED != 0;
+    let reports = watch.flags() & kernel::uapi::KEVENT_WATCH_VANISHED != 0;
     let queue = watch.queue();
     let mut table = queue.watches().lock();
-    table.vanished(queue, &watch, watch.source().closed(), tells);
+    table.vanished(queue, &watch, watch.source().closed(), reports);
 }
 
 /// The descriptor of the current task that a record's `ident` is, and the file it stands for.
@@ -215,10 +239,10 @@ pub(crate) fn fget(ident: u64) -> Result<(u32, ARef<File>)> {
     Ok((fd, unsafe { LocalFile::assume_no_fdget_pos(file) }))
 }
 
-/// Whether what the wakers of a file say of space has to be made sure of.
-pub(crate) fn write_wake_is_hint(file: &File) -> bool {
+/// For which events a wake-up of a file is no proof, see `poll.c`.
+pub(crate) fn doubtful(file: &File) -> u16 {
     // SAFETY: The file is live.
-    unsafe { bindings::kevent_write_wake_is_hint(file.as_ptr()) }
+    unsafe { bindings::kevent_poll_doubtful(file.as_ptr()) }
 }
 
 /// Whether a file is an epoll instance.

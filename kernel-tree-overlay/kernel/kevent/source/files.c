@@ -4,8 +4,8 @@
  *
  * A watch of a file has a struct kevent_file_link, in a hash table by the
  * addresses of the file and of the table of descriptors that the watch was made
- * with.  So whoever closes a descriptor comes upon the links of that table
- * only, however many watches others have of the same file.
+ * with.  So closing a descriptor goes through the links of that table only,
+ * however many watches others have of the same file.
  *
  * A link holds no reference to the file.  Instead, each link has one of these,
  * which do:
@@ -25,7 +25,7 @@
  *
  * A watch is unlinked only after it has left the file's wait queues.
  *
- * A file that nobody watches costs one test of a flag, FMODE_KEVENT, when a
+ * A file without watches costs one test of a flag, FMODE_KEVENT, when a
  * descriptor is closed; and not even that while there is no queue in the
  * system.
  *
@@ -41,11 +41,9 @@
 #include <linux/list.h>
 #include <linux/memblock.h>
 #include <linux/math64.h>
-#include <linux/net.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
-#include <net/sock.h>
 
 #include "../kevent.h"
 
@@ -118,15 +116,30 @@ static struct kevent_bucket *kevent_bucket(const struct file *file,
  * @link: the watch's
  * @file: what @fd stands for; the caller has a reference
  * @fd: a descriptor of the current task
+ * @holder: on whose account
+ *
+ * The first watch that a file ever has is not counted as one of that file: most
+ * files have no other one.
+ *
+ * Return: 0, -ENOSPC if there are too many watches of the file, or -ENOMEM.
  */
-void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd)
+int kevent_link_file(struct kevent_file_link *link, struct file *file, int fd,
+		     const struct kevent_holder *holder)
 {
 	struct kevent_bucket *bucket = kevent_bucket(file, current->files);
+	bool counted = READ_ONCE(file->f_mode) & FMODE_KEVENT;
+	int ret;
 
+	if (counted) {
+		ret = kevent_count_object(file, holder);
+		if (ret)
+			return ret;
+		link->kind |= KEVENT_LINK_COUNTED;
+	}
 	link->file = file;
 	link->files = current->files;
 	link->fd = fd;
-	if (!(READ_ONCE(file->f_mode) & FMODE_KEVENT)) {
+	if (!counted) {
 		spin_lock(&file->f_lock);
 		file->f_mode |= FMODE_KEVENT;
 		spin_unlock(&file->f_lock);
@@ -134,21 +147,28 @@ void kevent_link_file(struct kevent_file_link *link, struct file *file, int fd)
 	spin_lock(&bucket->lock);
 	hlist_add_head(&link->node, &bucket->links);
 	spin_unlock(&bucket->lock);
+	return 0;
 }
 
 /**
  * kevent_unlink_file - the watch has left the file
  * @link: the watch's, which may be unlinked already
+ * @holder: as it was
  */
-void kevent_unlink_file(struct kevent_file_link *link)
+void kevent_unlink_file(struct kevent_file_link *link,
+			const struct kevent_holder *holder)
 {
+	struct file *file = link->file;
 	struct kevent_bucket *bucket;
 
-	if (!link->file)
+	if (!file)
 		return;
-	bucket = kevent_bucket(link->file, link->files);
+	bucket = kevent_bucket(file, link->files);
+	if (link->kind & KEVENT_LINK_COUNTED)
+		kevent_uncount_object(file, holder);
 	spin_lock(&bucket->lock);
 	hlist_del_init(&link->node);
+	link->file = NULL;
 	spin_unlock(&bucket->lock);
 }
 
@@ -176,7 +196,7 @@ bool kevent_link_is_open(const struct kevent_file_link *link)
 	struct files_struct *files = link->files;
 	bool is_open;
 
-	/* As for fdget(): nobody else can have closed it since it was looked up. */
+	/* As for fdget(): no other task can have closed it since it was looked up. */
 	if (atomic_read(&files->count) == 1)
 		return true;
 	/* Who closes it holds this, and looks for links after that. */
@@ -261,28 +281,6 @@ void __kevent_file_closed(struct file *file, fl_owner_t id)
 {
 	if (id)
 		kevent_remove_links(file, id);
-}
-
-/**
- * kevent_write_wake_is_hint - whether what the wakers of a file say has to be
- * made sure of
- * @file: it
- *
- * A unix datagram socket says that there is space when its own buffer has some,
- * though that of the peer may be full still.  A send that fails for that gives
- * its buffer back, and says so each time.
- *
- * Return: whether a wake-up for space is only a reason to poll the file.
- */
-bool kevent_write_wake_is_hint(struct file *file)
-{
-	const struct socket *sock;
-
-	if (!IS_ENABLED(CONFIG_UNIX))
-		return false;
-	sock = sock_from_file(file);
-	return sock && sock->sk && sk_is_unix(sock->sk) &&
-	       sock->sk->sk_type == SOCK_DGRAM;
 }
 
 static int __init kevent_init(void)

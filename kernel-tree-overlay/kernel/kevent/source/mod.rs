@@ -41,13 +41,14 @@ pub(crate) mod signal;
 #[cfg(CONFIG_NET)]
 pub(crate) mod socket;
 pub(crate) mod timer;
+pub(crate) mod user;
 
 pub(crate) use poll::Target;
 
 /// What fires a watch.
 ///
-/// All but [`Source::pending_count`], [`Source::words`] and those about completions are called with
-/// the mutex of the queue's watches held.
+/// All but [`Source::register`], [`Source::pending_count`], [`Source::words`] and those about
+/// completions are called with the mutex of the queue's watches held.
 pub(crate) trait Source: Send + Sync {
     /// What an event of a watch that reports amounts or counts says beside its bits. Of a count,
     /// `data` is not used.
@@ -61,6 +62,13 @@ pub(crate) trait Source: Send + Sync {
     /// unconsumed event, which has older ones: it is posted again instead.
     fn words_matter_for(&self) -> u32 {
         0
+    }
+
+    /// Which events a poll may take away, so that they cannot be tested before they are consumed: it
+    /// is the poll that has found them which reports them. These are the second, of an event that
+    /// has the first.
+    fn taken_by_poll(&self) -> (u32, u32) {
+        (0, 0)
     }
 
     /// Of a watch that reports completions: what the next one says, if there is one to report.
@@ -85,8 +93,31 @@ pub(crate) trait Source: Send + Sync {
         None
     }
 
-    /// Begins to fire `watch`, as the record says. If that fails, [`Source::detach`] is called.
-    fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result;
+    /// Begins to fire `watch`, as the record says, which has its handle. If that fails, [`Source::detach`] is called.
+    fn attach(&self, _watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
+        Ok(())
+    }
+
+    /// [`Source::attach`] for a class whose watches are of files that are polled: returns what is
+    /// to be registered with, which is not done while the mutex is held.
+    fn attach_file(
+        &self,
+        watch: ArcBorrow<'_, Watch>,
+        record: &uapi::kevent_watch,
+    ) -> Result<Option<Target>> {
+        self.attach(watch, record).map(|()| None)
+    }
+
+    /// Puts the watch on the wait queues of what [`Source::attach_file`] returned, and returns what
+    /// the poll found. Called once, without the mutex.
+    fn register(&self, _target: &Target) -> Result<u32> {
+        Ok(0)
+    }
+
+    /// [`Source::register`] has found that: which of the events of interest there are.
+    fn registered(&self, watch: ArcBorrow<'_, Watch>, found: u32) -> Result<u32> {
+        Ok(self.polled(watch, found))
+    }
 
     /// Checks that the watch can have these flags and this interest from now on, of what the class
     /// knows.
@@ -106,22 +137,32 @@ pub(crate) trait Source: Send + Sync {
         check_no_arg(record)
     }
 
-    /// Disables the watch. A class to which it matters whether the watch is on when it fires it
-    /// can hold that off meanwhile.
+    /// Disables the watch. A class to which it matters whether the watch is enabled when it
+    /// fires it can hold that off meanwhile.
     fn disable(&self, watch: &Watch) {
         watch.disable();
     }
 
-    /// The program has switched the watch on.
-    fn enabled(&self, _watch: ArcBorrow<'_, Watch>) {}
+    /// The watch is held for a change. When this returns, no producer that began before is firing
+    /// it still, and those that begin later see the new settings.
+    fn synchronize(&self);
+
+    /// The watch was changed by the program.
+    fn resumed(&self, _watch: ArcBorrow<'_, Watch>) {}
+
+    /// `events` were cancelled for a change of the watch, `KEVENT_MODIFY_*`. Those that
+    /// [`Source::test`] would not find again are kept, for it to return them.
+    fn keep(&self, _events: u32, _flags: u32) {}
 
     /// Stops. When this returns, the watch is not being fired and will not be. May be called twice.
     fn detach(&self, queue: &Queue);
 
-    /// The watch was removed after it was detached, and reports nothing any more. What it has
-    /// reported and nobody has taken is cancelled if `cancels`; a class that reported completions
-    /// does that here.
-    fn removed(&self, _watch: &Watch, _cancels: bool) {}
+    /// The watch was removed after it was detached, and reports nothing any more. Its unconsumed
+    /// event is cancelled if `cancels`; a class that reported completions does that here, and
+    /// returns whether there was one.
+    fn removed(&self, _watch: &Watch, _cancels: bool) -> bool {
+        false
+    }
 
     /// For a class that has levels or completions: which of the events of interest there are now.
     fn test(&self, _watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {
@@ -129,7 +170,7 @@ pub(crate) trait Source: Send + Sync {
     }
 
     /// For a class whose watches are of files that are polled: what is to be polled while the mutex
-    /// is not held. If there is nothing, [`Source::test`] is called.
+    /// is not held: that may sleep. If there is nothing, [`Source::test`] is called.
     fn target(&self, _watch: ArcBorrow<'_, Watch>) -> Option<Target> {
         None
     }
@@ -243,7 +284,8 @@ const CLASSES: &[Entry] = &[
     #[cfg(CONFIG_NET)]
     Entry::of::<socket::Socket>(),
     Entry::of::<signal::Signal>(),
-    Entry::of::<timer::Timer>(), //
+    Entry::of::<timer::Timer>(),
+    Entry::of::<user::User>(), //
 ];
 
 /// Other classes, whose events come without a watch.
@@ -256,7 +298,7 @@ const OTHERS: &[u32] = &[
 
 /// The classes that this kernel has, as in the argument `sources` of `kevent_create()`.
 pub(crate) const KNOWN: u64 = {
-    let mut known = 1 << uapi::KEVENT_SOURCE_USER;
+    let mut known = 0;
     let mut i = 0;
     while i < OTHERS.len() {
         known |= 1 << OTHERS[i];

@@ -138,6 +138,74 @@ impl Drop for WatchAccount {
     }
 }
 
+/// On whose account the watches of one object are counted, see `objects.c`.
+pub(crate) struct Holder(bindings::kevent_holder);
+
+impl Holder {
+    /// The queue with that number, and the current user.
+    pub(crate) fn new(queue: u64) -> Self {
+        Self(bindings::kevent_holder {
+            queue,
+            // SAFETY: FFI call, in the context of a task.
+            user: unsafe { bindings::kevent_outermost_user() },
+        })
+    }
+
+    /// The number of the queue.
+    pub(crate) fn queue(&self) -> u64 {
+        self.0.queue
+    }
+
+    /// For the functions that count.
+    pub(crate) fn as_ptr(&self) -> *const bindings::kevent_holder {
+        &self.0
+    }
+}
+
+/// One deferred post to the queue of another program, which counts as a watch of the user who
+/// posted it.
+///
+/// It may be dropped in any context that may take a spinlock.
+///
+/// # Invariants
+///
+/// There is a reference to `user`, to which one is charged.
+pub(crate) struct PostCharge {
+    user: NonNull<bindings::ucounts>,
+}
+
+// SAFETY: A charge may be given back by any task.
+unsafe impl Send for PostCharge {}
+// SAFETY: A shared reference gives access to nothing.
+unsafe impl Sync for PostCharge {}
+
+impl PostCharge {
+    /// Charges a post to the current user, or fails with `EAGAIN`.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: FFI call, in the context of a task.
+        let user = NonNull::new(unsafe { bindings::kevent_current_user() }).ok_or(ENOMEM)?;
+        // SAFETY: The reference is what was returned.
+        if unsafe { bindings::kevent_charge_watches(user.as_ptr(), 1) } {
+            // INVARIANT: It has just been charged.
+            return Ok(Self { user });
+        }
+        // SAFETY: The reference is what was returned, and is not used any more.
+        unsafe { bindings::put_ucounts(user.as_ptr()) };
+        Err(EAGAIN)
+    }
+}
+
+impl Drop for PostCharge {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants one was charged, and there is a reference, which is not
+        // used any more.
+        unsafe {
+            bindings::kevent_uncharge_watches(self.user.as_ptr(), 1);
+            bindings::put_ucounts(self.user.as_ptr());
+        }
+    }
+}
+
 /// Lets others run, in what may take long.
 pub(crate) fn resched() {
     // SAFETY: FFI call, in the context of a task that may sleep.
@@ -175,7 +243,7 @@ mod tests {
             assert_eq!(account.used, used);
             assert!(account.unused <= (used / 8).min(MAX_BATCH));
         }
-        // Up and down a little, nobody else has to know.
+        // Up and down a little does not change the count of the user.
         for used in (0..1000).rev() {
             account.charge()?;
             account.uncharge();

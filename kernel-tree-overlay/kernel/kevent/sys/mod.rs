@@ -3,4 +3,5 @@
 //! What the kernel is asked for.
 
 pub(crate) mod limits;
+pub(crate) mod owner;
 pub(crate) mod time;

@@ -150,7 +150,7 @@ pub unsafe trait HasFileVtable: FileOperations {
     fn vtable() -> &'static FileVtable<Self>;
 }
 
-/// Whoever polls a file.
+/// The caller of poll for a file.
 ///
 /// # Invariants
 ///
@@ -312,7 +312,7 @@ pub fn getfile<T: HasFileVtable>(
         // SAFETY: No file was made, so the pointer is still ours.
         drop(unsafe { T::Ptr::from_foreign(private) });
     })?;
-    // SAFETY: `anon_inode_getfile` returned a reference to a new file that nobody else has.
+    // SAFETY: `anon_inode_getfile` returned a reference to a new file, and there is no other one.
     Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast())) })
 }
 
@@ -338,7 +338,8 @@ pub fn create_getfile<T: HasFileVtable>(
         // SAFETY: No file was made, so the pointer is still ours.
         drop(unsafe { T::Ptr::from_foreign(private) });
     })?;
-    // SAFETY: `anon_inode_create_getfile` returned a reference to a new file that nobody else has.
+    // SAFETY: `anon_inode_create_getfile` returned a reference to a new file, and there is no other
+    // one.
     Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast())) })
 }
 

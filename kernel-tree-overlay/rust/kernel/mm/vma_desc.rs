@@ -19,7 +19,7 @@ use core::marker::PhantomData;
 ///
 /// # Invariants
 ///
-/// The wrapped descriptor is valid and used by nobody else during `'a`.
+/// The wrapped descriptor is valid and used by no other code during `'a`.
 #[repr(transparent)]
 pub struct VmaDesc<'a> {
     desc: Opaque<bindings::vm_area_desc>,
@@ -31,7 +31,7 @@ impl<'a> VmaDesc<'a> {
     ///
     /// # Safety
     ///
-    /// * `desc` must be valid, and used by nobody else, during `'a`.
+    /// * `desc` must be valid, and used by no other code, during `'a`.
     /// * What the file maps during `->mmap_prepare()` must live as long as the file.
     #[inline]
     pub unsafe fn from_raw(desc: *mut bindings::vm_area_desc) -> &'a mut Self {

@@ -2,13 +2,13 @@
 
 //! Wait queues on which the waker asks each waiter whether it wants to be woken.
 //!
-//! [`CondVar`] wakes whoever comes first, who then looks whether there is something to do and goes
+//! [`CondVar`] wakes the first waiter, which then looks whether there is something to do and goes
 //! back to sleep if not. On a [`WaitQueue`] a waiter leaves its condition behind when it goes to
 //! sleep, and [`WaitQueue::wake_one`] wakes the first one whose condition holds. So one occurrence
 //! wakes at most one waiter, and never one that it is of no use to.
 //!
 //! A wake-up is not lost when the waiter that got it cannot use it: if its time was over, a signal
-//! came or somebody else was faster, it hands the wake-up on.
+//! came or another task was faster, it hands the wake-up on.
 //!
 //! [`CondVar`]: crate::sync::CondVar
 //!
@@ -58,7 +58,7 @@ pub enum Woken {
     TimedOut,
     /// A signal is pending.
     Interrupted,
-    /// Its condition held when it was woken, but somebody else was faster.
+    /// Its condition held when it was woken, but another task was faster.
     Late,
 }
 
@@ -89,7 +89,7 @@ pub enum Woken {
 /// // There is an item, so this does not sleep.
 /// assert_eq!(queue.wait(|| items.load(Relaxed) > 0, None), Woken::Ready);
 ///
-/// // There is none left, and nobody who makes one.
+/// // There is none left, and nothing makes one.
 /// items.store(0, Relaxed);
 /// let now = Deadline::monotonic(0);
 /// assert_eq!(queue.wait(|| items.load(Relaxed) > 0, Some(&now)), Woken::TimedOut);
@@ -120,7 +120,7 @@ unsafe impl Sync for WaitQueue {}
 struct Waiter<'a, F> {
     entry: Opaque<bindings::wait_queue_entry>,
     ready: &'a F,
-    /// A waker picked this waiter, and picks nobody else for the same occurrence.
+    /// A waker picked this waiter, and picks no other one for the same occurrence.
     picked: Atomic<bool>,
 }
 
@@ -167,9 +167,9 @@ impl WaitQueue {
         })
     }
 
-    /// Whether somebody waits.
+    /// Whether a task waits.
     ///
-    /// A waker that makes a condition true and then finds nobody waiting needs a full barrier in
+    /// A waker that makes a condition true and then finds no waiter needs a full barrier in
     /// between; it pairs with the one in [`WaitQueue::wait`], between becoming visible here and
     /// looking at the condition.
     #[inline]
@@ -190,11 +190,11 @@ impl WaitQueue {
         woken != 0
     }
 
-    /// Returns all who wait or poll that `key`, a mask of `EPOLL*` bits, has become true.
-    /// Conditions of [`WaitQueue::wait`] are asked as ever.
+    /// Notifies all waiters and pollers that `key`, a mask of `EPOLL*` bits, has become true.
+    /// Conditions of [`WaitQueue::wait`] are evaluated as for any wake-up.
     ///
-    /// Never sleeps and may be called from any context that may take a spinlock. Those who poll may
-    /// in turn notify others, with their wait queues' locks: none of those may be held.
+    /// Never sleeps and may be called from any context that may take a spinlock. A poller may in
+    /// turn notify others and take the locks of their wait queues: none of those may be held.
     pub fn notify(&self, key: u32) {
         // SAFETY: The head is initialised. CAST: Keys are passed as pointers.
         unsafe {
@@ -202,14 +202,14 @@ impl WaitQueue {
         };
     }
 
-    /// Makes whoever polls a file with `table` see what is notified here.
+    /// Puts the task that polls a file with `table` on this queue.
     ///
     /// # Safety
     ///
     /// The queue must live until the file is released.
     pub(crate) unsafe fn register(&self, file: &File, table: &PollTable<'_>) {
-        // SAFETY: The file and the table are valid. Whoever polls has a reference to the file, or
-        // is reported before it is released.
+        // SAFETY: The file and the table are valid. The caller of poll has a reference to the file,
+        // or leaves the queue before the file is released.
         unsafe { bindings::poll_wait(file.as_ptr(), self.head.get(), table.as_ptr()) }
     }
 
@@ -262,10 +262,10 @@ impl WaitQueue {
             }
             match deadline {
                 Some(deadline) => expired = deadline.sleep(),
-                // SAFETY: FFI call. Whoever waits may sleep.
+                // SAFETY: FFI call. The caller may sleep.
                 None => unsafe { bindings::schedule() },
             }
-            // This one is off the queue by now. If somebody else was faster, the occurrence may be
+            // This one is off the queue by now. If another task was faster, the occurrence may be
             // of use to the next waiter, see below.
             if waiter.picked.load(Relaxed) {
                 break if ready() { Woken::Ready } else { Woken::Late };

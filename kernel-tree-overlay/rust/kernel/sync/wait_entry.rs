@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entries on other people's wait queues, with a wake function of one's own.
+//! Entries with their own wake function on the wait queues of files.
 //!
-//! Whoever is on a wait queue is reported each wake-up by its wake function, in the waker's
-//! context, and decides for itself what to do. For a task that waits this is to wake it. A
-//! [`WaitEntry`] belongs to any other object, which wants to know at once that a file has become
-//! readable, say: [`poll`] asks a file for its state, as `poll(2)` does, and puts the object's
-//! entries on the wait queues where the file will announce changes.
+//! For each wake-up, the wake function of each entry on a wait queue is called in the waker's
+//! context and decides what to do. The entry of a task that waits wakes the task. A [`WaitEntry`]
+//! belongs to an object that is not a task, and that has to know at once, for example, that a file
+//! has become readable: [`poll`] asks a file for its state, as `poll(2)` does, and puts the
+//! object's entries on the wait queues where the file will announce changes.
 //!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h),
 //! [`include/linux/poll.h`](srctree/include/linux/poll.h)
@@ -73,8 +73,8 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
     /// There was a wake-up; `key` is what the waker said it is for: the `EPOLL*` bits that became
     /// true, 0 if it did not say.
     ///
-    /// Returns whether an exclusive entry uses it up: it has claimed the wake-up then, and nobody
-    /// else is woken.
+    /// Returns whether an exclusive entry uses it up: it has claimed the wake-up then, and no
+    /// other exclusive waiter is woken.
     ///
     /// Called with the lock of the wait queue held, so in any context, and possibly with interrupts
     /// disabled. May be called on several CPUs at once if there are several entries.
@@ -118,34 +118,34 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 ///
 /// // A file that can be polled.
 /// #[pin_data]
-/// struct Bell {
+/// struct Device {
 ///     #[pin]
 ///     waiters: WaitQueue,
 /// }
 ///
-/// static BELL: FileVtable<Bell> = FileVtable::new();
+/// static DEVICE_FILE: FileVtable<Device> = FileVtable::new();
 ///
 /// #[vtable]
-/// impl FileOperations for Bell {
-///     type Ptr = Arc<Bell>;
+/// impl FileOperations for Device {
+///     type Ptr = Arc<Device>;
 ///
-///     fn poll<'a>(this: ArcBorrow<'a, Bell>, poller: Poller<'a>) -> u32 {
+///     fn poll<'a>(this: ArcBorrow<'a, Device>, poller: Poller<'a>) -> u32 {
 ///         poller.register(&this.into_ref().waiters);
 ///         0
 ///     }
 /// }
 ///
 /// // SAFETY: It is one static.
-/// unsafe impl HasFileVtable for Bell {
+/// unsafe impl HasFileVtable for Device {
 ///     fn vtable() -> &'static FileVtable<Self> {
-///         &BELL
+///         &DEVICE_FILE
 ///     }
 /// }
 ///
 /// // What sees its wake-ups.
 /// #[pin_data]
 /// struct Listener {
-///     heard: Atomic<u32>,
+///     last_key: Atomic<u32>,
 ///     #[pin]
 ///     entries: [WaitEntry<Listener>; 1],
 /// }
@@ -157,21 +157,21 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 ///     const COUNT: usize = 1;
 ///
 ///     fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool {
-///         this.heard.store(key, Relaxed);
+///         this.last_key.store(key, Relaxed);
 ///         true
 ///     }
 /// }
 ///
-/// let bell = Arc::pin_init(
-///     pin_init!(Bell {
+/// let device = Arc::pin_init(
+///     pin_init!(Device {
 ///         waiters <- new_wait_queue!(),
 ///     }),
 ///     GFP_KERNEL,
 /// )?;
-/// let file = getfile::<Bell>(c"[bell]", bell.clone(), 0)?;
+/// let file = getfile::<Device>(c"[device]", device.clone(), 0)?;
 /// let listener = Arc::pin_init(
 ///     pin_init!(Listener {
-///         heard: Atomic::new(0),
+///         last_key: Atomic::new(0),
 ///         entries <- pin_init::pin_init_array_from_fn(|_| WaitEntry::new()),
 ///     }),
 ///     GFP_KERNEL,
@@ -180,12 +180,12 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 /// // SAFETY: The entry is on no wait queue, and is removed while there is a reference to the file.
 /// let polled = unsafe { poll(&file, listener.as_arc_borrow(), POLLIN | POLLOUT, false) };
 /// assert_eq!(polled, Polled { events: 0, queues: 1 });
-/// bell.waiters.notify(POLLIN);
-/// assert_eq!(listener.heard.load(Relaxed), POLLIN);
+/// device.waiters.notify(POLLIN);
+/// assert_eq!(listener.last_key.load(Relaxed), POLLIN);
 ///
 /// listener.entries[0].remove();
-/// bell.waiters.notify(POLLOUT);
-/// assert_eq!(listener.heard.load(Relaxed), POLLIN);
+/// device.waiters.notify(POLLOUT);
+/// assert_eq!(listener.last_key.load(Relaxed), POLLIN);
 /// # Ok::<(), Error>(())
 /// ```
 ///
@@ -238,7 +238,7 @@ impl<T: HasWaitEntries> WaitEntry<T> {
     unsafe fn add(&self, head: *mut bindings::wait_queue_head, number: usize, exclusive: bool) {
         let entry = self.entry.get();
         // INVARIANT: This is how an entry that is on a queue has to look.
-        // SAFETY: It is on no queue, so nobody else accesses it.
+        // SAFETY: It is on no queue, so nothing else accesses it.
         unsafe {
             // CAST: At most 255.
             (*entry).flags = (number as u32) << NUMBER_SHIFT;
@@ -286,15 +286,33 @@ impl<T: HasWaitEntries> WaitEntry<T> {
         // just now, in such a way that doing so again does no harm. In that case the queue is valid
         // until the end of the RCU critical section.
         unsafe { bindings::remove_wait_queue(head, self.entry.get()) };
-        // SAFETY: It is on no queue now, so nobody else accesses it.
+        // SAFETY: It is on no queue now, so nothing else accesses it.
         if unsafe { (*self.entry.get()).flags } & CLAIMED != 0 {
             // SAFETY: As above.
             unsafe { Self::wake_another(head, key()) };
         }
     }
 
+    /// Waits for [`woken`], if that is running. It may be called again after that.
+    ///
+    /// Must not be called from [`woken`].
+    ///
+    /// [`woken`]: HasWaitEntries::woken
+    pub fn synchronize(&self) {
+        let _guard = rcu::read_lock();
+        // ORDERING: As in `remove_passing_on`.
+        let head = self.head().load(Acquire);
+        if head.is_null() || head == FREED {
+            return;
+        }
+        // This takes the lock, and finds no flag to clear.
+        // SAFETY: The queue is valid until the end of the RCU critical section, as in
+        // `remove_passing_on`.
+        unsafe { bindings::wait_queue_requeue(head, self.entry.get(), 0) };
+    }
+
     /// If the entry has claimed a wake-up, puts it behind all others that wait, so that the next
-    /// one is for somebody else. Returns whether it had.
+    /// one goes to another waiter. Returns whether it had claimed one.
     ///
     /// To be called when that wake-up has been used.
     pub fn requeue(&self) -> bool {
@@ -396,7 +414,7 @@ impl<T: HasWaitEntries> Registration<T> {
         head: *mut bindings::wait_queue_head,
         table: *mut bindings::poll_table,
     ) {
-        // SAFETY: The table is the first field of a registration, which nobody else uses while the
+        // SAFETY: The table is the first field of a registration, which nothing else uses while the
         // file is being polled.
         let this = unsafe { &mut *table.cast::<Self>() };
         let number = this.named;
@@ -464,7 +482,7 @@ unsafe fn call_poll(file: &File, table: *mut bindings::poll_table) -> u32 {
 ///
 /// # Safety
 ///
-/// * All entries of `owner` must be on no wait queue, and nobody else may put them there.
+/// * All entries of `owner` must be on no wait queue, and no other caller may put them there.
 /// * The entries must be removed before the file is released.
 pub unsafe fn poll<T: HasWaitEntries>(
     file: &File,

@@ -165,8 +165,8 @@ impl<T: HasClockTimer> ClockTimer<T> {
     ///
     /// The timer must have been cancelled, and not be started or cancelled meanwhile.
     pub unsafe fn set_clock(&self, deadline: &Deadline) {
-        // SAFETY: The timer is initialised, not armed, and by the safety requirements nobody
-        // accesses it. The clock is one that hrtimers have.
+        // SAFETY: The timer is initialised, not armed, and by the safety requirements no other
+        // code accesses it. The clock is one that hrtimers have.
         unsafe {
             bindings::hrtimer_setup(
                 self.timer.get(),

@@ -154,7 +154,7 @@ impl Deadline {
         self.at.saturating_sub(now)
     }
 
-    /// Sleeps until somebody wakes the task or the deadline has passed; returns whether it has.
+    /// Sleeps until the task is woken or the deadline has passed; returns whether it has.
     ///
     /// The task state says what wakes the task: it must have been set before whatever the task
     /// waits for was last looked at. If it is still `TASK_RUNNING` this returns at once.

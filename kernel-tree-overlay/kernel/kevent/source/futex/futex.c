@@ -14,13 +14,11 @@
  * out that waits there, and shared futexes too: nobody would look at them
  * again.
  *
- * Lock order: the mutex of a queue, the lock in kevent_mms, the lock of a
- * bucket, the lock of a futex.
+ * Lock order: the mutex of a queue, the lock of the mm's list (entry/owner.c),
+ * the lock of a bucket, the lock of a futex.
  */
-#include <linux/cache.h>
 #include <linux/err.h>
 #include <linux/futex.h>
-#include <linux/hash.h>
 #include <linux/kevent.h>
 #include <linux/list.h>
 #include <linux/sched.h>
@@ -31,26 +29,13 @@
 #include "../../../futex/futex.h"
 #include "../../kevent.h"
 
-#define KEVENT_MM_BITS	6
-
-struct kevent_mm_lock {
-	spinlock_t lock; /* mm_struct.kevents, and to leave a bucket */
-} ____cacheline_aligned_in_smp;
-
-static struct kevent_mm_lock kevent_mm_locks[1 << KEVENT_MM_BITS];
-
-static spinlock_t *kevent_mm_lock(const struct mm_struct *mm)
-{
-	return &kevent_mm_locks[hash_ptr(mm, KEVENT_MM_BITS)].lock;
-}
-
 /**
  * struct kevent_futex - a word on which a watch waits, or not
  * @q: in the bucket; its lock_ptr is NULL if it is not
  * @lock: who does not find @q in a bucket takes it to wait for who wakes it
  * @key: of the word; that of @q is another one after futex_requeue(2)
- * @node: in the list of @mm
- * @mm_lock: that of @mm
+ * @link: in the list of @mm
+ * @mm_lock: that of this list
  * @mm: where the word is; NULL if that is gone
  * @uaddr: of the word
  * @watch: to be fired
@@ -58,13 +43,14 @@ static spinlock_t *kevent_mm_lock(const struct mm_struct *mm)
  * @bitset: which wakes are for this one
  * @value: that the word was last seen to have
  * @unread: it could not be read when it was looked at last
+ * @counted: it is counted as a watch of its word
  */
 struct kevent_futex {
 	struct futex_q q;
 	spinlock_t lock; /* held while @watch is fired */
 	union futex_key key;
-	struct hlist_node node;
-	spinlock_t *mm_lock; /* a kevent_mm_lock */
+	struct kevent_mm_link link;
+	spinlock_t *mm_lock; /* protects the list */
 	struct mm_struct *mm;
 	u32 __user *uaddr;
 	const void *watch;
@@ -72,6 +58,7 @@ struct kevent_futex {
 	u32 bitset;
 	u32 value;
 	bool unread;
+	bool counted;
 };
 
 /* The lock of the bucket is held. */
@@ -154,19 +141,6 @@ void kevent_futex_free(struct kevent_futex *f)
 	kfree(f);
 }
 
-/**
- * kevent_futex_attach - connect a futex with its watch
- * @f: the futex, of the current task
- * @watch: to be fired until it is detached
- */
-void kevent_futex_attach(struct kevent_futex *f, const void *watch)
-{
-	f->watch = watch;
-	spin_lock(f->mm_lock);
-	hlist_add_head(&f->node, &current->mm->kevents);
-	spin_unlock(f->mm_lock);
-}
-
 /*
  * f->mm_lock is held.  The bucket may go with the mm, which waits for that lock
  * as long as the futex is in its list.
@@ -175,6 +149,51 @@ static void kevent_futex_take_out(struct kevent_futex *f)
 {
 	if (futex_unqueue(&f->q))
 		WRITE_ONCE(f->q.lock_ptr, NULL);
+}
+
+/* The list's lock is held.  The mm has no users. */
+static const void *kevent_futex_mm_gone(struct kevent_mm_link *link)
+{
+	struct kevent_futex *f = container_of(link, struct kevent_futex, link);
+
+	kevent_futex_take_out(f);
+	WRITE_ONCE(f->mm, NULL);
+	kevent_futex_gone(f->watch);
+	return NULL;
+}
+
+/*
+ * What all watches of the same word have in common, for kevent_count_object().  If
+ * two words had it in common, which is rare, they would share a limit.
+ */
+static const void *kevent_futex_object(const struct kevent_futex *f)
+{
+	const union futex_key *key = &f->key;
+
+	return (const void *)((unsigned long)key->both.ptr + key->both.word +
+			      key->both.offset);
+}
+
+/**
+ * kevent_futex_attach - connect a futex with its watch
+ * @f: the futex, of the current task
+ * @watch: to be fired until it is detached
+ * @holder: on whose account
+ *
+ * Return: 0, -ENOSPC if there are too many watches of the word, or -ENOMEM.
+ */
+int kevent_futex_attach(struct kevent_futex *f, const void *watch,
+			const struct kevent_holder *holder)
+{
+	int ret = kevent_count_object(kevent_futex_object(f), holder);
+
+	if (ret)
+		return ret;
+	f->counted = true;
+	f->watch = watch;
+	f->link.gone = kevent_futex_mm_gone;
+	kevent_mm_add(&f->link, current->mm);
+	return 0;
 }
 
 /**
@@ -211,12 +230,17 @@ void kevent_futex_disarm(struct kevent_futex *f)
 /**
  * kevent_futex_detach - end what kevent_futex_attach() began
  * @f: the futex, which may be detached already
+ * @holder: as it was
  */
-void kevent_futex_detach(struct kevent_futex *f)
+void kevent_futex_detach(struct kevent_futex *f,
+			 const struct kevent_holder *holder)
 {
+	if (f->counted)
+		kevent_uncount_object(kevent_futex_object(f), holder);
+	f->counted = false;
 	spin_lock(f->mm_lock);
 	kevent_futex_take_out(f);
-	hlist_del_init(&f->node);
+	hlist_del_init(&f->link.node);
 	spin_unlock(f->mm_lock);
 	/* Somebody may be waking it. */
 	kevent_futex_is_armed(f);
@@ -323,35 +347,3 @@ u64 kevent_futex_name(const struct kevent_futex *f, u32 *flags)
 	*flags = f->flags;
 	return (unsigned long)f->uaddr;
 }
-
-/**
- * __kevent_mm_exit - nobody uses the memory of a process any more
- * @mm: it
- */
-void __kevent_mm_exit(struct mm_struct *mm)
-{
-	spinlock_t *lock = kevent_mm_lock(mm);
-	struct kevent_futex *f;
-
-	/* Nobody adds one any more, but somebody may be about to remove one. */
-	spin_lock(lock);
-	while (!hlist_empty(&mm->kevents)) {
-		f = hlist_entry(mm->kevents.first, struct kevent_futex, node);
-		kevent_futex_take_out(f);
-		hlist_del_init(&f->node);
-		WRITE_ONCE(f->mm, NULL);
-		kevent_futex_gone(f->watch);
-		cond_resched_lock(lock);
-	}
-	spin_unlock(lock);
-}
-
-static int __init kevent_futex_init(void)
-{
-	int i;
-
-	for (i = 0; i < 1 << KEVENT_MM_BITS; i++)
-		spin_lock_init(&kevent_mm_locks[i].lock);
-	return 0;
-}
-core_initcall(kevent_futex_init);

@@ -13,6 +13,10 @@
 use kernel::{
     prelude::*,
     sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
         Arc,
         ArcBorrow, //
     },
@@ -24,8 +28,6 @@ use crate::{
     engine::{
         queue::Queue,
         watch::{
-            fire,
-            request_repoll,
             EventKind,
             Rechecker,
             Watch, //
@@ -75,20 +77,24 @@ impl Arg {
 #[pin_data]
 pub(crate) struct Futex {
     word: Word,
+    /// Events that were cancelled, and are no state. Protected by the mutex of the queue's watches.
+    kept: Atomic<u32>,
 }
 
 impl Futex {
     /// Somebody woke the word, and the watch does not wait any more.
     pub(crate) fn woken(watch: ArcBorrow<'_, Watch<Self>>) {
+        let watch: ArcBorrow<'_, Watch> = watch;
         // Before the event can be seen.
         watch.list();
-        fire(watch, WOKEN);
+        watch.fire(WOKEN);
     }
 
     /// The memory that the word was in has gone.
     pub(crate) fn gone(watch: ArcBorrow<'_, Watch<Self>>) {
+        let watch: ArcBorrow<'_, Watch> = watch;
         if watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0 {
-            request_repoll(watch);
+            watch.request_repoll();
         }
     }
 
@@ -96,7 +102,7 @@ impl Futex {
     fn arm(&self, watch: ArcBorrow<'_, Watch>) -> u32 {
         if self.word.is_removed_or_done() {
             if watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0 {
-                request_repoll(watch);
+                watch.request_repoll();
             }
             return 0;
         }
@@ -127,7 +133,7 @@ impl Futex {
     fn arm_and_post(&self, watch: ArcBorrow<'_, Watch>) {
         let events = self.arm(watch);
         if events != 0 {
-            fire(watch, events);
+            watch.fire(events);
         }
     }
 }
@@ -145,7 +151,10 @@ impl Class for Futex {
         if arg.expect.is_some() {
             word.change(arg.bitset, arg.expect);
         }
-        let futex = try_pin_init!(Futex { word }? Error);
+        let futex = try_pin_init!(Futex {
+            word,
+            kept: Atomic::new(0),
+        }? Error);
         let watch: Arc<Watch<Futex>> =
             Watch::new(queue.clone(), record, EventKind::StateData, futex)?;
         Ok(watch)
@@ -162,18 +171,18 @@ impl Source for Futex {
     }
 
     fn attach(&self, watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
-        self.word.attach(watch);
+        self.word.attach(watch)?;
         self.arm_and_post(watch);
         Ok(())
     }
 
-    fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+    fn set_arg(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
         let arg = Arg::parse(record)?;
         if arg.flags != self.word.name().1 {
             return Err(EINVAL);
         }
+        // It waits again when the watch is tested.
         self.word.change(arg.bitset, arg.expect);
-        self.arm_and_post(watch);
         Ok(())
     }
 
@@ -183,12 +192,34 @@ impl Source for Futex {
         watch.disable();
     }
 
-    fn detach(&self, _queue: &Queue) {
-        self.word.detach();
+    fn synchronize(&self) {
+        // Whoever wakes it holds the lock that this takes.
+        self.word.is_armed();
+    }
+
+    fn keep(&self, events: u32, flags: u32) {
+        // The program has said what it has seen of the word.
+        let tested = if flags & uapi::KEVENT_MODIFY_ARG != 0 {
+            CHANGED
+        } else {
+            0
+        };
+        let kept = self.kept.load(Relaxed);
+        self.kept.store((kept | events) & !tested, Relaxed);
+    }
+
+    fn detach(&self, queue: &Queue) {
+        self.word.detach(queue);
     }
 
     fn test(&self, watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {
-        self.arm(watch)
+        let kept = self.kept.xchg(0, Relaxed) & watch.interest();
+        if kept == 0 {
+            return self.arm(watch);
+        }
+        // It waits again when that was consumed.
+        watch.list();
+        kept
     }
 
     fn on_recheck(&self, watch: ArcBorrow<'_, Watch>) {

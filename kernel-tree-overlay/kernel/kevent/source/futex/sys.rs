@@ -6,7 +6,10 @@ use core::ptr::NonNull;
 
 use kernel::{
     bindings,
-    error::from_err_ptr,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     prelude::*,
     sync::ArcBorrow,
     uapi, //
@@ -14,7 +17,10 @@ use kernel::{
 
 use crate::{
     core::event::EventData,
-    engine::watch::Watch,
+    engine::{
+        queue::Queue,
+        watch::Watch, //
+    },
     source::futex::Futex, //
 };
 
@@ -55,16 +61,17 @@ impl Word {
     }
 
     /// From now on `watch`, which this is of, may be fired.
-    pub(crate) fn attach(&self, watch: ArcBorrow<'_, Watch>) {
+    pub(crate) fn attach(&self, watch: ArcBorrow<'_, Watch>) -> Result {
+        let holder = watch.queue().holder().as_ptr();
         let watch = core::ptr::from_ref::<Watch>(&watch).cast();
         // SAFETY: The word is valid. By the type invariants the watch lives until it is detached.
-        unsafe { bindings::kevent_futex_attach(self.0.as_ptr(), watch) };
+        to_result(unsafe { bindings::kevent_futex_attach(self.0.as_ptr(), watch, holder) })
     }
 
     /// Ends what [`Word::attach`] began, if it did. When this returns, nobody fires the watch.
-    pub(crate) fn detach(&self) {
+    pub(crate) fn detach(&self, queue: &Queue) {
         // SAFETY: The word is valid, and may be detached already.
-        unsafe { bindings::kevent_futex_detach(self.0.as_ptr()) };
+        unsafe { bindings::kevent_futex_detach(self.0.as_ptr(), queue.holder().as_ptr()) };
     }
 
     /// Whether it waits. If not, nobody fires the watch.

@@ -8,7 +8,7 @@
  *
  * fsnotify calls kevent_inode_event() under its SRCU, maybe long after the mark
  * was destroyed.  So the mark has a lock under which its watch is fired, and
- * which is taken to make it forget the watch: nobody has to wait for SRCU.  The
+ * which is taken to detach the watch: no task has to wait for SRCU.  The
  * mark itself is freed when fsnotify has no more use for it.
  *
  * A mark has no reference to the inode.  The file has one, and it cannot go
@@ -33,20 +33,13 @@
 
 #include "../../kevent.h"
 
-/*
- * How many watches of one inode a user may have.  Everybody who uses the inode
- * goes through all of its marks.  So many inotify instances a user may have by
- * default, each of which is good for one mark of an inode.
- */
-#define KEVENT_INODE_WATCHES	128
-
 struct kevent_inode_mark {
 	struct fsnotify_mark fsn;
 	spinlock_t lock; /* held while @watch is fired; protects the next three */
 	const void *watch; /* NULL: it is detached */
 	loff_t size; /* as last seen */
 	unsigned int nlink; /* as last seen */
-	kuid_t user; /* who is charged in the initial user namespace */
+	const struct inode *inode; /* without a reference */
 };
 
 static struct fsnotify_group *kevent_inode_group __ro_after_init;
@@ -67,14 +60,14 @@ static const struct {
 	{ FS_MOVED_TO,		KEVENT_INODE_CHILD_MOVED_IN },
 };
 
-/* What fsnotify has to report for somebody who is interested in @events. */
+/* What fsnotify has to report for a watch that is interested in @events. */
 static u32 kevent_inode_mask(u32 events)
 {
 	/* With or without interest: whether there are links left. */
 	u32 mask = FS_ATTRIB | FS_UNLINKED;
 	int i;
 
-	if (events & KEVENT_INODE_EXTEND)
+	if (events & (KEVENT_INODE_EXTEND | KEVENT_INODE_TRUNCATE))
 		events |= KEVENT_INODE_MODIFY;
 	/* A directory has one for each directory in it. */
 	if (events & KEVENT_INODE_LINK)
@@ -108,7 +101,7 @@ static int kevent_inode_event(struct fsnotify_mark *fsn, u32 mask,
 		if (mask & kevent_inode_map[i].fs)
 			events |= kevent_inode_map[i].events;
 	}
-	/* What happens to a child is reported the directory. */
+	/* What happens to a child is reported to the directory. */
 	if (mask & ALL_FSNOTIFY_DIRENT_EVENTS)
 		inode = dir;
 
@@ -116,6 +109,8 @@ static int kevent_inode_event(struct fsnotify_mark *fsn, u32 mask,
 	size = i_size_read(inode);
 	if (events & KEVENT_INODE_MODIFY && size > mark->size)
 		events |= KEVENT_INODE_EXTEND;
+	if (events & KEVENT_INODE_MODIFY && size < mark->size)
+		events |= KEVENT_INODE_TRUNCATE;
 	mark->size = size;
 	nlink = READ_ONCE(inode->i_nlink);
 	if (nlink != mark->nlink)
@@ -138,24 +133,6 @@ static const struct fsnotify_ops kevent_inode_ops = {
 	.handle_inode_event = kevent_inode_event,
 	.free_mark = kevent_inode_free_mark,
 };
-
-/* Whether a user has more marks of an inode than allowed, with this one. */
-static bool kevent_inode_is_crowded(struct kevent_inode_mark *mark)
-{
-	/* Stays while there is a reference to the mark. */
-	struct fsnotify_mark_connector *conn = mark->fsn.connector;
-	struct fsnotify_mark *other;
-	int nr = 0;
-
-	spin_lock(&conn->lock);
-	hlist_for_each_entry(other, &conn->list, obj_list) {
-		if (other->group == kevent_inode_group &&
-		    uid_eq(kevent_inode_mark(other)->user, mark->user))
-			nr++;
-	}
-	spin_unlock(&conn->lock);
-	return nr > KEVENT_INODE_WATCHES;
-}
 
 /**
  * kevent_inode_check - whether a file may be watched
@@ -186,20 +163,27 @@ int kevent_inode_check(struct file *file, u32 events)
  * @file: that of the inode, which passed kevent_inode_check()
  * @events: what to report, KEVENT_INODE_*
  * @watch: for kevent_inode_changed()
+ * @holder: on whose account
  *
  * Return: the mark, or an error: -ENOMEM, -EINVAL if its filesystem does not
- * want that, -ENOSPC if the user has too many watches of the inode.
+ * want that, -ENOSPC if there are too many watches of the inode.
  */
 struct kevent_inode_mark *kevent_inode_attach(struct file *file, u32 events,
-					      const void *watch)
+					      const void *watch,
+					      const struct kevent_holder *holder)
 {
 	struct inode *inode = file_inode(file);
 	struct kevent_inode_mark *mark;
 	int err;
 
+	err = kevent_count_object(inode, holder);
+	if (err)
+		return ERR_PTR(err);
 	mark = kzalloc_obj(*mark, GFP_KERNEL_ACCOUNT);
-	if (!mark)
+	if (!mark) {
+		kevent_uncount_object(inode, holder);
 		return ERR_PTR(-ENOMEM);
+	}
 	fsnotify_init_mark(&mark->fsn, kevent_inode_group);
 	mark->fsn.mask = kevent_inode_mask(events);
 	mark->fsn.flags = FSNOTIFY_MARK_FLAG_NO_IREF;
@@ -207,39 +191,70 @@ struct kevent_inode_mark *kevent_inode_attach(struct file *file, u32 events,
 	mark->watch = watch;
 	mark->size = i_size_read(inode);
 	mark->nlink = READ_ONCE(inode->i_nlink);
-	mark->user = kevent_outermost_user();
+	mark->inode = inode;
 
 	err = fsnotify_add_inode_mark(&mark->fsn, inode, 0);
-	if (!err && kevent_inode_is_crowded(mark))
-		err = -ENOSPC;
 	if (!err)
 		return mark;
-	kevent_inode_detach(mark);
+	kevent_inode_detach(mark, holder);
 	return ERR_PTR(err);
 }
 
 /**
- * kevent_inode_set - change what a watch is reported
+ * kevent_inode_add - report a watch more
  * @mark: its mark
- * @events: KEVENT_INODE_*
- * @more: beside what it is reported already, not instead of that
+ * @file: that of the inode
+ * @events: KEVENT_INODE_*, beside those that it is reported already
  */
-void kevent_inode_set(struct kevent_inode_mark *mark, u32 events, bool more)
+void kevent_inode_add(struct kevent_inode_mark *mark, struct file *file,
+		      u32 events)
 {
 	u32 mask = kevent_inode_mask(events);
 
-	fsnotify_modify_mark_mask(&mark->fsn, mask,
-				  more ? 0 : mark->fsn.mask & ~mask);
+	/* While changes were not reported, it may have got longer or shorter. */
+	if (mask & ~mark->fsn.mask & FS_MODIFY) {
+		spin_lock(&mark->lock);
+		mark->size = i_size_read(file_inode(file));
+		spin_unlock(&mark->lock);
+	}
+	fsnotify_modify_mark_mask(&mark->fsn, mask, 0);
+}
+
+/**
+ * kevent_inode_set - report a watch nothing else
+ * @mark: its mark
+ * @events: KEVENT_INODE_*
+ */
+void kevent_inode_set(struct kevent_inode_mark *mark, u32 events)
+{
+	u32 mask = kevent_inode_mask(events);
+
+	fsnotify_modify_mark_mask(&mark->fsn, mask, mark->fsn.mask & ~mask);
+}
+
+/**
+ * kevent_inode_synchronize - wait until a watch is not being fired
+ * @mark: its mark
+ *
+ * It may be fired again by what happens after that.
+ */
+void kevent_inode_synchronize(struct kevent_inode_mark *mark)
+{
+	spin_lock(&mark->lock);
+	spin_unlock(&mark->lock);
 }
 
 /**
  * kevent_inode_detach - report a watch no more
  * @mark: its mark
+ * @holder: as it was
  *
  * When this returns the watch is not being fired, and will not be.
  */
-void kevent_inode_detach(struct kevent_inode_mark *mark)
+void kevent_inode_detach(struct kevent_inode_mark *mark,
+			 const struct kevent_holder *holder)
 {
+	kevent_uncount_object(mark->inode, holder);
 	spin_lock(&mark->lock);
 	mark->watch = NULL;
 	spin_unlock(&mark->lock);

@@ -3,9 +3,9 @@
 //! INODE: what happens to a file or a directory.
 //!
 //! Changes are reported by fsnotify, see `inode.c`, in the context of the task that makes them.
-//! They are no state that could be tested later, so nothing is reported again in level mode. What
+//! They are no states that could be polled later, so nothing is reported again in level mode. What
 //! happens while the watch is disabled is kept, and reported when it is enabled, or with its last
-//! event: a program that has read a directory and then switches its watch on misses nothing.
+//! event: a program that reads a directory and then enables its watch misses nothing.
 //!
 //! A watch is that of a descriptor, see `files.c`. The inode stays as long as that is open, so the
 //! removal of its last link is the end of it as far as others are concerned, and is reported as
@@ -32,8 +32,6 @@ use crate::{
     engine::{
         queue::Queue,
         watch::{
-            fire,
-            request_repoll,
             EventKind,
             PostOutcome,
             Rechecker,
@@ -68,6 +66,7 @@ const EVENTS: u32 = uapi::KEVENT_INODE_MODIFY
     | uapi::KEVENT_INODE_CLOSE_NOWRITE
     | uapi::KEVENT_INODE_CHILD_CREATED
     | uapi::KEVENT_INODE_CHILD_DELETED
+    | uapi::KEVENT_INODE_TRUNCATE
     | MOVED;
 
 /// What has a cookie.
@@ -75,7 +74,7 @@ const MOVED: u32 = uapi::KEVENT_INODE_CHILD_MOVED_OUT | uapi::KEVENT_INODE_CHILD
 
 /// The source of an INODE watch.
 ///
-/// Only one at a time fires it: whoever holds the lock of the mark.
+/// It is fired with the lock of the mark held, so by one CPU at a time.
 #[pin_data]
 pub(crate) struct Inode {
     pub(crate) link: FileLink,
@@ -87,7 +86,7 @@ pub(crate) struct Inode {
     /// What happened while the watch was disabled.
     kept: Atomic<u32>,
     /// There is no link to it any more.
-    is_removed_or_done: Atomic<bool>,
+    is_unlinked: Atomic<bool>,
 }
 
 impl Inode {
@@ -100,7 +99,7 @@ impl Inode {
         }
         if events & (uapi::KEVENT_INODE_LINK | uapi::KEVENT_INODE_DELETE) != 0 {
             let gone = events & uapi::KEVENT_INODE_DELETE != 0;
-            inode.is_removed_or_done.store(gone, Relaxed);
+            inode.is_unlinked.store(gone, Relaxed);
         }
         let vanishes = events & uapi::KEVENT_INODE_DELETE != 0
             && watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0;
@@ -108,20 +107,20 @@ impl Inode {
         let watch: ArcBorrow<'_, Watch> = watch;
         if vanishes {
             // The last event reports it. If the flag is taken away before, it is reported then.
-            inode.keep(events & uapi::KEVENT_INODE_DELETE);
-            inode.tell(watch, events & !uapi::KEVENT_INODE_DELETE);
-            request_repoll(watch);
+            inode.add_kept(events & uapi::KEVENT_INODE_DELETE);
+            inode.report(watch, events & !uapi::KEVENT_INODE_DELETE);
+            watch.request_repoll();
         } else {
-            inode.tell(watch, events);
+            inode.report(watch, events);
         }
     }
 
-    /// Returns `events`, or keeps them if the watch is disabled.
-    fn tell(&self, watch: ArcBorrow<'_, Watch>, mut events: u32) {
-        while events != 0 && fire(watch, events) == PostOutcome::Muted {
-            // ORDERING: Whoever switches the watch on, and then takes what was kept, finds this; or
-            // it is seen here that the watch is on.
-            self.keep(events);
+    /// Reports `events`, or keeps them if the watch is disabled.
+    fn report(&self, watch: ArcBorrow<'_, Watch>, mut events: u32) {
+        while events != 0 && watch.fire(events) == PostOutcome::Muted {
+            // ORDERING: Full. A task that enables the watch, and then takes what was kept, finds
+            // this; or it is seen here that the watch is enabled.
+            self.add_kept(events);
             if watch.is_muted() {
                 break;
             }
@@ -130,7 +129,7 @@ impl Inode {
     }
 
     /// Keeps `events` for when the watch is enabled.
-    fn keep(&self, events: u32) {
+    fn add_kept(&self, events: u32) {
         let mut old = self.kept.load(Relaxed);
         while let Err(now) = self.kept.cmpxchg(old, old | events, Full) {
             old = now;
@@ -161,7 +160,7 @@ impl Class for Inode {
             size: Atomic::new(0),
             cookie: Atomic::new(0),
             kept: Atomic::new(0),
-            is_removed_or_done: Atomic::new(false),
+            is_unlinked: Atomic::new(false),
         }? Error);
         let watch: Arc<Watch<Inode>> =
             Watch::new(queue.clone(), record, EventKind::StateData, inode)?;
@@ -182,11 +181,12 @@ impl Source for Inode {
         uapi::KEVENT_INODE_CHILD_MOVED_OUT | uapi::KEVENT_INODE_CHILD_MOVED_IN
     }
 
-    fn attach(&self, _watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+    fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
         let (fd, file) = fget(record.ident)?;
         sys::check(&file, record.events)?;
-        self.link.link(&file, fd);
-        self.mark.attach(&file, record.events, self)?;
+        self.link.link(watch.queue(), &file, fd)?;
+        self.mark
+            .attach(watch.queue(), &file, record.events, self)?;
         if self.link.is_open() {
             Ok(())
         } else {
@@ -198,21 +198,21 @@ impl Source for Inode {
         let file = self.link.file().ok_or(EBADF)?;
         sys::check(&file, interest)?;
         // It is reported less, if so, when the change is made.
-        self.mark.set(interest, true);
+        self.mark.add(&file, interest);
         Ok(())
     }
 
-    fn detach(&self, _queue: &Queue) {
+    fn detach(&self, queue: &Queue) {
         // In this order, see `files.c`.
-        self.mark.detach();
-        self.link.unlink();
+        self.mark.detach(queue);
+        self.link.unlink(queue);
     }
 
     fn test(&self, watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {
-        self.mark.set(watch.interest(), false);
+        self.mark.set(watch.interest());
         let vanishes = watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0;
-        let events = if vanishes && self.is_removed_or_done.load(Relaxed) {
-            request_repoll(watch);
+        let events = if vanishes && self.is_unlinked.load(Relaxed) {
+            watch.request_repoll();
             self.take(!uapi::KEVENT_INODE_DELETE)
         } else {
             self.take(u32::MAX)
@@ -220,9 +220,17 @@ impl Source for Inode {
         events & watch.interest()
     }
 
+    fn synchronize(&self) {
+        self.mark.synchronize();
+    }
+
+    fn keep(&self, events: u32, _flags: u32) {
+        self.add_kept(events);
+    }
+
     fn vanished(&self) -> Option<u32> {
         let events = self.kept.load(Relaxed) | uapi::KEVENT_INODE_DELETE;
-        Some(events).filter(|_| self.is_removed_or_done.load(Relaxed))
+        Some(events).filter(|_| self.is_unlinked.load(Relaxed))
     }
 
     fn closed(&self) -> u32 {

@@ -16,7 +16,10 @@ use kernel::{
 };
 
 use crate::{
-    engine::watch::Watch,
+    engine::{
+        queue::Queue,
+        watch::Watch, //
+    },
     source::{
         fd::HasFileLink,
         inode::Inode, //
@@ -56,33 +59,53 @@ impl Mark {
 
     /// From now on `source`, whose mark this is, is reported `events` of the inode of a file: what
     /// passed [`check`].
-    pub(crate) fn attach(&self, file: &File, events: u32, source: &Inode) -> Result {
+    pub(crate) fn attach(&self, queue: &Queue, file: &File, events: u32, source: &Inode) -> Result {
+        let holder = queue.holder().as_ptr();
         let offset = core::mem::offset_of!(Watch<Inode>, source);
         let watch = core::ptr::from_ref(source).wrapping_byte_sub(offset);
         // SAFETY: The file is live. By what `HasFileLink` requires, this points to a watch in an
         // `Arc`. The table detaches its source before it drops its reference.
-        let mark = unsafe { bindings::kevent_inode_attach(file.as_ptr(), events, watch.cast()) };
+        let mark =
+            unsafe { bindings::kevent_inode_attach(file.as_ptr(), events, watch.cast(), holder) };
         // INVARIANT: It has just been attached. A source is attached once.
         self.0.set(from_err_ptr(mark)?);
         Ok(())
     }
 
-    /// Is reported `events`, beside those before if `more`.
-    pub(crate) fn set(&self, events: u32, more: bool) {
+    /// Is reported `events` of the inode, which is that of the file, beside those before.
+    pub(crate) fn add(&self, file: &File, events: u32) {
+        let mark = self.0.get();
+        if !mark.is_null() {
+            // SAFETY: By the type invariants it is attached. The file is live.
+            unsafe { bindings::kevent_inode_add(mark, file.as_ptr(), events) };
+        }
+    }
+
+    /// Is reported `events`, and nothing else.
+    pub(crate) fn set(&self, events: u32) {
         let mark = self.0.get();
         if !mark.is_null() {
             // SAFETY: By the type invariants it is attached.
-            unsafe { bindings::kevent_inode_set(mark, events, more) };
+            unsafe { bindings::kevent_inode_set(mark, events) };
+        }
+    }
+
+    /// Waits until the watch is not being fired by the mark.
+    pub(crate) fn synchronize(&self) {
+        let mark = self.0.get();
+        if !mark.is_null() {
+            // SAFETY: By the type invariants it is attached.
+            unsafe { bindings::kevent_inode_synchronize(mark) };
         }
     }
 
     /// Is reported nothing any more. When this returns, the watch is not being fired by the mark.
-    pub(crate) fn detach(&self) {
+    pub(crate) fn detach(&self, queue: &Queue) {
         // INVARIANT: It is null from now on.
         let mark = self.0.replace(core::ptr::null_mut());
         if !mark.is_null() {
             // SAFETY: By the type invariants it was attached, and it is used no more.
-            unsafe { bindings::kevent_inode_detach(mark) };
+            unsafe { bindings::kevent_inode_detach(mark, queue.holder().as_ptr()) };
         }
     }
 }

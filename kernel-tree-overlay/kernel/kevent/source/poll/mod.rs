@@ -5,7 +5,8 @@
 //! The watch has an entry on each wait queue that the file names when it is polled. A waker which
 //! says what the wake-up is for has the event posted from its own context. One that does not may
 //! mean anything, so the file is polled again, by a thread of the program that sleeps or is about
-//! to.
+//! to. And some say more than a poll would: what is not certain of that is read where it can be,
+//! see `poll.c`, and polled otherwise.
 //!
 //! A watch does not keep its file open, see `files.c`: closing the descriptor removes it.
 
@@ -30,12 +31,6 @@ use crate::{
         nest,
         queue::Queue,
         watch::{
-            enable,
-            fire,
-            fire_exclusive,
-            fire_inline,
-            request_repoll,
-            test,
             EventKind,
             Rechecker,
             Watch, //
@@ -44,12 +39,12 @@ use crate::{
     source::{
         check_no_arg,
         fd::{
+            doubtful,
             fget,
             is_epoll,
             poll_and_add,
             queue_of,
             watch_around,
-            write_wake_is_hint,
             FileLink,
             OfLink, //
         },
@@ -79,8 +74,11 @@ const EVENTS: u32 = uapi::KEVENT_POLL_IN
 /// What it gets in any case.
 const ALWAYS: u32 = uapi::KEVENT_POLL_ERR | uapi::KEVENT_POLL_HUP;
 
-/// Sockets that send messages have this in the key of a wake-up for space.
-const SPACE: u32 = uapi::KEVENT_POLL_WRBAND;
+/// In what a poll has found: something may come to hold without a wake-up. No poll says that.
+const SILENT: u32 = 1 << 25;
+
+/// What can be read of a file of which something can.
+const READABLE: u32 = uapi::KEVENT_POLL_IN | uapi::KEVENT_POLL_RDNORM;
 
 /// A file that is to be polled.
 pub(crate) struct Target {
@@ -92,9 +90,21 @@ pub(crate) struct Target {
 impl Target {
     /// Polls it: `EPOLL*` bits. May sleep.
     pub(crate) fn poll(&self, rechecker: Rechecker) -> u32 {
-        match queue_of(&self.file) {
+        self.with_silent(match queue_of(&self.file) {
             Some(inner) => inner.readiness(rechecker.deeper()),
             None => poll_now(&self.file, self.key),
+        })
+    }
+
+    /// What was `found`, and whether the file may become readable without a wake-up, as a queue does
+    /// by one of its levels.
+    fn with_silent(&self, found: u32) -> u32 {
+        let is_silent = found & READABLE == 0
+            && queue_of(&self.file).is_some_and(|inner| !inner.recheck_list().is_empty());
+        if is_silent {
+            found | SILENT
+        } else {
+            found
         }
     }
 }
@@ -121,28 +131,36 @@ impl<const N: usize> Poll<N> {
         core::ptr::from_ref(self).addr()
     }
 
-    /// There was a wake-up, for `key`, or nobody knows what if that is 0. Returns whether an
-    /// EXCLUSIVE watch claims it.
+    /// Which events the watch may report of a wake-up for `key`.
     #[inline(always)]
-    pub(crate) fn woken(watch: ArcBorrow<'_, Watch<Self>>, key: u32) -> bool {
-        let events = key & (watch.interest() | ALWAYS);
-        if key & SPACE != 0 && watch.source().link.write_wake_is_hint() {
-            if events != 0 {
-                request_repoll(watch);
-            }
-            return false;
-        }
+    pub(crate) fn wanted(watch: &Watch<Self>, key: u32) -> u32 {
+        key & (watch.interest() | ALWAYS)
+    }
+
+    /// There was a wake-up for `key`, of which there is to report `events`. If `unknown`, there may
+    /// be others. Returns whether an EXCLUSIVE watch claims it.
+    #[inline(always)]
+    pub(crate) fn woken(
+        watch: ArcBorrow<'_, Watch<Self>>,
+        key: u32,
+        events: u32,
+        unknown: bool,
+    ) -> bool {
         let watch: ArcBorrow<'_, Watch> = watch;
+        let mut claims = false;
         if events != 0 {
             watch.queue().note_waker(key);
             if watch.is_exclusive() {
-                return fire_exclusive(watch, events);
+                claims = watch.fire_exclusive(events);
+            } else {
+                watch.fire_inline(events);
             }
-            fire_inline(watch, events);
-        } else if key & uapi::KEVENT_EVENTS_MASK == 0 {
-            request_repoll(watch);
         }
-        false
+        if unknown {
+            // After that: who is asked to poll needs no event to wake up.
+            watch.request_repoll();
+        }
+        claims
     }
 }
 
@@ -176,7 +194,7 @@ pub(crate) fn check_entry(watch: &Watch, flags: u32, interest: u32) -> Result {
     Ok(())
 }
 
-/// What a file is reported that the watch is interested in.
+/// The key with which the file is polled.
 fn key(flags: u32, interest: u32) -> u32 {
     let edge = if flags & uapi::KEVENT_WATCH_EDGE != 0 {
         kernel::bindings::EPOLLET
@@ -187,7 +205,11 @@ fn key(flags: u32, interest: u32) -> u32 {
 }
 
 impl<const N: usize> Source for Poll<N> {
-    fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+    fn attach_file(
+        &self,
+        watch: ArcBorrow<'_, Watch>,
+        record: &uapi::kevent_watch,
+    ) -> Result<Option<Target>> {
         let (fd, file) = fget(record.ident)?;
         if is_epoll(&file) {
             return Err(ELOOP);
@@ -195,38 +217,32 @@ impl<const N: usize> Source for Poll<N> {
         if !can_poll(&file) {
             return Err(EPERM);
         }
-        if write_wake_is_hint(&file) {
-            self.link.set_write_wake_is_hint();
-        }
+        self.link.set_doubtful(doubtful(&file));
         if let Some(inner) = queue_of(&file) {
             nest::link(watch.queue(), &inner.into(), self.name())?;
             self.link.set_nested();
         }
-        self.link.link(&file, fd);
-        let exclusive = record.flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0;
-        // If it reports once it must not have done so if this fails and is tried again.
-        let holds = record.flags & (uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH) != 0
-            && record.flags & uapi::KEVENT_WATCH_DISABLED == 0;
-        if holds {
-            watch.disable();
-        }
-        let polled = poll_and_add(self, &file, key(record.flags, record.events), exclusive);
+        self.link.link(watch.queue(), &file, fd)?;
+        Ok(Some(Target {
+            file,
+            key: key(record.flags, record.events),
+        }))
+    }
+
+    fn register(&self, target: &Target) -> Result<u32> {
+        let exclusive = watch_around(self).is_exclusive();
+        let polled = poll_and_add(self, &target.file, target.key, exclusive);
         if polled.queues > N {
             return Err(if N < MANY { ENOBUFS } else { E2BIG });
         }
+        Ok(target.with_silent(polled.events))
+    }
+
+    fn registered(&self, watch: ArcBorrow<'_, Watch>, found: u32) -> Result<u32> {
         if !self.link.is_open() {
             return Err(EBADF);
         }
-        if holds {
-            enable(watch);
-            test(watch);
-            return Ok(());
-        }
-        let events = polled.events & (record.events | ALWAYS);
-        if events != 0 && record.flags & uapi::KEVENT_WATCH_DISABLED == 0 {
-            fire(watch, events);
-        }
-        Ok(())
+        Ok(self.polled(watch, found))
     }
 
     fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result {
@@ -246,6 +262,12 @@ impl<const N: usize> Source for Poll<N> {
         }
     }
 
+    fn synchronize(&self) {
+        for entry in &self.entries {
+            entry.synchronize();
+        }
+    }
+
     fn detach(&self, queue: &Queue) {
         let watch = watch_around(self);
         // In this order, see `files.c`.
@@ -255,12 +277,7 @@ impl<const N: usize> Source for Poll<N> {
         if self.link.is_nested() {
             nest::unlink(queue, self.name());
         }
-        self.link.unlink();
-    }
-
-    fn test(&self, watch: ArcBorrow<'_, Watch>, rechecker: Rechecker) -> u32 {
-        let found = self.target(watch).map(|target| target.poll(rechecker));
-        found.map_or(0, |found| self.polled(watch, found))
+        self.link.unlink(queue);
     }
 
     fn target(&self, watch: ArcBorrow<'_, Watch>) -> Option<Target> {
@@ -273,7 +290,16 @@ impl<const N: usize> Source for Poll<N> {
         })
     }
 
+    fn taken_by_poll(&self) -> (u32, u32) {
+        // As in /proc/mounts, and of a trigger of pressure stall information.
+        let change = uapi::KEVENT_POLL_PRI;
+        (change, change | uapi::KEVENT_POLL_ERR)
+    }
+
     fn polled(&self, watch: ArcBorrow<'_, Watch>, found: u32) -> u32 {
+        if found & SILENT != 0 {
+            watch.list_level();
+        }
         found & (watch.interest() | ALWAYS)
     }
 

@@ -8,7 +8,8 @@ use kernel::{
     sync::{
         wait_entry::HasWaitEntries,
         ArcBorrow, //
-    }, //
+    },
+    uapi, //
 };
 
 use crate::{
@@ -37,7 +38,15 @@ unsafe impl<const N: usize> HasWaitEntries for Watch<Poll<N>> {
 
     #[inline(always)]
     fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool {
-        Poll::woken(this, key)
+        let events = Poll::wanted(&this, key);
+        let link = &this.source().link;
+        let (events, unknown) = if events & link.doubtful() == 0 {
+            (events, key & uapi::KEVENT_EVENTS_MASK == 0)
+        } else {
+            // SAFETY: This is called by a wake function, on a wait queue that the file has named.
+            unsafe { link.read(events) }
+        };
+        Poll::woken(this, key, events, unknown)
     }
 }
 
@@ -47,13 +56,13 @@ const _: () = assert!(size_of::<Watch<Poll<1>>>() + 8 <= 128);
 // SAFETY: `Poll::watch` makes them with one entry and with many, which `watch_of` distinguish. The
 // link is there, and `detach` unlinks it.
 unsafe impl<const N: usize> HasFileLink for Poll<N> {
-    // CAST: At most `MANY`.
-    const KIND: u32 = Self::NUMBER | (N as u32) << 8;
+    // CAST: Both are small.
+    const KIND: u16 = (Self::NUMBER | (N as u32) << 8) as u16;
     const OFFSET: usize = core::mem::offset_of!(Watch<Self>, source.link);
 }
 
 /// The watch that a link is in, given its kind.
-pub(crate) fn of_link(link: *const bindings::kevent_file_link, kind: u32) -> *const Watch {
+pub(crate) fn of_link(link: *const bindings::kevent_file_link, kind: u16) -> *const Watch {
     if kind == Poll::<MANY>::KIND {
         watch_with::<Poll<MANY>>(link, kind)
     } else {

@@ -3,17 +3,21 @@
 //! PROCESS: the end of a process, and what it executes.
 //!
 //! The watch has an entry on the wait queue of the process' id, where pollers of a pidfd have
-//! theirs. Whoever ends or reaps the process wakes it, with `tasklist_lock` held, and has the event
-//! posted from there. What has become of the process is looked up then, and written down: see
+//! theirs. The task that ends or reaps the process wakes it, with `tasklist_lock` held, and the
+//! event is posted from there. What has become of the process is looked up then, and stored: see
 //! `process.c`.
 //!
-//! Exit and reaping are states that hold from then on. When the process is reaped, what is watched
-//! has vanished: a watch that reports so has a look taken, because it cannot be detached from where
-//! it is woken.
+//! Exit and reaping are states that hold from then on. When the process is reaped, the watched
+//! object has vanished: a watch that reports so requests a repoll, because it cannot be detached
+//! from where it is woken.
 
 use kernel::{
     prelude::*,
     sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
         wait_entry::WaitEntry,
         Arc,
         ArcBorrow, //
@@ -26,8 +30,6 @@ use crate::{
     engine::{
         queue::Queue,
         watch::{
-            fire,
-            request_repoll,
             EventKind,
             Rechecker,
             Watch, //
@@ -62,6 +64,8 @@ pub(crate) struct Process {
     #[pin]
     pub(crate) entries: [WaitEntry<Watch<Process>>; 1],
     pub(crate) state: ProcessState,
+    /// Events that were cancelled, and are no state. Protected by the mutex of the queue's watches.
+    kept: Atomic<u32>,
 }
 
 impl Process {
@@ -76,8 +80,9 @@ impl Process {
 
     /// The process runs another program.
     pub(crate) fn executes(&self, watch: ArcBorrow<'_, Watch<Self>>) {
+        let watch: ArcBorrow<'_, Watch> = watch;
         if watch.interest() & EXEC != 0 {
-            fire(watch, EXEC);
+            watch.fire(EXEC);
         }
     }
 
@@ -85,7 +90,7 @@ impl Process {
     pub(crate) fn changes(&self, watch: ArcBorrow<'_, Watch>, new: u32) {
         let events = self.events(watch, new);
         if events != 0 {
-            fire(watch, events);
+            watch.fire(events);
         }
     }
 
@@ -96,7 +101,7 @@ impl Process {
         if seen & REAPED == 0 || watch.flags() & uapi::KEVENT_WATCH_VANISHED == 0 {
             return events;
         }
-        request_repoll(watch);
+        watch.request_repoll();
         events & !REAPED
     }
 }
@@ -113,6 +118,7 @@ impl Class for Process {
             link: FileLink::new::<Process>(),
             entries <- pin_init::pin_init_array_from_fn(|_| WaitEntry::new()),
             state: ProcessState::new(),
+            kept: Atomic::new(0),
         }? Error);
         let watch: Arc<Watch<Process>> =
             Watch::new(queue.clone(), record, EventKind::StateData, process)?;
@@ -131,9 +137,9 @@ impl Source for Process {
 
     fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
         let (fd, file) = fget(record.ident)?;
-        self.state.open(&file)?;
+        self.state.open(watch.queue(), &file)?;
         self.may_report(record.events)?;
-        self.link.link(&file, fd);
+        self.link.link(watch.queue(), &file, fd)?;
         poll_and_add(self, &file, 0, false);
         if !self.link.is_open() {
             return Err(EBADF);
@@ -146,18 +152,30 @@ impl Source for Process {
         self.may_report(interest)
     }
 
-    fn detach(&self, _queue: &Queue) {
+    fn synchronize(&self) {
+        for entry in &self.entries {
+            entry.synchronize();
+        }
+    }
+
+    fn detach(&self, queue: &Queue) {
         // In this order, see `files.c`.
         for entry in &self.entries {
             entry.remove();
         }
-        self.state.close();
-        self.link.unlink();
+        self.state.close(queue);
+        self.link.unlink(queue);
     }
 
     fn test(&self, watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {
         self.state.look();
-        self.events(watch, self.state.seen())
+        let kept = self.kept.xchg(0, Relaxed);
+        self.events(watch, self.state.seen() | kept)
+    }
+
+    fn keep(&self, events: u32, _flags: u32) {
+        let kept = self.kept.load(Relaxed);
+        self.kept.store(kept | (events & EXEC), Relaxed);
     }
 
     fn vanished(&self) -> Option<u32> {

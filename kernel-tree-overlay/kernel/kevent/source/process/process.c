@@ -19,7 +19,6 @@
  */
 #include <linux/file.h>
 #include <linux/fs.h>
-#include <linux/hashtable.h>
 #include <linux/kevent.h>
 #include <linux/pid.h>
 #include <linux/pidfs.h>
@@ -28,41 +27,9 @@
 #include <linux/sched/cputime.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
-#include <linux/spinlock.h>
-#include <linux/uidgid.h>
 #include <linux/wait.h>
 
 #include "../../kevent.h"
-
-/* How many watches a user may have of a process. */
-#define KEVENT_PROCESS_WATCHES	512
-
-static DEFINE_HASHTABLE(kevent_processes, 8);
-static DEFINE_SPINLOCK(kevent_processes_lock);
-
-/* Fails if there are too many of the same process. */
-static bool kevent_process_count(struct kevent_process *process)
-{
-	unsigned long key = (unsigned long)process->pid;
-	struct kevent_process *other;
-	int nr = 0;
-
-	guard(spinlock)(&kevent_processes_lock);
-	hash_for_each_possible(kevent_processes, other, node, key) {
-		if (other->pid == process->pid &&
-		    uid_eq(other->user, process->user) &&
-		    ++nr == KEVENT_PROCESS_WATCHES)
-			return false;
-	}
-	hash_add(kevent_processes, &process->node, key);
-	return true;
-}
-
-static void kevent_process_uncount(struct kevent_process *process)
-{
-	guard(spinlock)(&kevent_processes_lock);
-	hash_del(&process->node);
-}
 
 /* Whether the current task could see in procfs what that task does. */
 static bool kevent_may_see(struct task_struct *task)
@@ -82,43 +49,46 @@ static bool kevent_may_see(struct task_struct *task)
  * kevent_process_open - begin to watch a process
  * @process: what is known of it, all zero
  * @file: its pidfd
+ * @holder: on whose account
  *
  * Return: 0, -EINVAL if @file is no pidfd, -EREMOTE if the process is not in
  * the pid namespace of the current task: PIDFD_GET_INFO reports nothing then.
- * -ENOSPC if the user has too many watches of it.
+ * -ENOSPC if there are too many watches of it.
  */
-int kevent_process_open(struct kevent_process *process, struct file *file)
+int kevent_process_open(struct kevent_process *process, struct file *file,
+			const struct kevent_holder *holder)
 {
 	struct pid *pid = pidfd_pid(file);
 	struct task_struct *task;
+	int ret;
 
 	if (IS_ERR(pid))
 		return -EINVAL;
 	if (!pid_vnr(pid))
 		return -EREMOTE;
+	ret = kevent_count_object(pid, holder);
+	if (ret)
+		return ret;
 	task = get_pid_task(pid, PIDTYPE_PID);
 	/* If it was reaped there is nothing left that is not for everybody. */
 	process->may_see = !task || kevent_may_see(task);
 	if (task)
 		put_task_struct(task);
 	process->pid = get_pid(pid);
-	process->user = kevent_outermost_user();
-	if (kevent_process_count(process))
-		return 0;
-	put_pid(pid);
-	process->pid = NULL;
-	return -ENOSPC;
+	return 0;
 }
 
 /**
  * kevent_process_close - stop watching a process
  * @process: it, which may be closed already; there are no wake-ups any more
+ * @holder: as it was
  */
-void kevent_process_close(struct kevent_process *process)
+void kevent_process_close(struct kevent_process *process,
+			  const struct kevent_holder *holder)
 {
 	if (!process->pid)
 		return;
-	kevent_process_uncount(process);
+	kevent_uncount_object(process->pid, holder);
 	put_pid(process->pid);
 	process->pid = NULL;
 }
@@ -175,7 +145,7 @@ u32 kevent_process_woken(struct kevent_process *process)
 
 /**
  * kevent_process_poll - look what has become of a process
- * @process: it; nobody else does this at the same time
+ * @process: it; no other task does this at the same time
  *
  * Return: what was not known before.
  */

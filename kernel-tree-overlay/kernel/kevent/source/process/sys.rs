@@ -17,7 +17,10 @@ use kernel::{
 use crate::source::fd::HasFileLink;
 use crate::{
     core::event::EventData,
-    engine::watch::Watch,
+    engine::{
+        queue::Queue,
+        watch::Watch, //
+    },
     source::process::Process, //
 };
 
@@ -44,26 +47,27 @@ impl ProcessState {
     }
 
     /// From now on this is of the process that `file` is a pidfd of.
-    pub(crate) fn open(&self, file: &File) -> Result {
-        // SAFETY: The file is live. By the type invariants nobody else accesses what is known, and
+    pub(crate) fn open(&self, queue: &Queue, file: &File) -> Result {
+        let holder = queue.holder().as_ptr();
+        // SAFETY: The file is live. By the type invariants nothing else accesses what is known, and
         // it is all zero, because a watch is attached once.
-        to_result(unsafe { bindings::kevent_process_open(self.0.get(), file.as_ptr()) })
+        to_result(unsafe { bindings::kevent_process_open(self.0.get(), file.as_ptr(), holder) })
     }
 
     /// Ends what [`ProcessState::open`] began, if it did. There must be no wake-ups any more.
-    pub(crate) fn close(&self) {
-        // SAFETY: By the type invariants nobody else accesses it.
-        unsafe { bindings::kevent_process_close(self.0.get()) };
+    pub(crate) fn close(&self, queue: &Queue) {
+        // SAFETY: By the type invariants nothing else accesses it.
+        unsafe { bindings::kevent_process_close(self.0.get(), queue.holder().as_ptr()) };
     }
 
     /// Looks what has become of the process, and returns what was not known before.
     pub(crate) fn look(&self) -> u32 {
-        // SAFETY: Of a process that is closed nothing is asked. By the type invariants nobody else
-        // is looking.
+        // SAFETY: It is not called after `close`. By the type invariants no other task calls it
+        // at the same time.
         unsafe { bindings::kevent_process_poll(self.0.get()) }
     }
 
-    /// The same for whoever wakes, with `tasklist_lock` held.
+    /// The same for the waker, with `tasklist_lock` held.
     fn woken(&self) -> u32 {
         // SAFETY: The lock is held, and the process open: there are wake-ups.
         unsafe { bindings::kevent_process_woken(self.0.get()) }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! SIGEV: POSIX timers that report a queue instead of sending a signal.
+//! SIGEV: POSIX timers that report to a queue instead of sending a signal.
 //!
-//! Such a timer has a watch in the queue, which `timer_create()` makes and nobody can change. When
-//! to report, and what has expired, the timer knows: `kernel/time/posix-timers.c`. How the two hold
-//! on to each other is in `hooks/sigev.rs`.
+//! Such a timer has a watch in the queue, which `timer_create()` makes and no program can change.
+//! The timer decides when to report, and counts what has expired: `kernel/time/posix-timers.c`. How
+//! the two refer to each other is in `sys.rs`.
 
 use kernel::{
     prelude::*,
@@ -25,7 +25,6 @@ use crate::{
         queue::Queue,
         watch::{
             add_pending,
-            fire,
             EventKind,
             PostOutcome,
             Watch, //
@@ -81,6 +80,10 @@ impl Source for Sigev {
         self.link.end();
     }
 
+    fn synchronize(&self) {
+        // No program changes it.
+    }
+
     fn on_recheck(&self, watch: ArcBorrow<'_, Watch>) {
         if watch.is_unconsumed() {
             watch.list();
@@ -89,7 +92,7 @@ impl Source for Sigev {
         }
         if self.pending_count.load(Relaxed) != 0 {
             // The rest of what did not fit into the last event.
-            fire(watch, uapi::KEVENT_SIGEV_TIMER);
+            watch.fire(uapi::KEVENT_SIGEV_TIMER);
         }
         self.link.on_recheck(true);
     }
@@ -107,8 +110,8 @@ impl Sigev {
         // The next call of the program arms the timer again. It waits for the lock of the timer.
         watch.list();
         let watch: ArcBorrow<'_, Watch> = watch;
-        let told = fire(watch, uapi::KEVENT_SIGEV_TIMER);
-        matches!(told, PostOutcome::Posted | PostOutcome::Empty)
+        let outcome = watch.fire(uapi::KEVENT_SIGEV_TIMER);
+        matches!(outcome, PostOutcome::Posted | PostOutcome::Empty)
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! POSIX timers that report a queue, see `kernel/time/posix-timers.c`.
+//! POSIX timers that report to a queue, see `kernel/time/posix-timers.c`.
 //!
 //! The timer and its watch know each other, and neither owns the other:
 //!
@@ -10,8 +10,8 @@
 //!   mutex of the queue's watches.
 //!
 //! Whichever goes first detaches the watch, which ends both. If that is the timer, it takes a
-//! reference to the watch under its lock, lets go of the lock, and has the watch removed with the
-//! mutex held. By then the watch is detached, whoever did it, and not about to touch the timer any
+//! reference to the watch under its lock, releases the lock, and removes the watch with the mutex
+//! held. By then the watch is detached by the one or the other, and does not access the timer any
 //! more, which may be freed.
 
 use kernel::{
@@ -52,7 +52,7 @@ unsafe impl Sync for TimerLink {}
 
 impl TimerLink {
     fn timer(&self) -> *mut bindings::k_itimer {
-        // SAFETY: By the type invariants nobody writes it.
+        // SAFETY: By the type invariants nothing writes it.
         unsafe { (*self.0.get()).timer }
     }
 
@@ -71,7 +71,7 @@ impl TimerLink {
         }
         // SAFETY: By the type invariants the timer is live.
         unsafe { bindings::posixtimer_set_kevent(timer, core::ptr::null_mut()) };
-        // SAFETY: By the type invariants nobody else accesses it.
+        // SAFETY: By the type invariants nothing else accesses it.
         // INVARIANT: From here on the timer may be freed.
         unsafe { (*self.0.get()).timer = core::ptr::null_mut() };
     }
@@ -80,7 +80,7 @@ impl TimerLink {
     /// mutex of the queue's watches held, while the watch is attached.
     pub(crate) fn on_recheck(&self, consumed: bool) {
         // SAFETY: By the type invariants the timer is live, and reports this watch.
-        unsafe { bindings::posixtimer_revisit_kevent(self.timer(), consumed) };
+        unsafe { bindings::posixtimer_recheck_kevent(self.timer(), consumed) };
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) unsafe extern "C" fn kevent_sigev_add(
     let link = TimerLink(Opaque::new(bindings::kevent_sigev { timer }));
     let added = QueueFile::get(fd).and_then(|file| {
         // CAST: Ids of timers are not negative.
-        sigev::add(&file.queue()?.into(), link, id as u32, user_data)
+        sigev::add(&file.own_queue()?.into(), link, id as u32, user_data)
     });
     match added {
         Ok(()) => 0,

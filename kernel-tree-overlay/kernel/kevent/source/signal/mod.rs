@@ -2,17 +2,17 @@
 
 //! SIGNAL: what is sent to the process that registered the watch.
 //!
-//! A watch observes, then it counts how often the signal was sent, or it takes, then the event is
-//! the delivery. The side of the process is in `signal.c`: which lock protects what, and how long
-//! there is a process.
+//! A watch either observes, and counts how often the signal was sent; or it intercepts, and its
+//! event is the delivery. The side of the process is in `signal.c`: which lock protects what, and
+//! how long there is a process.
 //!
-//! All that fires a watch which takes holds the siglock of the process: whoever sends a signal, and
-//! whoever takes what is pending. So a signal is taken by a watch that is on, and reported, and the
-//! watch is not disabled in between. It may be removed in between: then the signal is one of
-//! those that were not reported.
+//! A watch that intercepts is fired with the siglock of the process held: by the sender of a
+//! signal, and by a task that intercepts what is pending. So a signal is intercepted by a watch
+//! that is enabled, and posted, and the watch is not disabled in between. It may be removed in
+//! between: then the signal is one of those that were not posted.
 //!
-//! A signal that was taken is not lost. The watch keeps it until the program has taken the event,
-//! as far as is known, and what is left when the watch is removed is sent for good. Of a real-time
+//! An intercepted signal is not lost. The watch keeps it until the event was consumed, as far as is
+//! known, and what is left when the watch is removed is returned to the process. Of a real-time
 //! signal, whose events are completions, these are records in two lists. Of the others it is the
 //! last one, if its event is unconsumed.
 
@@ -37,8 +37,6 @@ use crate::{
     engine::{
         queue::Queue,
         watch::{
-            cancel,
-            fire,
             EventKind,
             Rechecker,
             Watch, //
@@ -89,7 +87,7 @@ impl Class for Signal {
         if takes && (sig == KILL || sig == STOP) {
             return Err(EINVAL);
         }
-        let tells = if !takes {
+        let kind = if !takes {
             EventKind::Count
         } else if sig < REAL_TIME {
             EventKind::StateData
@@ -100,7 +98,7 @@ impl Class for Signal {
             link <- SignalLink::new(sig, takes),
             pending_count: Atomic::new(0),
         }? Error);
-        let watch: Arc<Watch<Signal>> = Watch::new(queue.clone(), record, tells, signal)?;
+        let watch: Arc<Watch<Signal>> = Watch::new(queue.clone(), record, kind, signal)?;
         Ok(watch)
     }
 }
@@ -119,15 +117,15 @@ impl Source for Signal {
     }
 
     fn completion_posted_at(&self, entry: Index) {
-        self.link.told(entry);
+        self.link.posted(entry);
     }
 
     fn pending_count(&self) -> Option<&Atomic<u64>> {
         Some(&self.pending_count)
     }
 
-    fn attach(&self, _watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
-        self.link.link()
+    fn attach(&self, watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
+        self.link.link(watch.queue())
     }
 
     fn check(&self, watch: &Watch, flags: u32, _interest: u32) -> Result {
@@ -142,49 +140,60 @@ impl Source for Signal {
         watch.disable();
     }
 
-    fn detach(&self, _queue: &Queue) {
+    fn synchronize(&self) {
+        drop(self.link.lock());
+    }
+
+    fn detach(&self, queue: &Queue) {
+        self.link.uncount(queue);
         if self.link.takes() {
-            // It is gone, so nothing more is taken when those who are sending have done so. What
-            // was taken may be overruled until it is sent for good, see `removed`.
+            // It is removed, so nothing more is intercepted after the senders have released the
+            // lock. What was intercepted may be discarded until it is returned, see `removed`.
             drop(self.link.lock());
         } else {
             self.link.unlink();
         }
     }
 
-    fn removed(&self, watch: &Watch, cancels: bool) {
+    fn removed(&self, watch: &Watch, cancels: bool) -> bool {
+        let mut cancelled = false;
         if !self.link.takes() {
-            return;
+            return cancelled;
         }
         if watch.has_completions() {
             // From the latest one on, so that they come out in order.
             while let Some(entry) = self.link.entry(Which::Latest) {
-                let taken = !cancels || !watch.queue().cancel(entry);
-                self.link.settle(Which::Latest, entry, taken);
+                let consumed = !cancels || !watch.queue().cancel(entry);
+                cancelled |= !consumed;
+                self.link.settle(Which::Latest, entry, consumed);
             }
-        } else if !(cancels && cancel(watch)) && watch.pending() == 0 {
-            self.link.drop_next();
+        } else {
+            cancelled = cancels && watch.cancel_entry();
+            if !cancelled && watch.pending() == 0 {
+                self.link.drop_next();
+            }
         }
         self.link.requeue_to_process();
+        cancelled
     }
 
     fn test(&self, _watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {
         if self.link.takes() {
             self.link.pull();
         }
-        // What there is has been reported.
+        // What there is has been posted.
         0
     }
 
     fn on_recheck(&self, watch: ArcBorrow<'_, Watch>) {
         self.sweep(watch.queue());
-        let owes = self.pending_count.load(Relaxed) != 0;
-        let is_told = self.link.entry(Which::Oldest).is_some();
+        let has_pending = self.pending_count.load(Relaxed) != 0;
+        let is_posted = self.link.entry(Which::Oldest).is_some();
         let will_be = watch.has_completions() && self.link.next().is_some();
-        if is_told || will_be || (owes && watch.is_unconsumed()) {
+        if is_posted || will_be || (has_pending && watch.is_unconsumed()) {
             watch.list();
-        } else if owes {
-            fire(watch, uapi::KEVENT_SIGNAL_SENT);
+        } else if has_pending {
+            watch.fire(uapi::KEVENT_SIGNAL_SENT);
         }
     }
 
@@ -197,20 +206,21 @@ impl Signal {
     /// The signal was sent, and the watch counts that.
     pub(crate) fn count(watch: ArcBorrow<'_, Watch<Self>>) {
         watch.source().pending_count.fetch_add(1, Relaxed);
-        fire(watch, uapi::KEVENT_SIGNAL_SENT);
+        let watch: ArcBorrow<'_, Watch> = watch;
+        watch.fire(uapi::KEVENT_SIGNAL_SENT);
     }
 
-    /// The watch has taken a signal.
+    /// The watch has intercepted a signal.
     pub(crate) fn taken(watch: ArcBorrow<'_, Watch<Self>>) {
         let watch: ArcBorrow<'_, Watch> = watch;
-        fire(watch, uapi::KEVENT_SIGNAL_SENT);
+        watch.fire(uapi::KEVENT_SIGNAL_SENT);
         if watch.has_completions() {
-            // To settle it when the program has taken it.
+            // To settle it when its event was consumed.
             watch.list();
         }
     }
 
-    /// Settles the signals that the program has taken.
+    /// Settles the signals whose events were consumed.
     pub(crate) fn sweep(&self, queue: &Queue) {
         while let Some(entry) = self.link.entry(Which::Oldest) {
             if queue.ring().is_some_and(|ring| ring.is_unconsumed(entry)) {

@@ -4,16 +4,17 @@
  *
  * A watch of a signal has a struct kevent_signal, in the list signal->kevents
  * of the process that registered it.  The list is protected by the siglock,
- * with which signals are sent: whoever sends one goes through the list, and
- * reports those watches that count.  If there is one that takes, it is handed
- * the record that would have been queued as pending otherwise.
+ * with which signals are sent: the sender goes through the list and fires the
+ * watches that count.  If there is one that intercepts, it gets the record that
+ * would have been queued as pending otherwise.
  *
- * A record that was taken is first in the list of those to be reported, then in
- * the list of those that were, with the index of its entry in the ring, till it
- * is noticed that the program has taken that.  So until then it counts for
+ * An intercepted record is first in the list of those to be posted, then in the
+ * list of those that were, with the index of its entry in the ring, until it is
+ * noticed that the entry was consumed.  Until then it counts for
  * RLIMIT_SIGPENDING as if it was pending, and when the watch is removed all
- * that nobody has taken is sent for good.  These lists have a lock of their
- * own, because they are also used with the lock of the queue's backlog held.
+ * records that are unconsumed are returned to the process.  These lists have a
+ * lock of their own, because they are also used with the lock of the queue's
+ * backlog held.
  *
  * Which siglock, and for how long
  *
@@ -29,8 +30,8 @@
  *  - With the siglock held, no task of the process is released, and none of its
  *    signals is sent.
  *  - execve() may give the process another sighand.  It does so with the siglock
- *    of the old one held, and lock_task_sighand() sees to it that who gets a
- *    siglock gets the one in use.
+ *    of the old one held, and lock_task_sighand() makes sure that the siglock
+ *    it returns is the one in use.
  *  - The last thread takes all watches off the list as it exits, see
  *    kevent_signals_end(), and there is no other that could add one then.  So
  *    if the pid has no task, the watch is not on the list.
@@ -52,13 +53,6 @@
 
 #include "../../kevent.h"
 
-/*
- * So many watches may a process have.  Whoever sends it a signal goes through
- * them, with interrupts disabled, and parents of those who exit with
- * tasklist_lock held.
- */
-#define KEVENT_SIGNAL_WATCHES	512
-
 /* On while there are watches of signals, and a while longer. */
 DEFINE_STATIC_KEY_DEFERRED_FALSE(kevent_signals, HZ);
 
@@ -73,11 +67,12 @@ DEFINE_STATIC_KEY_DEFERRED_FALSE(kevent_signals, HZ);
 int kevent_signal_init(struct kevent_signal *ks, int sig, bool takes)
 {
 	INIT_HLIST_NODE(&ks->node);
-	INIT_LIST_HEAD(&ks->untold);
-	INIT_LIST_HEAD(&ks->told);
+	INIT_LIST_HEAD(&ks->unposted);
+	INIT_LIST_HEAD(&ks->posted);
 	spin_lock_init(&ks->lock);
 	ks->sig = sig;
 	ks->takes = takes;
+	ks->counted = false;
 	ks->stale = false;
 	ks->spare = NULL;
 	if (takes) {
@@ -96,11 +91,11 @@ int kevent_signal_init(struct kevent_signal *ks, int sig, bool takes)
  */
 void kevent_signal_destroy(struct kevent_signal *ks)
 {
-	kevent_free_signals(&ks->untold);
-	kevent_free_signals(&ks->told);
+	kevent_free_signals(&ks->unposted);
+	kevent_free_signals(&ks->posted);
 	if (ks->spare) {
-		list_add(&ks->spare->list, &ks->told);
-		kevent_free_signals(&ks->told);
+		list_add(&ks->spare->list, &ks->posted);
+		kevent_free_signals(&ks->posted);
 	}
 	put_pid(ks->pid);
 	static_branch_slow_dec_deferred(&kevent_signals);
@@ -170,10 +165,10 @@ static void kevent_keep_spare(struct kevent_signal *ks, struct list_head *queue)
 	list_del_init(&ks->spare->list);
 }
 
-/* The first of the watches that are on and take the signal. */
+/* The first of the watches that are enabled and intercept the signal. */
 static struct kevent_signal *kevent_find_interceptor(int sig, struct task_struct *t)
 {
-	struct kevent_signal *ks, *taker = NULL;
+	struct kevent_signal *ks, *interceptor = NULL;
 
 	lockdep_assert_held(&t->sighand->siglock);
 	if (t->signal->flags & SIGNAL_GROUP_EXIT)
@@ -181,24 +176,24 @@ static struct kevent_signal *kevent_find_interceptor(int sig, struct task_struct
 	/* The list begins with the last one. */
 	hlist_for_each_entry(ks, &t->signal->kevents, node) {
 		if (ks->sig == sig && ks->takes && kevent_signal_intercepts(ks))
-			taker = ks;
+			interceptor = ks;
 	}
-	return taker;
+	return interceptor;
 }
 
 /**
  * __kevent_signal_sent - a signal is sent
  * @sig: its number
  * @t: to this task or its process; siglock is held
- * @can_take: whether it may be taken instead of being delivered
+ * @can_intercept: whether it may be intercepted instead of being delivered
  *
- * Return: who is to be handed it, or NULL.
+ * Return: the watch that intercepts it, or NULL.
  */
 struct kevent_signal *__kevent_signal_sent(int sig, struct task_struct *t,
-					   bool can_take)
+					   bool can_intercept)
 {
 	bool stops = sig_kernel_stop(sig);
-	struct kevent_signal *ks, *taker;
+	struct kevent_signal *ks, *interceptor;
 
 	lockdep_assert_held(&t->sighand->siglock);
 	if (hlist_empty(&t->signal->kevents))
@@ -212,16 +207,16 @@ struct kevent_signal *__kevent_signal_sent(int sig, struct task_struct *t,
 		    (sig == SIGCONT && sig_kernel_stop(ks->sig)))
 			ks->stale = true;
 	}
-	taker = can_take ? kevent_find_interceptor(sig, t) : NULL;
-	if (taker)
-		kevent_signal_sweep(taker);
-	return taker;
+	interceptor = can_intercept ? kevent_find_interceptor(sig, t) : NULL;
+	if (interceptor)
+		kevent_signal_sweep(interceptor);
+	return interceptor;
 }
 
 /*
  * A timer of setitimer() goes on when its signal is dequeued, so that a program
- * which does not come to that is not interrupted all the time.  Nobody knows
- * when the program has taken an event, so it is not interrupted more often than
+ * which does not come to that is not interrupted all the time.  The kernel does
+ * not see when the program consumes an event, so the timer interrupts at most
  * once in a tick.
  */
 static void kevent_rearm_itimer(struct task_struct *t)
@@ -242,7 +237,7 @@ static void kevent_rearm_itimer(struct task_struct *t)
 }
 
 /**
- * kevent_intercept_signal - hand a signal to the one who takes it
+ * kevent_intercept_signal - give a signal to the watch that intercepts it
  * @ks: from __kevent_signal_sent(), with siglock held since
  * @q: record of the signal, NULL if there was no memory for one
  * @t: task of the process
@@ -257,13 +252,13 @@ void kevent_intercept_signal(struct kevent_signal *ks, struct sigqueue *q,
 	if (!q) {
 		q = ks->spare;
 		ks->spare = NULL;
-		/* If there is none, the last one had it, and need not be known. */
-		if (!q && ks->sig < SIGRTMIN && !list_empty(&ks->untold)) {
-			q = list_first_entry(&ks->untold, struct sigqueue,
+		/* If there is none, the last one used it, and is not needed. */
+		if (!q && ks->sig < SIGRTMIN && !list_empty(&ks->unposted)) {
+			q = list_first_entry(&ks->unposted, struct sigqueue,
 					     list);
 			list_del_init(&q->list);
 		}
-		/* What collect_signal() says of such a one. */
+		/* As collect_signal() does it. */
 		if (q) {
 			clear_siginfo(&q->info);
 			q->info.si_signo = ks->sig;
@@ -272,22 +267,22 @@ void kevent_intercept_signal(struct kevent_signal *ks, struct sigqueue *q,
 	}
 	if (q) {
 		if (ks->sig < SIGRTMIN)
-			list_splice_init(&ks->untold, &old);
-		list_add_tail(&q->list, &ks->untold);
+			list_splice_init(&ks->unposted, &old);
+		list_add_tail(&q->list, &ks->unposted);
 		kevent_keep_spare(ks, &old);
 	}
 	spin_unlock(&ks->lock);
 	kevent_free_signals(&old);
 
 	ks->stale = false;
-	/* Without a record it is one with those that were not taken yet. */
+	/* Without a record it merges with those that are unconsumed. */
 	if (q)
 		kevent_signal_fire(ks);
 	if (ks->sig == SIGALRM)
 		kevent_rearm_itimer(t);
 }
 
-/* Takes what is pending, as far as the watch takes anything. */
+/* Intercepts what is pending, if the watch intercepts. */
 static void kevent_take_pending(struct kevent_signal *ks, struct task_struct *t)
 {
 	struct sigpending *pending = &t->signal->shared_pending;
@@ -326,20 +321,37 @@ static void kevent_take_pending(struct kevent_signal *ks, struct task_struct *t)
 /**
  * kevent_signal_link - from now on the watch is of the current process
  * @ks: the watch's, made by this process
+ * @holder: on whose account
  *
- * Return: 0, or -ENOSPC if there are too many.
+ * Return: 0, -ENOSPC if there are too many, or -ENOMEM.
  */
-int kevent_signal_link(struct kevent_signal *ks)
+int kevent_signal_link(struct kevent_signal *ks,
+		       const struct kevent_holder *holder)
 {
 	struct task_struct *t = current;
-	struct signal_struct *signal = t->signal;
+	int ret;
 
+	ret = kevent_count_object(ks->pid, holder);
+	if (ret)
+		return ret;
+	ks->counted = true;
 	guard(spinlock_irq)(&t->sighand->siglock);
-	if (hlist_count_nodes(&signal->kevents) >= KEVENT_SIGNAL_WATCHES)
-		return -ENOSPC;
-	hlist_add_head(&ks->node, &signal->kevents);
+	hlist_add_head(&ks->node, &t->signal->kevents);
 	kevent_take_pending(ks, t);
 	return 0;
+}
+
+/**
+ * kevent_signal_uncount - the watch is not counted as one of its process any more
+ * @ks: the watch's, which may be uncounted already
+ * @holder: as it was for kevent_signal_link()
+ */
+void kevent_signal_uncount(struct kevent_signal *ks,
+			   const struct kevent_holder *holder)
+{
+	if (ks->counted)
+		kevent_uncount_object(ks->pid, holder);
+	ks->counted = false;
 }
 
 /**
@@ -359,7 +371,7 @@ void kevent_signal_unlink(struct kevent_signal *ks)
 }
 
 /**
- * kevent_signal_pull - take what is pending
+ * kevent_signal_pull - intercept what is pending
  * @ks: the watch's
  */
 void kevent_signal_pull(struct kevent_signal *ks)
@@ -375,7 +387,7 @@ void kevent_signal_pull(struct kevent_signal *ks)
 	kevent_signal_unlock(t, flags);
 }
 
-/* Who has sent it, and why, and what goes with it; see the uapi header. */
+/* The sender, si_code, and the value; see the uapi header. */
 static void kevent_siginfo_words(const kernel_siginfo_t *info, s64 *data,
 				 u64 *extra)
 {
@@ -424,7 +436,7 @@ static void kevent_siginfo_words(const kernel_siginfo_t *info, s64 *data,
 /**
  * kevent_signal_next - what the next event says
  * @ks: the watch's
- * @info: out: KEVENT_INFO_MORE if another one was taken already
+ * @info: out: KEVENT_INFO_MORE if another one was intercepted already
  * @data: out: the event's data
  * @extra: out: the event's extra
  *
@@ -436,16 +448,16 @@ bool kevent_signal_next(struct kevent_signal *ks, u32 *info, s64 *data,
 	struct sigqueue *q;
 
 	guard(spinlock_irqsave)(&ks->lock);
-	q = list_first_entry_or_null(&ks->untold, struct sigqueue, list);
+	q = list_first_entry_or_null(&ks->unposted, struct sigqueue, list);
 	if (!q)
 		return false;
-	*info = list_is_singular(&ks->untold) ? 0 : KEVENT_INFO_MORE;
+	*info = list_is_singular(&ks->unposted) ? 0 : KEVENT_INFO_MORE;
 	kevent_siginfo_words(&q->info, data, extra);
 	return true;
 }
 
 /**
- * kevent_signal_drop - the program has taken what kevent_signal_next() said
+ * kevent_signal_drop - what kevent_signal_next() returned was consumed
  * @ks: the watch's
  */
 void kevent_signal_drop(struct kevent_signal *ks)
@@ -453,28 +465,28 @@ void kevent_signal_drop(struct kevent_signal *ks)
 	LIST_HEAD(old);
 
 	scoped_guard(spinlock_irqsave, &ks->lock) {
-		if (list_empty(&ks->untold))
+		if (list_empty(&ks->unposted))
 			return;
-		list_move(ks->untold.next, &old);
+		list_move(ks->unposted.next, &old);
 		kevent_keep_spare(ks, &old);
 	}
 	kevent_free_signals(&old);
 }
 
 /**
- * kevent_signal_posted - what kevent_signal_next() said was reported
+ * kevent_signal_posted - what kevent_signal_next() returned was posted
  * @ks: the watch's
- * @entry: by the entry in the ring with this index
+ * @entry: as the entry in the ring with this index
  */
 void kevent_signal_posted(struct kevent_signal *ks, u64 entry)
 {
 	struct sigqueue *q;
 
 	guard(spinlock_irqsave)(&ks->lock);
-	q = list_first_entry_or_null(&ks->untold, struct sigqueue, list);
+	q = list_first_entry_or_null(&ks->unposted, struct sigqueue, list);
 	if (!q)
 		return;
-	list_move_tail(&q->list, &ks->told);
+	list_move_tail(&q->list, &ks->posted);
 	kevent_set_entry(q, entry);
 }
 
@@ -482,17 +494,17 @@ static struct sigqueue *kevent_end_of_posted(struct kevent_signal *ks,
 					     bool oldest)
 {
 	lockdep_assert_held(&ks->lock);
-	if (list_empty(&ks->told))
+	if (list_empty(&ks->posted))
 		return NULL;
 	if (oldest)
-		return list_first_entry(&ks->told, struct sigqueue, list);
-	return list_last_entry(&ks->told, struct sigqueue, list);
+		return list_first_entry(&ks->posted, struct sigqueue, list);
+	return list_last_entry(&ks->posted, struct sigqueue, list);
 }
 
 /**
- * kevent_signal_entry - by which entry in the ring a signal was reported
+ * kevent_signal_entry - as which entry in the ring a signal was posted
  * @ks: the watch's
- * @oldest: which one: of those that were reported, the oldest, else the latest
+ * @oldest: which one: of those that were posted, the oldest, else the latest
  * @entry: out: index of the entry
  *
  * Return: whether there is one.
@@ -510,11 +522,11 @@ bool kevent_signal_entry(struct kevent_signal *ks, bool oldest, u64 *entry)
 }
 
 /**
- * kevent_signal_resolve - it is known what became of a signal that was reported
+ * kevent_signal_resolve - it is known what became of a signal that was posted
  * @ks: the watch's
  * @oldest: as for kevent_signal_entry()
- * @entry: from there; if it is another one now, somebody else was faster
- * @taken: the program has taken it, else it was not reported after all
+ * @entry: from there; if it is another one now, another task was faster
+ * @taken: the entry was consumed, else it was cancelled
  */
 void kevent_signal_resolve(struct kevent_signal *ks, bool oldest, u64 entry,
 			   bool taken)
@@ -531,20 +543,20 @@ void kevent_signal_resolve(struct kevent_signal *ks, bool oldest, u64 entry,
 			list_move(&q->list, &old);
 			kevent_keep_spare(ks, &old);
 		} else {
-			list_move(&q->list, &ks->untold);
+			list_move(&q->list, &ks->unposted);
 		}
 	}
 	kevent_free_signals(&old);
 }
 
 /**
- * kevent_signal_return - unlink, and send for good what was taken and not
- * reported
- * @ks: the watch's, which reports nothing any more
+ * kevent_signal_return - unlink, and return to the process what was intercepted
+ * and not posted
+ * @ks: the watch's, which posts nothing any more
  */
 void kevent_signal_return(struct kevent_signal *ks)
 {
-	struct kevent_signal *taker;
+	struct kevent_signal *interceptor;
 	struct task_struct *t;
 	struct sigqueue *q;
 	unsigned long flags;
@@ -552,26 +564,26 @@ void kevent_signal_return(struct kevent_signal *ks)
 	t = kevent_signal_lock(ks, &flags);
 	if (t) {
 		hlist_del_init(&ks->node);
-		while (!ks->stale && !list_empty(&ks->untold)) {
-			taker = kevent_find_interceptor(ks->sig, t);
-			if (!taker) {
-				kevent_return_signals(ks->sig, &ks->untold, t);
+		while (!ks->stale && !list_empty(&ks->unposted)) {
+			interceptor = kevent_find_interceptor(ks->sig, t);
+			if (!interceptor) {
+				kevent_return_signals(ks->sig, &ks->unposted, t);
 				break;
 			}
-			q = list_first_entry(&ks->untold, struct sigqueue,
+			q = list_first_entry(&ks->unposted, struct sigqueue,
 					     list);
 			list_del_init(&q->list);
-			kevent_intercept_signal(taker, q, t);
+			kevent_intercept_signal(interceptor, q, t);
 		}
 		kevent_signal_unlock(t, flags);
 	}
-	kevent_free_signals(&ks->untold);
+	kevent_free_signals(&ks->unposted);
 }
 
 /**
  * __kevent_signals_end - the current process is not to be watched any more
  *
- * Whoever holds a queue with such a watch may be removing it.  One of the two
+ * Another process that has the queue may be removing the watch.  One of the two
  * is first; the other finds that it is not on the list, or not in its queue.
  */
 void __kevent_signals_end(void)

@@ -23,7 +23,10 @@ use crate::{
         event::EventData,
         ring::Index, //
     },
-    engine::watch::Watch,
+    engine::{
+        queue::Queue,
+        watch::Watch, //
+    },
     source::signal::Signal, //
 };
 
@@ -67,9 +70,17 @@ impl SignalLink {
 
     /// From now on signals to the current process, which has made it, fire the watch. `ENOSPC` if
     /// too many do already.
-    pub(crate) fn link(&self) -> Result {
+    pub(crate) fn link(&self, queue: &Queue) -> Result {
+        let holder = queue.holder().as_ptr();
         // SAFETY: By the type invariants it was made; a watch is attached once.
-        to_result(unsafe { bindings::kevent_signal_link(self.inner.get()) })
+        to_result(unsafe { bindings::kevent_signal_link(self.inner.get(), holder) })
+    }
+
+    /// The watch does not count as one of the process any more. To be called with the mutex of the
+    /// watch's queue held.
+    pub(crate) fn uncount(&self, queue: &Queue) {
+        // SAFETY: By the type invariants it was made; it may be uncounted already.
+        unsafe { bindings::kevent_signal_uncount(self.inner.get(), queue.holder().as_ptr()) };
     }
 
     /// Ends what [`SignalLink::link`] began.
@@ -99,13 +110,13 @@ impl SignalLink {
 
     /// The number of the signal.
     pub(crate) fn sig(&self) -> u8 {
-        // SAFETY: By the type invariants it was made, and nobody writes that.
+        // SAFETY: By the type invariants it was made, and nothing writes that.
         unsafe { (*self.inner.get()).sig }
     }
 
     /// Whether the event is the delivery.
     pub(crate) fn takes(&self) -> bool {
-        // SAFETY: By the type invariants it was made, and nobody writes that.
+        // SAFETY: By the type invariants it was made, and nothing writes that.
         unsafe { (*self.inner.get()).takes }
     }
 
@@ -118,19 +129,19 @@ impl SignalLink {
         any.then_some(words)
     }
 
-    /// The program has taken what [`SignalLink::next`] said.
+    /// What [`SignalLink::next`] returned was consumed.
     pub(crate) fn drop_next(&self) {
         // SAFETY: By the type invariants it was made.
         unsafe { bindings::kevent_signal_drop(self.inner.get()) };
     }
 
-    /// What [`SignalLink::next`] said was reported by that entry.
-    pub(crate) fn told(&self, entry: Index) {
+    /// What [`SignalLink::next`] returned was posted as that entry.
+    pub(crate) fn posted(&self, entry: Index) {
         // SAFETY: By the type invariants it was made.
         unsafe { bindings::kevent_signal_posted(self.inner.get(), entry) };
     }
 
-    /// By which entry a signal was reported that is not settled.
+    /// As which entry a signal was posted that is not settled.
     pub(crate) fn entry(&self, which: Which) -> Option<Index> {
         let mut entry = 0;
         let oldest = which == Which::Oldest;
@@ -269,8 +280,8 @@ pub(crate) unsafe extern "C" fn kevent_get_signal(
 pub(crate) unsafe extern "C" fn kevent_signal_ended(ks: *const c_void) {
     // SAFETY: By the safety requirements there is a reference, which is taken over.
     let watch: Arc<Watch> = unsafe { Arc::from_raw(watch_with(ks.cast())) };
-    let tells = watch.flags() & kernel::uapi::KEVENT_WATCH_VANISHED != 0;
+    let reports = watch.flags() & kernel::uapi::KEVENT_WATCH_VANISHED != 0;
     let queue = watch.queue();
     let mut table = queue.watches().lock();
-    table.vanished(queue, &watch, watch.source().closed(), tells);
+    table.vanished(queue, &watch, watch.source().closed(), reports);
 }

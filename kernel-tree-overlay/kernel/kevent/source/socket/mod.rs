@@ -6,7 +6,7 @@
 //! protocol announces what happens. What that is, and how much can be read and written, is found
 //! out in the context of the waker: `socket.c`. It does not have to be polled for that, nor does a
 //! program have to wait. So a low-water mark that is not reached costs neither an event nor a
-//! wake-up of anybody.
+//! wake-up.
 //!
 //! For a protocol that keeps to itself how much can be read, it is as with POLL: the waker's key is
 //! reported, and if it has none a thread of the program polls the socket.
@@ -26,12 +26,7 @@ use crate::{
     engine::{
         queue::Queue,
         watch::{
-            fire,
-            fire_exclusive,
-            fire_inline,
-            request_repoll,
             EventKind,
-            Rechecker,
             Watch, //
         }, //
     },
@@ -45,6 +40,7 @@ use crate::{
         },
         poll::check_entry,
         socket::sys::{
+            Found,
             SocketState,
             Unknown, //
         },
@@ -90,9 +86,9 @@ impl Socket {
         })
     }
 
-    /// What is reported to a program that is interested in `interest`. Who waits for data has to
-    /// know that none will come.
-    pub(crate) fn told(interest: u32) -> u32 {
+    /// What is reported to a program that is interested in `interest`. A program that waits for
+    /// data has to know that none will come.
+    pub(crate) fn reported(interest: u32) -> u32 {
         let eof = if interest & uapi::KEVENT_SOCKET_IN != 0 {
             uapi::KEVENT_SOCKET_EOF
         } else {
@@ -108,25 +104,28 @@ impl Socket {
         self.state.watch_space(all || more);
     }
 
-    /// There was a wake-up, for `key`, of which there is to report `events`. Returns whether an
-    /// EXCLUSIVE watch claims it.
+    /// There was a wake-up, for `key`, of which there is to report what was `found`. Returns
+    /// whether an EXCLUSIVE watch claims it.
     pub(crate) fn woken(
         watch: ArcBorrow<'_, Watch<Self>>,
         key: u32,
-        events: Result<u32, Unknown>,
+        found: Result<Found, Unknown>,
     ) -> bool {
         let watch: ArcBorrow<'_, Watch> = watch;
-        match events {
+        if found.is_ok_and(|found| found.silent != 0) {
+            watch.list_level();
+        }
+        match found.map(|found| found.events) {
             Ok(0) => {}
             Ok(events) => {
                 watch.queue().note_waker(key);
                 if watch.is_exclusive() {
-                    return fire_exclusive(watch, events);
+                    return watch.fire_exclusive(events);
                 }
-                fire_inline(watch, events);
+                watch.fire_inline(events);
             }
             Err(Unknown) => {
-                request_repoll(watch);
+                watch.request_repoll();
             }
         }
         false
@@ -191,26 +190,36 @@ impl Source for Socket {
         self.state.words()
     }
 
-    fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
+    fn attach_file(
+        &self,
+        watch: ArcBorrow<'_, Watch>,
+        record: &uapi::kevent_watch,
+    ) -> Result<Option<Target>> {
         let (fd, file) = fget(record.ident)?;
         self.begin(&file)?;
-        self.link.link(&file, fd);
-        let exclusive = record.flags & uapi::KEVENT_WATCH_EXCLUSIVE != 0;
-        let polled = poll_and_add(self, &file, key(record.events), exclusive);
+        self.link.link(watch.queue(), &file, fd)?;
+        Ok(Some(Target {
+            file,
+            key: key(record.events),
+        }))
+    }
+
+    fn register(&self, target: &Target) -> Result<u32> {
+        let exclusive = watch_around(self).is_exclusive();
+        let polled = poll_and_add(self, &target.file, target.key, exclusive);
         match polled.queues {
-            0 => return Err(EPERM),
-            1 => {}
-            _ => return Err(E2BIG),
+            0 => Err(EPERM),
+            1 => Ok(polled.events),
+            _ => Err(E2BIG),
         }
-        self.watch_space(record.events);
+    }
+
+    fn registered(&self, watch: ArcBorrow<'_, Watch>, found: u32) -> Result<u32> {
+        self.watch_space(watch.interest());
         if !self.link.is_open() {
             return Err(EBADF);
         }
-        let events = self.state.polled(polled.events) & Self::told(record.events);
-        if events != 0 && record.flags & uapi::KEVENT_WATCH_DISABLED == 0 {
-            fire(watch, events);
-        }
-        Ok(())
+        Ok(self.polled(watch, found))
     }
 
     fn check(&self, watch: &Watch, flags: u32, interest: u32) -> Result {
@@ -238,7 +247,13 @@ impl Source for Socket {
         }
     }
 
-    fn detach(&self, _queue: &Queue) {
+    fn synchronize(&self) {
+        for entry in &self.entries {
+            entry.synchronize();
+        }
+    }
+
+    fn detach(&self, queue: &Queue) {
         let watch = watch_around(self);
         // In this order, see `files.c`.
         for entry in &self.entries {
@@ -246,12 +261,7 @@ impl Source for Socket {
         }
         self.state.watch_space(false);
         self.state.clear();
-        self.link.unlink();
-    }
-
-    fn test(&self, watch: ArcBorrow<'_, Watch>, rechecker: Rechecker) -> u32 {
-        let found = self.target(watch).map(|target| target.poll(rechecker));
-        found.map_or(0, |found| self.polled(watch, found))
+        self.link.unlink(queue);
     }
 
     fn target(&self, watch: ArcBorrow<'_, Watch>) -> Option<Target> {
@@ -268,7 +278,12 @@ impl Source for Socket {
     }
 
     fn polled(&self, watch: ArcBorrow<'_, Watch>, found: u32) -> u32 {
-        self.state.polled(found) & Self::told(watch.interest())
+        let interest = Self::reported(watch.interest());
+        let found = self.state.polled(found);
+        if found.silent & interest != 0 {
+            watch.list_level();
+        }
+        found.events & interest
     }
 
     fn closed(&self) -> u32 {

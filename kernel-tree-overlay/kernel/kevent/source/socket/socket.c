@@ -9,9 +9,9 @@
  *
  * Two things need another lock still: the size of a message, that of the
  * receive queue; and how much the peer of a unix socket has sent, that of the
- * socket.  Those who hold them may wake somebody, so under the lock of a wait
- * queue they are only tried.  Whoever finds one taken does not know what the
- * wake-up was for, and leaves it to a task to look again.
+ * socket.  Tasks that hold them may wake others, so under the lock of a wait
+ * queue they are only tried. A waker that finds one held does not know what the
+ * wake-up is for, and leaves it to a task to poll the socket.
  *
  * What was read last is in struct kevent_socket, for the event.  It is read and
  * written there under the lock of the wait queue, so that what a task has found
@@ -91,6 +91,16 @@ static void kevent_sock_read(struct kevent_sock_view *look, const struct socket 
 	look->shutdown = READ_ONCE(sk->sk_shutdown);
 }
 
+/*
+ * shutdown() of a TCP listener leaves a socket like a new one, but for a flag
+ * that every listener gets and no other TCP socket has.
+ */
+static bool kevent_was_listening(const struct kevent_sock_view *look)
+{
+	return look->is_tcp && look->state == TCP_CLOSE &&
+	       sock_flag(look->sk, SOCK_RCU_FREE);
+}
+
 static bool kevent_has_connections(const struct sock *sk)
 {
 	return sk->sk_type == SOCK_STREAM || sk->sk_type == SOCK_SEQPACKET;
@@ -152,7 +162,7 @@ static bool kevent_is_writable(const struct kevent_sock_view *look, u32 space,
 
 	if (!(look->polled & POLLED_OUT))
 		return false;
-	/* Nobody has to wait to learn that it is too late. */
+	/* That it is too late is reported at once. */
 	if (!shutdown && space < min_t(u32, mark, READ_ONCE(sk->sk_sndbuf)))
 		return false;
 	if (look->is_tcp) {
@@ -315,7 +325,7 @@ static int kevent_udp_first_len(struct sock *sk)
 	const struct sk_buff *skb;
 	int len;
 
-	/* Whoever holds it may be moving all from one queue to the other. */
+	/* Its holder may be moving all from one queue to the other. */
 	if (in_hardirq() || !spin_trylock(&first->lock))
 		return -EAGAIN;
 	skb = skb_peek(first);
@@ -386,17 +396,45 @@ static bool kevent_is_urgent(const struct kevent_sock_view *look)
 }
 
 /*
- * What holds of a socket, of what is @wanted; KEVENT_SOCKET_UNKNOWN if that
- * cannot be known now.
+ * What may come to hold of a socket without a wake-up: a unix socket is
+ * connected, the first data of a TCP socket is to go with the SYN, SO_RCVLOWAT
+ * is lowered.  In the last case TCP wakes those who wait.
+ */
+static u32 kevent_socket_silent(const struct kevent_socket *ks,
+				const struct kevent_sock_view *look, u32 amount)
+{
+	const struct sock *sk = look->sk;
+	u32 silent = 0, mark;
+
+	if (look->state == TCP_CLOSE && look->shutdown != SHUTDOWN_MASK &&
+	    kevent_has_connections(sk)) {
+		if (sk_is_unix(sk))
+			silent |= KEVENT_SOCKET_CONNECT | KEVENT_SOCKET_OUT;
+		else if (look->is_tcp)
+			silent |= KEVENT_SOCKET_OUT;
+	}
+	mark = sock_rcvlowat(sk, 0, INT_MAX);
+	if (mark > 1 &&
+	    (look->kind == KIND_OTHER ||
+	     (look->kind == KIND_UNIX && amount &&
+	      amount >= READ_ONCE(ks->receive_mark))))
+		silent |= KEVENT_SOCKET_IN;
+	return silent;
+}
+
+/*
+ * What holds of a socket, of what is @wanted, and what else may come to hold
+ * without a wake-up; KEVENT_SOCKET_UNKNOWN if that cannot be known now.
  *
  * To be called with the lock of the wait queue held.
  */
 static u32 kevent_socket_state(struct kevent_socket *ks,
 			       const struct kevent_sock_view *look, u32 wanted)
 {
+	const bool was_listening = kevent_was_listening(look);
 	const struct socket *sock = ks->sock;
 	struct sock *sk = look->sk;
-	u32 events = 0, info = 0, amount = 0, space;
+	u32 events = 0, silent = 0, info = 0, amount = 0, space;
 	int ret, error;
 
 	space = kevent_free_space(look);
@@ -426,10 +464,11 @@ static u32 kevent_socket_state(struct kevent_socket *ks,
 			events |= KEVENT_SOCKET_OOB;
 		if (wanted & KEVENT_SOCKET_DRAINED && kevent_is_drained(look))
 			events |= KEVENT_SOCKET_DRAINED;
+		silent = kevent_socket_silent(ks, look, amount);
 	}
-	if (look->shutdown & RCV_SHUTDOWN)
+	if (look->shutdown & RCV_SHUTDOWN || was_listening)
 		events |= KEVENT_SOCKET_EOF;
-	if (look->shutdown == SHUTDOWN_MASK)
+	if (look->shutdown == SHUTDOWN_MASK || was_listening)
 		events |= KEVENT_SOCKET_CLOSED;
 	if (look->kind == KIND_OTHER) {
 		if (look->polled & POLLED_RDHUP)
@@ -450,7 +489,8 @@ static u32 kevent_socket_state(struct kevent_socket *ks,
 	WRITE_ONCE(ks->space, space);
 	WRITE_ONCE(ks->error, error);
 	WRITE_ONCE(ks->info, info);
-	return events & wanted;
+	silent &= wanted & ~events;
+	return (events & wanted) | silent << KEVENT_SOCKET_SILENT_SHIFT;
 }
 
 /* What a wake-up for @key may be for. */
@@ -480,8 +520,9 @@ static u32 kevent_socket_about(u32 key)
  *
  * To be called from a wake function.
  *
- * Return: what there is to report, KEVENT_SOCKET_* bits; KEVENT_SOCKET_UNKNOWN
- * if a task has to look.
+ * Return: what there is to report, KEVENT_SOCKET_* bits, and from
+ * KEVENT_SOCKET_SILENT_SHIFT on what may come to hold without a wake-up;
+ * KEVENT_SOCKET_UNKNOWN if a task has to look.
  */
 u32 kevent_socket_woken(struct kevent_socket *ks, u32 key, u32 interest)
 {
@@ -540,7 +581,8 @@ static void kevent_socket_wait(enum kevent_socket_kind kind, struct sock *sk)
  * To be called by a task, without locks that others take with interrupts
  * disabled.
  *
- * Return: what holds, KEVENT_SOCKET_* bits.
+ * Return: what holds, KEVENT_SOCKET_* bits, and from KEVENT_SOCKET_SILENT_SHIFT
+ * on what may come to hold without a wake-up.
  */
 u32 kevent_socket_polled(struct kevent_socket *ks, u32 polled)
 {

@@ -47,6 +47,24 @@ fn mark(arg: u64) -> u32 {
     arg.min(i32::MAX as u64) as u32
 }
 
+/// What was found out about a socket, `KEVENT_SOCKET_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// What holds.
+    pub(crate) events: u32,
+    /// What may come to hold without a wake-up.
+    pub(crate) silent: u32,
+}
+
+impl Found {
+    fn new(found: u32) -> Self {
+        Self {
+            events: found & kernel::uapi::KEVENT_EVENTS_MASK,
+            silent: found >> bindings::KEVENT_SOCKET_SILENT_SHIFT,
+        }
+    }
+}
+
 /// That a task has to look what there is to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unknown;
@@ -125,7 +143,7 @@ impl SocketState {
         }
     }
 
-    /// Forgets what was seen.
+    /// Clears what was seen.
     pub(crate) fn clear(&self) {
         self.amount().store(0, Relaxed);
         self.space().store(0, Relaxed);
@@ -147,7 +165,7 @@ impl SocketState {
     }
 
     fn has_socket(&self) -> bool {
-        // SAFETY: By the type invariants nobody writes it.
+        // SAFETY: By the type invariants nothing writes it.
         unsafe { !(*self.0.get()).sock.is_null() }
     }
 
@@ -159,14 +177,14 @@ impl SocketState {
         }
     }
 
-    /// The socket was polled and has said `polled`: what holds of it, `KEVENT_SOCKET_*`. Not to be
-    /// called with spinlocks held.
-    pub(crate) fn polled(&self, polled: u32) -> u32 {
+    /// The socket was polled and has said `polled`: what holds of it. Not to be called with
+    /// spinlocks held.
+    pub(crate) fn polled(&self, polled: u32) -> Found {
         if !self.has_socket() {
-            return 0;
+            return Found::new(0);
         }
         // SAFETY: By the type invariants the socket is live.
-        unsafe { bindings::kevent_socket_polled(self.0.get(), polled) }
+        Found::new(unsafe { bindings::kevent_socket_polled(self.0.get(), polled) })
     }
 
     /// There was a wake-up for `key`: what there is to report, of what is of `interest`.
@@ -174,14 +192,14 @@ impl SocketState {
     /// # Safety
     ///
     /// To be called by a wake function on the socket's wait queue.
-    unsafe fn woken(&self, key: u32, interest: u32) -> Result<u32, Unknown> {
+    unsafe fn woken(&self, key: u32, interest: u32) -> Result<Found, Unknown> {
         // SAFETY: By the safety requirements there is a socket, which is live by the type
         // invariants.
         let events = unsafe { bindings::kevent_socket_woken(self.0.get(), key, interest) };
         if events & bindings::KEVENT_SOCKET_UNKNOWN != 0 {
             Err(Unknown)
         } else {
-            Ok(events)
+            Ok(Found::new(events))
         }
     }
 }
@@ -207,7 +225,7 @@ unsafe impl HasWaitEntries for Watch<Socket> {
 
     fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool {
         let source = this.source();
-        let interest = Socket::told(this.interest());
+        let interest = Socket::reported(this.interest());
         // SAFETY: This is called by a wake function. `Socket::attach` lets the file name its wait
         // queue only after it has found the socket.
         let events = unsafe { source.state.woken(key, interest) };

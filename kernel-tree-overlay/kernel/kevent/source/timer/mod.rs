@@ -10,9 +10,9 @@
 //! A relative timer is a span, which setting the clock does not move: on CLOCK_REALTIME it is on
 //! CLOCK_MONOTONIC.
 //!
-//! A periodic timer whose last event the program has not taken doubles the distance to its next
-//! interrupt each time, so a program that does not listen costs a handful of them, not one per
-//! interval. When the program waits next, the distance is reset.
+//! A periodic timer whose last event is unconsumed doubles the distance to its next interrupt each
+//! time, so a program that does not consume costs a handful of them, not one per interval. When the
+//! program waits next, the distance is reset.
 
 use kernel::{
     bindings,
@@ -39,7 +39,6 @@ use crate::{
         queue::Queue,
         watch::{
             add_pending,
-            fire,
             EventKind,
             PostOutcome,
             Watch, //
@@ -218,7 +217,11 @@ impl Source for Timer {
         self.start(watch);
     }
 
-    fn enabled(&self, watch: ArcBorrow<'_, Watch>) {
+    fn synchronize(&self) {
+        self.timer.cancel();
+    }
+
+    fn resumed(&self, watch: ArcBorrow<'_, Watch>) {
         self.on_recheck(watch);
     }
 
@@ -236,17 +239,17 @@ impl Source for Timer {
 
 impl Timer {
     /// Whether there are expirations that have not been reported.
-    fn owes(&self) -> bool {
+    fn has_pending(&self) -> bool {
         self.pending_count.load(Relaxed) != 0
     }
 
-    /// Returns `count` further expirations.
+    /// Reports `count` further expirations.
     fn fire(&self, watch: ArcBorrow<'_, Watch>, count: u64) -> PostOutcome {
         add_pending(&self.pending_count, count);
-        fire(watch, uapi::KEVENT_TIMER_EXPIRED)
+        watch.fire(uapi::KEVENT_TIMER_EXPIRED)
     }
 
-    /// Returns what has expired, and arms the timer for what comes. To be called by the program.
+    /// Reports what has expired, and arms the timer for what comes. To be called by the program.
     fn start(&self, watch: ArcBorrow<'_, Watch>) {
         while let Some(at) = self.expire(watch, true) {
             if start_timer(self, &at) {
@@ -255,20 +258,20 @@ impl Timer {
         }
     }
 
-    /// Returns what has expired, and when the next interrupt comes. `called`: because of a call of
-    /// the program.
+    /// Reports what has expired; returns when the next interrupt comes. `called`: because of a call
+    /// of the program.
     fn expire(&self, watch: ArcBorrow<'_, Watch>, called: bool) -> Option<Deadline> {
         let count = self.schedule.lock().count();
-        let told = if count != 0 || self.owes() {
+        let outcome = if count != 0 || self.has_pending() {
             self.fire(watch, count)
         } else {
             PostOutcome::Posted
         };
-        if watch.is_over() {
+        if watch.is_dead() {
             return None;
         }
         let mut schedule = self.schedule.lock();
-        if matches!(told, PostOutcome::Posted | PostOutcome::Empty) {
+        if matches!(outcome, PostOutcome::Posted | PostOutcome::Empty) {
             schedule.backoff = 0;
         } else if !called && schedule.backoff < MAX_BACKOFF {
             schedule.backoff = schedule.backoff.saturating_add(1);
@@ -280,7 +283,7 @@ impl Timer {
     pub(crate) fn expired(watch: ArcBorrow<'_, Watch<Self>>) -> Option<Deadline> {
         let timer = watch.into_ref().source();
         // The next call of the program arms it again. It waits until this is over.
-        if timer.schedule.lock().interval != 0 || timer.owes() {
+        if timer.schedule.lock().interval != 0 || timer.has_pending() {
             watch.into_ref().list();
         }
         timer.expire(watch, false)

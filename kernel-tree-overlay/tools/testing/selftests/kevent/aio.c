@@ -33,7 +33,7 @@ static int submit(aio_context_t ctx, struct iocb *cb)
 	return ret < 0 ? -errno : ret;
 }
 
-/* The same, if requests that nobody sees may still be on their way out. */
+/* The same, if requests that are not reported may still be on their way out. */
 static int submit_soon(aio_context_t ctx, struct iocb *cb)
 {
 	int ret;
@@ -386,7 +386,7 @@ TEST_F(aio, refused)
 	close(opath);
 }
 
-/* Nobody calls io_getevents(), which is what gives slots back otherwise. */
+/* Without io_getevents(), which is what gives slots back otherwise. */
 TEST_F(aio, context_does_not_run_dry)
 {
 	int i;
@@ -439,7 +439,7 @@ TEST_F(aio, overflow_by_others)
 	EXPECT_NOTHING();
 }
 
-/* What nobody takes is limited. */
+/* The number of unconsumed completions is limited. */
 TEST_F(aio, too_much_waits)
 {
 	struct kevent_event ev;
@@ -517,7 +517,7 @@ TEST_F(aio, context_destroyed)
 	EXPECT_EMPTY(Q, COPY);
 }
 
-/* Nobody sees it, and nothing else happens. */
+/* It is not reported, and nothing else happens. */
 TEST_F(aio, queue_closed)
 {
 	struct iocb cb[SLOTS];

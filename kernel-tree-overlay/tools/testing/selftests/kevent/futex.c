@@ -168,7 +168,7 @@ FIXTURE_VARIANT_ADD(futex, ring_anon)
 
 FIXTURE_SETUP(futex)
 {
-	ASSERT_LE(0, queue_open(&self->q, variant->entries));
+	ASSERT_LE(0, queue_open_shared(&self->q, variant->entries));
 	self->word = new_word(variant->kind);
 	ASSERT_NE(NULL, self->word);
 }
@@ -201,7 +201,7 @@ do {									\
 	EXPECT_EQ((__u64)(error), __ev.extra);				\
 } while (0)
 
-#define EXPECT_REPORTED(value, bits, seen)					\
+#define EXPECT_REPORTED(value, bits, seen)				\
 	EXPECT_REPORTED_EXTRA(value, bits, 0, seen, 0)
 
 #define EXPECT_SILENCE()						\
@@ -366,7 +366,7 @@ TEST_F(futex, expected)
 	EXPECT_REPORTED(1, CHANGED, 0xffffffff);
 }
 
-/* No change is lost that nobody could be woken for. */
+/* No change is lost for which there was no waiter to wake. */
 TEST_F(futex, changed_while_it_does_not_wait)
 {
 	static const __u32 modes[] = { 0, EDGE };
@@ -504,6 +504,43 @@ TEST_F(futex, disabled)
 	EXPECT_EMPTY(Q, COPY);
 }
 
+/* A wake-up that was reported is not lost, nor is a change. */
+TEST_F(futex, unconsumed_while_it_is_modified)
+{
+	struct kevent_watch w;
+
+	ASSERT_EQ(1, add(Q, &w, KIND, WORD, EDGE, 1));
+	EXPECT_WAKES(1, 1);
+	w.user_data = 2;
+	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_USER_DATA));
+	EXPECT_WAKES(0, 1);
+	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_DISABLE));
+	EXPECT_EMPTY(Q, COPY);
+	EXPECT_WAKES(0, 1);
+	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ENABLE));
+	EXPECT_REPORTED(2, WOKEN, 0);
+	EXPECT_EMPTY(Q, COPY);
+	EXPECT_WAKES(1, 1);
+	EXPECT_REPORTED(2, WOKEN, 0);
+	store(WORD, 1);
+	EXPECT_EQ(1, queue_refill(Q));
+	w.user_data = 3;
+	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_USER_DATA));
+	EXPECT_REPORTED(3, CHANGED, 1);
+	EXPECT_EMPTY(Q, COPY);
+	/* That the program has seen it by now is said by the argument. */
+	EXPECT_WAKES(1, 1);
+	EXPECT_REPORTED(3, WOKEN, 1);
+	store(WORD, 2);
+	EXPECT_EQ(1, queue_refill(Q));
+	w.arg[3] = 2;
+	w.flags |= EXPECT;
+	ASSERT_EQ(1, modify_one(Q, &w, KEVENT_MODIFY_ARG));
+	EXPECT_EMPTY(Q, COPY);
+	EXPECT_WAKES(1, 1);
+	EXPECT_REPORTED(3, WOKEN, 2);
+}
+
 TEST_F(futex, argument_changes)
 {
 	struct kevent_watch w;
@@ -627,7 +664,7 @@ TEST_F(futex, requeued)
 	EXPECT_WAKES(0, 1);
 }
 
-/* Nobody can hand a mutex with priority inheritance to it. */
+/* A mutex with priority inheritance cannot be passed to it. */
 TEST_F(futex, is_no_mutex)
 {
 	int op = FUTEX_LOCK_PI | private_flag(KIND);
@@ -685,7 +722,7 @@ TEST_F(futex, hash_changes)
 	EXPECT_REPORTED(2, WOKEN, 0);
 }
 
-/* It is made with the first thread, if nobody has asked for it before. */
+/* It is made with the first thread, if it was not needed before. */
 static void *no_thread(void *arg)
 {
 	return arg;
@@ -772,7 +809,7 @@ TEST_F(futex, woken_by_another_process)
 	pid_t pid;
 
 	if (KIND != SHARED)
-		SKIP(return, "nobody else has the word");
+		SKIP(return, "no other process has the word");
 	ASSERT_EQ(1, add(Q, &w, KIND, WORD, EDGE, 1));
 	pid = fork();
 	ASSERT_LE(0, pid);
@@ -900,7 +937,7 @@ static void going_test(struct __test_metadata *_metadata, struct queue *q,
 		seen |= 1 << ev.user_data;
 	}
 	EXPECT_EQ(0x1a, seen);
-	/* Nobody waits any more. */
+	/* There is no waiter any more. */
 	EXPECT_EQ(0, wake(kind, word, INT_MAX));
 	EXPECT_EQ(0, take_now(q, true, &ev));
 	EXPECT_EQ(1, nr_watches(q->fd));
@@ -1131,7 +1168,6 @@ TEST_F_TIMEOUT(futex, removed_while_it_is_woken, TIMEOUT)
 	struct kevent_event ev;
 	struct kevent_watch w;
 	struct racer r;
-	int reported;
 
 	ASSERT_EQ(0, racer_start(&r, side_wakes, &s));
 	for (i = 0; i < ROUNDS / 2; i++) {
@@ -1139,16 +1175,18 @@ TEST_F_TIMEOUT(futex, removed_while_it_is_woken, TIMEOUT)
 		racer_go(&r);
 		dawdle(&seed, 1500);
 		if (i % 4 < 2) {
-			reported = remove_one(Q, w.handle) != 1;
+			ASSERT_EQ(1, remove_one(Q, w.handle));
 			racer_wait(&r);
-			/* ONESHOT stays reported. */
-			ASSERT_EQ(reported, take_now(Q, COPY, &ev));
-			if (reported)
-				ASSERT_EQ(1, s.woken);
+			ASSERT_EQ(0, take_now(Q, COPY, &ev));
 		} else {
 			if (i % 2)
 				modify_one(Q, &w, KEVENT_MODIFY_DISABLE);
 			racer_wait(&r);
+			/* It is kept until the watch is enabled. */
+			if (i % 2) {
+				ASSERT_EQ(0, take_now(Q, COPY, &ev));
+				modify_one(Q, &w, KEVENT_MODIFY_ENABLE);
+			}
 			ASSERT_EQ(s.woken, take_now(Q, COPY, &ev));
 			remove_one(Q, w.handle);
 		}
@@ -1244,7 +1282,7 @@ TEST_F_TIMEOUT(futex, maker_exits_while_it_is_woken, TIMEOUT)
 	int i, reported = 0, vanished = 0;
 
 	if (KIND != SHARED)
-		SKIP(return, "nobody else has the word");
+		SKIP(return, "no other process has the word");
 	for (i = 0; i < 200; i++) {
 		pid = fork();
 		ASSERT_LE(0, pid);
@@ -1273,7 +1311,7 @@ TEST_F_TIMEOUT(futex, maker_exits_while_it_is_woken, TIMEOUT)
 }
 
 /*
- * Somebody else removes the watches of a process that goes.  The buckets of its
+ * Another process removes the watches of a process that ends.  The buckets of its
  * private futexes go with it.
  */
 TEST_F_TIMEOUT(futex, removed_while_its_maker_exits, TIMEOUT)

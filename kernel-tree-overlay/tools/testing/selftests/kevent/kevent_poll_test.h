@@ -147,7 +147,7 @@ static inline void gate_open(struct gate *g)
 		abort();
 }
 
-/* False if there is nobody left who could open it. */
+/* False if there is no process left that could open it. */
 static inline bool gate_pass(struct gate *g)
 {
 	char byte;

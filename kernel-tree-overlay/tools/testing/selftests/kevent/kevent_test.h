@@ -205,11 +205,13 @@ static inline int queue_map(struct queue *q)
 }
 
 /* Makes a queue and maps its ring; the fd or a negated errno. */
-static inline int queue_open(struct queue *q, unsigned int entries)
+static inline int queue_open_as(struct queue *q, unsigned int entries,
+				__u32 flags)
 {
 	int ret;
 
 	memset(q, 0, sizeof(*q));
+	q->args.flags = flags;
 	q->args.entries = entries;
 	q->fd = kevent_create(&q->args, sizeof(q->args), 0);
 	if (q->fd < 0 || !q->args.mmap_size)
@@ -221,6 +223,17 @@ static inline int queue_open(struct queue *q, unsigned int entries)
 		return ret;
 	}
 	return q->fd;
+}
+
+static inline int queue_open(struct queue *q, unsigned int entries)
+{
+	return queue_open_as(q, entries, 0);
+}
+
+/* One that child processes may use as this one does, but for the mapping. */
+static inline int queue_open_shared(struct queue *q, unsigned int entries)
+{
+	return queue_open_as(q, entries, KEVENT_CREATE_SHARED);
 }
 
 static inline void queue_close(struct queue *q)

@@ -49,7 +49,7 @@ FIXTURE_TEARDOWN(level)
 	close(self->fd);
 }
 
-#define TOLD(value, bits)	EXPECT_REPORTED(&self->q, variant->copy, value, bits)
+#define EXPECT_NEXT(value, bits)	EXPECT_REPORTED(&self->q, variant->copy, value, bits)
 #define NOTHING()		EXPECT_EMPTY(&self->q, variant->copy)
 
 TEST_F(level, reported_again_while_it_holds)
@@ -59,12 +59,12 @@ TEST_F(level, reported_again_while_it_holds)
 	NOTHING();
 	efd_fire(self->fd);
 	for (i = 0; i < 50; i++)
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 	efd_quench(self->fd);
 	NOTHING();
 	NOTHING();
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 }
 
 TEST_F(level, not_reported_when_it_has_passed)
@@ -73,7 +73,7 @@ TEST_F(level, not_reported_when_it_has_passed)
 
 	for (i = 0; i < 20; i++) {
 		efd_fire(self->fd);
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 		efd_quench(self->fd);
 		NOTHING();
 	}
@@ -90,21 +90,241 @@ TEST_F(level, partly_read)
 	ASSERT_EQ(1, add_one(&self->q, &w));
 	ASSERT_EQ(10, write(fds[1], "0123456789", 10));
 	for (i = 0; i < 10; i++) {
-		TOLD(2, IN);
+		EXPECT_NEXT(2, IN);
 		ASSERT_EQ(1, read(fds[0], &c, 1));
 		ASSERT_EQ('0' + i, c);
 	}
 	NOTHING();
 }
 
-/* Somebody else has read it; but then it is over. */
-TEST_F(level, a_stale_event_is_reported_once)
+/*
+ * It does not hold any more. Out of the ring the event is a hint; the kernel
+ * tests a level before it takes it.
+ */
+TEST_F(level, what_does_not_hold_is_not_copied)
 {
 	efd_fire(self->fd);
 	efd_quench(self->fd);
-	TOLD(1, IN);
+	if (!variant->copy)
+		EXPECT_NEXT(1, IN);
 	NOTHING();
 	NOTHING();
+	efd_fire(self->fd);
+	EXPECT_NEXT(1, IN);
+}
+
+/* Among others, which come in their order. */
+TEST_F(level, what_does_not_hold_is_dropped_alone)
+{
+	enum { NR = 30 };
+	struct kevent_event ev[2 * NR];
+	struct kevent_watch w;
+	int fds[NR], i, want = 0;
+	struct queue q;
+
+	if (!variant->copy)
+		SKIP(return, "the program takes them itself");
+	ASSERT_LE(0, queue_open(&q, variant->entries ? 64 : 0));
+	for (i = 0; i < NR; i++) {
+		fds[i] = new_file();
+		ASSERT_LE(0, fds[i]);
+		w = watch_poll(fds[i], IN, i % 5 ? LEVEL : EDGE, 100 + i);
+		ASSERT_EQ(1, add_one(&q, &w));
+	}
+	for (i = 0; i < NR; i++) {
+		efd_fire(fds[i]);
+		ASSERT_EQ(1, seq_post(q.fd, i, 1, KEVENT_POST_DEFER));
+	}
+	for (i = 1; i < NR; i += 2)
+		efd_quench(fds[i]);
+	ASSERT_LE(NR, kevent_get_events(q.fd, NR, 2 * NR, NULL, ev, 0));
+	for (i = 0; i < NR; i++) {
+		if (i % 2 == 0 || i % 5 == 0)
+			EXPECT_EQ(100 + i, ev[want++].user_data);
+		EXPECT_EQ(i, ev[want++].user_data);
+	}
+	queue_close(&q);
+}
+
+/* The event waits in the backlog meanwhile. */
+TEST_F(level, what_does_not_hold_is_not_copied_late)
+{
+	struct kevent_event ev;
+	unsigned int i;
+
+	for (i = 0; i < 8; i++)
+		ASSERT_EQ(1, seq_post(self->q.fd, i, 1, KEVENT_POST_DEFER));
+	efd_fire(self->fd);
+	ASSERT_EQ(1, seq_post(self->q.fd, i, 1, KEVENT_POST_DEFER));
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(1, take_now(&self->q, variant->copy, &ev));
+	efd_quench(self->fd);
+	for (; i < 9; i++) {
+		ASSERT_EQ(1, take_now(&self->q, variant->copy, &ev));
+		if (!variant->copy && i == 8) {
+			EXPECT_EQ(1, ev.user_data);
+			ASSERT_EQ(1, take_now(&self->q, false, &ev));
+		}
+		EXPECT_EQ(i, ev.user_data);
+	}
+	NOTHING();
+}
+
+/*
+ * Reported, the peer writes more, and all is read at once.
+ */
+TEST_F(level, read_more_than_was_reported)
+{
+	struct kevent_watch w;
+	int fds[2], i;
+	char buf[8];
+
+	if (!variant->copy)
+		SKIP(return, "what comes out of the ring is a hint");
+	ASSERT_EQ(0, pipe(fds));
+	w = watch_poll(fds[0], IN, LEVEL, 2);
+	ASSERT_EQ(1, add_one(&self->q, &w));
+	for (i = 0; i < 10; i++) {
+		ASSERT_EQ(1, write(fds[1], "a", 1));
+		EXPECT_NEXT(2, IN);
+		ASSERT_EQ(1, write(fds[1], "b", 1));
+		ASSERT_EQ(2, read(fds[0], buf, sizeof(buf)));
+		NOTHING();
+	}
+}
+
+/* The bits are those that hold when it is taken. */
+TEST_F(level, bits_are_fresh)
+{
+	struct kevent_watch w;
+	int fds[2];
+	char c;
+
+	if (!variant->copy)
+		SKIP(return, "what comes out of the ring is a hint");
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+	w = watch_poll(fds[0], IN | OUT, LEVEL, 2);
+	ASSERT_EQ(1, add_one(&self->q, &w));
+	ASSERT_EQ(1, write(fds[1], "x", 1));
+	ASSERT_EQ(1, read(fds[0], &c, 1));
+	EXPECT_NEXT(2, OUT);
+	/* It was reported before that OUT alone holds. */
+	ASSERT_EQ(1, queue_refill(&self->q));
+	ASSERT_EQ(1, write(fds[1], "x", 1));
+	EXPECT_NEXT(2, IN | OUT);
+}
+
+struct taker {
+	int fd;
+	struct kevent_event *ev;
+};
+
+static int get_one(void *arg)
+{
+	struct taker *t = arg;
+
+	return kevent_get_events(t->fd, 1, 1, NULL, t->ev, 0);
+}
+
+/*
+ * A loop that was written for epoll, with blocking descriptors: the other
+ * thread writes no more before all was read, so a read for nothing is the last.
+ */
+struct dialogue {
+	int fd;
+	int credits;	/* an eventfd */
+	int nr;
+};
+
+static int dialogue_call(void *arg)
+{
+	struct dialogue *d = arg;
+	__u64 count;
+	int i;
+
+	for (i = 0; i < d->nr; i++) {
+		if (write(d->fd, "a", 1) != 1)
+			return -1;
+		if (i & 1)
+			sched_yield();
+		if (write(d->fd, "b", 1) != 1)
+			return -1;
+		for (count = 0; count < 2;) {
+			__u64 more;
+
+			if (read(d->credits, &more, sizeof(more)) < 0)
+				return -1;
+			count += more;
+		}
+	}
+	return 0;
+}
+
+TEST_F(level, blocking_descriptors_as_with_epoll)
+{
+	enum { PAIRS = 3, ROUNDS = 1000 };
+	struct dialogue d[PAIRS];
+	struct sleeper s[PAIRS];
+	struct kevent_watch w;
+	int fds[PAIRS][2], i, ret, left = 2 * PAIRS * ROUNDS;
+	struct kevent_event ev[4];
+	char buf[8];
+	__u64 got;
+
+	if (!variant->copy)
+		SKIP(return, "what comes out of the ring is a hint");
+	for (i = 0; i < PAIRS; i++) {
+		ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, fds[i]));
+		w = watch_poll(fds[i][0], IN, LEVEL, 10 + i);
+		ASSERT_EQ(1, add_one(&self->q, &w));
+		d[i].fd = fds[i][1];
+		d[i].credits = eventfd(0, 0);
+		ASSERT_LE(0, d[i].credits);
+		d[i].nr = ROUNDS;
+		ASSERT_EQ(0, sleeper_start(&s[i], dialogue_call, &d[i]));
+	}
+	while (left) {
+		ret = kevent_get_events(self->q.fd, 1, 4, NULL, ev, 0);
+		ASSERT_LE(1, ret);
+		while (ret--) {
+			i = ev[ret].user_data - 10;
+			got = read(fds[i][0], buf, sizeof(buf));
+			ASSERT_LE(1, got);
+			ASSERT_GE(2, got);
+			left -= got;
+			ASSERT_EQ(8, write(d[i].credits, &got, 8));
+		}
+	}
+	for (i = 0; i < PAIRS; i++)
+		EXPECT_EQ(0, sleeper_join(&s[i]));
+	NOTHING();
+}
+
+/* Two threads are asleep, and what holds is enough for both. */
+TEST_F(level, the_second_sleeper_looks_too)
+{
+	struct kevent_event ev[2];
+	struct sleeper s[2];
+	struct taker t[2];
+	int i, round;
+
+	if (!variant->copy)
+		SKIP(return, "the kernel cannot see what is taken");
+	for (round = 0; round < 20; round++) {
+		for (i = 0; i < 2; i++) {
+			t[i].fd = self->q.fd;
+			t[i].ev = &ev[i];
+			ASSERT_EQ(0, sleeper_start(&s[i], get_one, &t[i]));
+			ASSERT_TRUE(sleeper_asleep(&s[i]));
+		}
+		efd_fire(self->fd);
+		for (i = 0; i < 2; i++) {
+			EXPECT_EQ(1, sleeper_join(&s[i]));
+			EXPECT_EQ(1, ev[i].user_data);
+		}
+		efd_quench(self->fd);
+		NOTHING();
+	}
 }
 
 TEST_F(level, one_event_while_it_is_unconsumed)
@@ -116,8 +336,8 @@ TEST_F(level, one_event_while_it_is_unconsumed)
 		EXPECT_EQ(1, queue_refill(&self->q));
 		EXPECT_TRUE(queue_readable(&self->q));
 	}
+	EXPECT_NEXT(1, IN);
 	efd_quench(self->fd);
-	TOLD(1, IN);
 	NOTHING();
 }
 
@@ -128,12 +348,12 @@ TEST_F(level, what_happens_meanwhile_is_merged)
 
 	for (i = 0; i < 10; i++)
 		efd_fire(self->fd);
-	efd_quench(self->fd);
 	ASSERT_EQ(1, take_now(&self->q, variant->copy, &ev));
 	EXPECT_EQ(1, ev.user_data);
 	EXPECT_EQ(IN, ev.events);
 	if (variant->entries)
 		EXPECT_EQ(9, KEVENT_INFO_MERGED(ev.info));
+	efd_quench(self->fd);
 	NOTHING();
 	if (variant->entries)
 		EXPECT_EQ(9, self->q.ring->merged);
@@ -169,7 +389,7 @@ TEST_F(level, a_busy_program_is_not_reported_again)
 		EXPECT_EQ(0, ring_take(&self->q, &ev));
 	}
 	EXPECT_EQ(10, ring_cursor(&self->q));
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 }
 
 /* Fired, taken, and fired again: the re-test that is due is not lost. */
@@ -178,20 +398,20 @@ TEST_F(level, fired_again_before_the_program_waits)
 	struct kevent_event ev = {};
 
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	efd_fire(self->fd);
-	TOLD(1, IN);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
+	EXPECT_NEXT(1, IN);
 	efd_quench(self->fd);
 	NOTHING();
 
 	/* The same with nothing left to re-test. */
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	efd_quench(self->fd);
 	efd_fire(self->fd);
 	efd_quench(self->fd);
-	ASSERT_EQ(1, take_now(&self->q, variant->copy, &ev));
+	EXPECT_EQ(!variant->copy, take_now(&self->q, variant->copy, &ev));
 	NOTHING();
 }
 
@@ -199,10 +419,10 @@ TEST_F(level, poll_of_the_queue_tests_again)
 {
 	efd_fire(self->fd);
 	EXPECT_TRUE(queue_readable(&self->q));
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	EXPECT_TRUE(queue_readable(&self->q));
 	EXPECT_TRUE(queue_readable(&self->q));
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	efd_quench(self->fd);
 	EXPECT_FALSE(queue_readable(&self->q));
 	NOTHING();
@@ -211,13 +431,16 @@ TEST_F(level, poll_of_the_queue_tests_again)
 	EXPECT_TRUE(queue_readable(&self->q));
 }
 
-/* And when it says that there is something, there is. */
+/*
+ * When there is something, it says so; and if it says so for nothing, no more
+ * after that was not taken.
+ */
 TEST_F(level, poll_of_the_queue_does_not_lie)
 {
 	struct kevent_event ev;
 	__u64 state = RND_SEED;
 	bool ready = false;
-	int i, readable;
+	int i, readable, taken;
 
 	for (i = 0; i < 2000; i++) {
 		switch (rnd(&state) >> 20 & 3) {
@@ -232,9 +455,13 @@ TEST_F(level, poll_of_the_queue_does_not_lie)
 			break;
 		case 2:
 			readable = queue_readable(&self->q);
-			ASSERT_EQ(readable,
-				  take_now(&self->q, variant->copy, &ev));
-			ASSERT_LE(ready, readable);
+			taken = take_now(&self->q, variant->copy, &ev);
+			ASSERT_LE(ready, taken);
+			if (!variant->copy)
+				ASSERT_EQ(readable, taken);
+			ASSERT_LE(taken, readable);
+			if (!taken)
+				ASSERT_FALSE(queue_readable(&self->q));
 			break;
 		case 3:
 			if (variant->entries)
@@ -254,9 +481,9 @@ TEST_F(level, epoll_of_the_queue_tests_again)
 	for (i = 0; i < 10; i++) {
 		efd_fire(self->fd);
 		ASSERT_EQ(1, epoll_wait(ep, &ev, 1, -1));
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 		EXPECT_EQ(1, epoll_now(ep));
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 		efd_quench(self->fd);
 		EXPECT_EQ(0, epoll_now(ep));
 		NOTHING();
@@ -273,7 +500,7 @@ TEST_F(level, poll_does_not_sleep_over_a_re_test)
 	efd_fire(self->fd);
 	for (i = 0; i < 10; i++) {
 		EXPECT_EQ(1, poll(&pfd, 1, -1));
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 	}
 }
 
@@ -296,10 +523,10 @@ TEST_F(level, kevent_wait_tests_again)
 	for (i = 0; i < 10; i++) {
 		EXPECT_EQ(1, wait_nr(&self->q, 1));
 		EXPECT_EQ(1, wait_nr(&self->q, 0));
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 	}
 	EXPECT_EQ(1, wait_nr(&self->q, 0));
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	efd_quench(self->fd);
 	EXPECT_EQ(0, wait_nr(&self->q, 0));
 }
@@ -375,7 +602,7 @@ TEST_F(level, a_waiter_sleeps_when_it_has_passed)
 
 	for (i = 0; i < 5; i++) {
 		efd_fire(self->fd);
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 		efd_quench(self->fd);
 		ASSERT_EQ(0, waiter_start(&waiter, self->q.fd,
 					  self->q.ring ?
@@ -383,7 +610,7 @@ TEST_F(level, a_waiter_sleeps_when_it_has_passed)
 		ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
 		efd_fire(self->fd);
 		EXPECT_EQ(1, sleeper_join(&waiter.sleeper));
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 		efd_quench(self->fd);
 		NOTHING();
 	}
@@ -396,11 +623,11 @@ TEST_F(level, no_gap_between_taking_and_waiting)
 
 	for (i = 0; i < 20; i++) {
 		efd_fire(self->fd);
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 		efd_quench(self->fd);
 		efd_fire(self->fd);
 		ASSERT_EQ(1, wait_nr(&self->q, 1));
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 		efd_quench(self->fd);
 		while (queue_drain(&self->q))
 			;
@@ -417,21 +644,21 @@ TEST_F(level, the_bits_are_those_that_hold)
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds));
 	w = watch_poll(fds[0], IN | OUT | RDHUP, LEVEL, 2);
 	ASSERT_EQ(1, add_one(&self->q, &w));
-	TOLD(2, OUT);
+	EXPECT_NEXT(2, OUT);
 	ASSERT_EQ(1, write(fds[1], "x", 1));
 	EXPECT_EQ(0, take_until(&self->q, variant->copy, IN, IN | OUT));
-	TOLD(2, IN | OUT);
+	EXPECT_NEXT(2, IN | OUT);
 	ASSERT_EQ(1, read(fds[0], &c, 1));
 	EXPECT_EQ(0, take_until(&self->q, variant->copy, OUT, IN | OUT));
-	TOLD(2, OUT);
+	EXPECT_NEXT(2, OUT);
 	shutdown(fds[1], SHUT_WR);
 	EXPECT_EQ(0, take_until(&self->q, variant->copy, RDHUP,
 				IN | OUT | RDHUP));
-	TOLD(2, IN | OUT | RDHUP);
+	EXPECT_NEXT(2, IN | OUT | RDHUP);
 	close(fds[1]);
 	EXPECT_EQ(0, take_until(&self->q, variant->copy, HUP,
 				IN | OUT | RDHUP | HUP));
-	TOLD(2, IN | OUT | RDHUP | HUP);
+	EXPECT_NEXT(2, IN | OUT | RDHUP | HUP);
 }
 
 TEST_F(level, always_ready_is_reported_always)
@@ -441,36 +668,36 @@ TEST_F(level, always_ready_is_reported_always)
 
 	ASSERT_EQ(1, add_one(&self->q, &w));
 	for (i = 0; i < 100; i++)
-		TOLD(2, OUT);
+		EXPECT_NEXT(2, OUT);
 	ASSERT_EQ(1, remove_one(&self->q, w.handle));
 	NOTHING();
 }
 
-TEST_F(level, removed_after_it_was_taken)
+TEST_F(level, removed_after_it_was_consumed)
 {
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	EXPECT_EQ(1, remove_one(&self->q, self->w.handle));
 	NOTHING();
 	EXPECT_FALSE(queue_readable(&self->q));
 }
 
-TEST_F(level, switched_off_after_it_was_taken)
+TEST_F(level, disabled_after_it_was_consumed)
 {
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	EXPECT_EQ(1, modify_one(&self->q, &self->w, KEVENT_MODIFY_DISABLE));
 	NOTHING();
 	EXPECT_FALSE(queue_readable(&self->q));
 	EXPECT_EQ(1, modify_one(&self->q, &self->w, KEVENT_MODIFY_ENABLE));
-	TOLD(1, IN);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
+	EXPECT_NEXT(1, IN);
 }
 
-TEST_F(level, closed_after_it_was_taken)
+TEST_F(level, closed_after_it_was_consumed)
 {
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	close(self->fd);
 	self->fd = -1;
 	NOTHING();
@@ -480,20 +707,20 @@ TEST_F(level, closed_after_it_was_taken)
 TEST_F(level, not_interested_any_more)
 {
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	self->w.events = 0;
 	EXPECT_EQ(1, modify_one(&self->q, &self->w, KEVENT_MODIFY_EVENTS));
 	NOTHING();
 	self->w.events = OUT;
 	EXPECT_EQ(1, modify_one(&self->q, &self->w, KEVENT_MODIFY_EVENTS));
-	TOLD(1, OUT);
-	TOLD(1, OUT);
+	EXPECT_NEXT(1, OUT);
+	EXPECT_NEXT(1, OUT);
 }
 
 /* The queue sees each of them however few one takes at a time. */
 #define FILES	60
 
-TEST_F(level, nobody_starves)
+TEST_F(level, no_watch_starves)
 {
 	unsigned int seen[FILES] = {}, i, j, least = ~0U;
 	struct kevent_watch w;
@@ -613,7 +840,7 @@ TEST_F(level, two_threads_scan)
 
 /*
  * One thread sleeps while another takes the event and goes away: the state
- * holds, so whoever sleeps for it must be reported.
+ * holds, so it must be reported to a thread that sleeps for it.
  */
 TEST_F(level, taken_from_under_a_sleeper)
 {
@@ -648,7 +875,7 @@ TEST_F(level, each_queue_for_itself)
 	ASSERT_EQ(1, add_one(&other, &w));
 	efd_fire(self->fd);
 	for (i = 0; i < 5; i++)
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 	EXPECT_REPORTED(&other, variant->copy, 5, IN);
 	efd_quench(self->fd);
 	NOTHING();

@@ -11,7 +11,7 @@
 #include "kevent_poll_test.h"
 
 #define SYSCTL	"/proc/sys/fs/kevent/max_user_watches"
-#define UID	41111	/* nobody else's, it is hoped */
+#define UID	41111	/* no other user has it, it is hoped */
 #define LIMIT	20
 
 static long long read_number(const char *path)
@@ -208,8 +208,8 @@ TEST_F(user, count_returns)
 	EXPECT_EQ(0, as_user(count_returns, NULL));
 }
 
-/* Those that are reported do not stand in the way of others. */
-static int reported_ones_count_no_more(void *arg)
+/* Those that were consumed do not stand in the way of others. */
+static int consumed_ones_count_no_more(void *arg)
 {
 	struct kevent_watch w;
 	struct kevent_event ev;
@@ -228,12 +228,42 @@ static int reported_ones_count_no_more(void *arg)
 	return 0;
 }
 
-TEST_F(user, reported_ones_count_no_more)
+TEST_F(user, consumed_ones_count_no_more)
 {
-	EXPECT_EQ(0, as_user(reported_ones_count_no_more, NULL));
+	EXPECT_EQ(0, as_user(consumed_ones_count_no_more, NULL));
 }
 
-/* It is the user who has made the queue, whoever adds to it. */
+/* A ONESHOT watch that has fired counts, with and without a ring. */
+static int fired_ones_count_until_consumed(void *arg)
+{
+	struct kevent_watch w[LIMIT], more;
+	struct kevent_event ev;
+	struct queue q;
+	int fd, i;
+
+	STEP(queue_open(&q, (long)arg) >= 0);
+	fd = eventfd(1, EFD_NONBLOCK);
+	for (i = 0; i < LIMIT; i++)
+		STEP(add_file(&q, &w[i], fd, KEVENT_WATCH_ONESHOT, i) == 1);
+	STEP(queue_refill(&q) > 0);
+	STEP(add_file(&q, &more, fd, KEVENT_WATCH_ONESHOT, 0) == -ENOSPC);
+	STEP(remove_one(&q, w[LIMIT - 1].handle) == 1);
+	STEP(add_file(&q, &more, fd, KEVENT_WATCH_ONESHOT, i) == 1);
+	STEP(add_file(&q, &more, fd, KEVENT_WATCH_ONESHOT, i) == -ENOSPC);
+	STEP(take_now(&q, !arg, &ev) == 1 && !ev.user_data);
+	STEP(add_file(&q, &more, fd, KEVENT_WATCH_ONESHOT, i) == 1);
+	STEP(add_file(&q, &more, fd, KEVENT_WATCH_ONESHOT, i) == -ENOSPC);
+	return 0;
+}
+
+TEST_F(user, fired_ones_count_until_consumed)
+{
+	EXPECT_EQ(0, as_user(fired_ones_count_until_consumed, (void *)0));
+	EXPECT_EQ(0, as_user(fired_ones_count_until_consumed,
+			     (void *)(long)LIMIT));
+}
+
+/* It is the user who has made the queue, whichever user adds to it. */
 static int add_to(void *arg)
 {
 	struct queue *q = arg;
@@ -250,7 +280,7 @@ static int of_the_creator(void *arg)
 	pid_t pid;
 
 	(void)arg;
-	STEP(queue_open(&q, 8) >= 0 && queue_open(&own, 8) >= 0);
+	STEP(queue_open_shared(&q, 8) >= 0 && queue_open(&own, 8) >= 0);
 	STEP(add_some(&own, fd, 5, NULL) == 5);
 	pid = fork();
 	STEP(pid >= 0);
@@ -271,7 +301,7 @@ TEST_F(user, the_creator_of_the_queue_counts)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		if (!become_user(UID) || queue_open(&q, 0) < 0)
+		if (!become_user(UID) || queue_open_shared(&q, 0) < 0)
 			_exit(1);
 		_exit(send_fd(sockets[0], q.fd) ? 2 : 0);
 	}
@@ -299,7 +329,7 @@ TEST_F(user, the_creator_of_the_queue_counts)
 	close(sockets[1]);
 }
 
-/* Nobody gets more by making user namespaces. */
+/* No user gets more by making user namespaces. */
 static int in_a_namespace(void *arg)
 {
 	int fd = new_file();
@@ -440,7 +470,7 @@ TEST(ring_counts_until_it_is_unmapped)
 	EXPECT_EQ(0, as_user(ring_until_unmapped, NULL));
 }
 
-/* Passed to somebody else, it stays charged to the one who made it. */
+/* Passed to another user, it stays charged to the one who made it. */
 TEST(ring_counts_for_its_creator)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -474,7 +504,9 @@ TEST(ring_counts_for_its_creator)
 		/* This user has still all of the limit. */
 		if (!become_user(UID + 1) || setrlimit(RLIMIT_MEMLOCK, &limit))
 			_exit(2);
-		if (queue_map(&q) || queue_open(&own, 2 * entries) < 0)
+		/* It may not map the ring, but keeps it. */
+		if (queue_map(&q) != -EACCES ||
+		    queue_open(&own, 2 * entries) < 0)
 			_exit(3);
 		gate_open(&(struct gate){ { -1, sockets[1] } });
 		pause();
@@ -502,6 +534,7 @@ TEST(ring_counts_for_its_creator)
  */
 #define BATCHES	10
 #define NR	4000	/* watches in a batch */
+#define OF_A_FILE	100	/* of them of one file */
 
 struct memcg {
 	char mount[32], group[64];
@@ -583,16 +616,19 @@ static bool slab_debugging(void)
 TEST(memory_of_a_watch)
 {
 	long long before, last, now, batch = LLONG_MAX, after = 0;
+	int fd[NR * BATCHES / OF_A_FILE], i, n;
 	struct kevent_watch *w;
 	struct memcg m;
 	struct queue q;
-	int fd, i, n;
 
 	if (geteuid())
 		SKIP(return, "needs to be root");
 	if (!memcg_enter(&m))
 		SKIP(return, "no memory cgroup");
-	fd = new_file();
+	for (i = 0; i < ARRAY_SIZE(fd); i++) {
+		fd[i] = new_file();
+		ASSERT_LE(0, fd[i]);
+	}
 	w = calloc(NR, sizeof(*w));
 	ASSERT_NE(NULL, w);
 	ASSERT_LE(0, queue_open(&q, 64));
@@ -600,7 +636,7 @@ TEST(memory_of_a_watch)
 	last = before;
 	for (n = 0; n < BATCHES; n++) {
 		for (i = 0; i < NR; i++)
-			w[i] = file_watch(fd, 0, i);
+			w[i] = file_watch(fd[(n * NR + i) / OF_A_FILE], 0, i);
 		ASSERT_EQ(NR, kevent_add(q.fd, w, sizeof(*w), NR, 0));
 		now = memcg_stat(&m, "slab_unreclaimable");
 		if (now - last < batch)
@@ -620,7 +656,8 @@ TEST(memory_of_a_watch)
 	/* As much again for the tables is too much in any case. */
 	EXPECT_GE(2 * batch * BATCHES, last - before);
 	queue_close(&q);
-	close(fd);
+	for (i = 0; i < ARRAY_SIZE(fd); i++)
+		close(fd[i]);
 	/* All of it comes back, if it is let to. */
 	for (i = 0; i < 2000; i++) {
 		after = memcg_stat(&m, "slab_unreclaimable");

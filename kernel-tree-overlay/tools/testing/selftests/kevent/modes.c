@@ -55,7 +55,7 @@ FIXTURE_TEARDOWN(modes)
 	close(self->fd);
 }
 
-#define TOLD(value, bits)	EXPECT_REPORTED(&self->q, variant->copy, value, bits)
+#define EXPECT_NEXT(value, bits)	EXPECT_REPORTED(&self->q, variant->copy, value, bits)
 #define NOTHING()		EXPECT_EMPTY(&self->q, variant->copy)
 
 #define ADD(events, flags, value)					\
@@ -68,12 +68,10 @@ do {									\
 #define MODIFY(what)	EXPECT_EQ(1, modify_one(&self->q, &self->w, what))
 #define REMOVE()	EXPECT_EQ(1, remove_one(&self->q, self->w.handle))
 
-/* Without a ring, the watch keeps its event, and is there until that is taken. */
-#define EXPECT_GONE_UNTAKEN()						\
-do {									\
-	if (self->q.ring)						\
-		EXPECT_GONE();						\
-} while (0)
+/* A ONESHOT watch that has fired can be removed until its event is consumed. */
+#define EXPECT_FIRED()							\
+	EXPECT_EQ(-ENOENT, modify_one(&self->q, &self->w,		\
+				      KEVENT_MODIFY_ENABLE))
 
 #define EXPECT_GONE()							\
 do {									\
@@ -90,8 +88,8 @@ TEST_F(modes, oneshot_is_removed_by_its_event)
 		ADD(IN, ONESHOT, i);
 		NOTHING();
 		efd_fire(self->fd);
-		EXPECT_GONE_UNTAKEN();
-		TOLD(i, IN);
+		EXPECT_FIRED();
+		EXPECT_NEXT(i, IN);
 		EXPECT_GONE();
 		efd_fire(self->fd);
 		NOTHING();
@@ -104,9 +102,9 @@ TEST_F(modes, oneshot_that_is_ready_already)
 {
 	efd_fire(self->fd);
 	ADD(IN, ONESHOT, 1);
-	EXPECT_GONE_UNTAKEN();
+	EXPECT_FIRED();
 	EXPECT_TRUE(queue_readable(&self->q));
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	EXPECT_GONE();
 	NOTHING();
 }
@@ -125,10 +123,10 @@ TEST_F(modes, oneshot_unconsumed)
 		ASSERT_EQ(1, add_one(&self->q, &other));
 		EXPECT_NE(self->w.handle, other.handle);
 		ASSERT_EQ(1, remove_one(&self->q, other.handle));
-		EXPECT_GONE_UNTAKEN();
+		EXPECT_FIRED();
 	}
 	for (i = 0; i < 6; i++)
-		TOLD(i, IN);
+		EXPECT_NEXT(i, IN);
 	NOTHING();
 }
 
@@ -139,11 +137,94 @@ TEST_F(modes, oneshot_of_a_file_that_is_closed)
 
 	efd_fire(fd);
 	ASSERT_EQ(1, add_one(&self->q, &w));
-	/* The watch was gone before the file was. */
 	close(fd);
-	if (self->q.ring)
-		TOLD(1, IN);
 	NOTHING();
+	EXPECT_FALSE(queue_readable(&self->q));
+}
+
+TEST_F(modes, oneshot_removed_while_unconsumed)
+{
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		efd_fire(self->fd);
+		ADD(IN, ONESHOT, i);
+		if (i % 2)
+			queue_refill(&self->q);
+		EXPECT_FIRED();
+		REMOVE();
+		EXPECT_GONE();
+		NOTHING();
+		EXPECT_FALSE(queue_readable(&self->q));
+		efd_quench(self->fd);
+	}
+}
+
+/* The same behind events that fill the ring. */
+TEST_F(modes, oneshot_removed_from_the_backlog)
+{
+	int i;
+
+	ASSERT_EQ(8, seq_post(self->q.fd, 100, 8, KEVENT_POST_DEFER));
+	efd_fire(self->fd);
+	ADD(IN, ONESHOT, 1);
+	EXPECT_FIRED();
+	REMOVE();
+	EXPECT_GONE();
+	for (i = 0; i < 8; i++) {
+		struct kevent_event ev = {};
+
+		ASSERT_EQ(1, take_now(&self->q, variant->copy, &ev));
+		EXPECT_EQ(100 + i, ev.user_data);
+	}
+	NOTHING();
+}
+
+/* All ways to consume it, and what the kernel has seen of that. */
+TEST_F(modes, oneshot_removed_after_it_was_consumed)
+{
+	int i;
+
+	efd_fire(self->fd);
+	for (i = 0; i < 4; i++) {
+		ADD(IN, ONESHOT, i);
+		EXPECT_NEXT(i, IN);
+		if (i % 2)
+			queue_refill(&self->q);
+		EXPECT_EQ(-ENOENT, remove_one(&self->q, self->w.handle));
+		EXPECT_GONE();
+	}
+}
+
+/* What happens after that is another matter. */
+TEST_F(modes, what_it_fired_for_is_reported_once)
+{
+	static const __u32 flags[] = { ONESHOT, DISPATCH };
+	struct kevent_event ev = {};
+	int i, full;
+
+	for (i = 0; i < 4; i++) {
+		full = i / 2 ? 8 : 0;
+		ASSERT_EQ(full, seq_post(self->q.fd, 100, full,
+					 KEVENT_POST_DEFER));
+		ADD(IN | OUT, flags[i % 2], i);
+		efd_fire(self->fd);
+		while (full--) {
+			ASSERT_EQ(1, take_now(&self->q, variant->copy, &ev));
+			ASSERT_LE(100, ev.user_data);
+		}
+		ASSERT_EQ(1, take_now(&self->q, variant->copy, &ev));
+		EXPECT_EQ(i, ev.user_data);
+		EXPECT_EQ(OUT, ev.events);
+		EXPECT_EQ(0, KEVENT_INFO_MERGED(ev.info));
+		NOTHING();
+		if (i % 2) {
+			MODIFY(KEVENT_MODIFY_ENABLE);
+			EXPECT_NEXT(i, IN | OUT);
+			REMOVE();
+		}
+		efd_quench(self->fd);
+	}
 }
 
 TEST_F(modes, oneshot_is_switched_off)
@@ -155,7 +236,7 @@ TEST_F(modes, oneshot_is_switched_off)
 	MODIFY(KEVENT_MODIFY_ENABLE);
 	NOTHING();
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	EXPECT_GONE();
 }
 
@@ -228,18 +309,18 @@ TEST_F(modes, dispatch_reports_once_until_it_is_enabled)
 	NOTHING();
 	efd_fire(self->fd);
 	for (i = 0; i < 5; i++) {
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 		NOTHING();
 		efd_fire(self->fd);
 		NOTHING();
 		MODIFY(KEVENT_MODIFY_ENABLE);
 	}
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	efd_quench(self->fd);
 	MODIFY(KEVENT_MODIFY_ENABLE);
 	NOTHING();
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	REMOVE();
 }
 
@@ -248,14 +329,14 @@ TEST_F(modes, dispatch_forgets_what_has_passed)
 {
 	ADD(IN, DISPATCH, 1);
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	efd_quench(self->fd);
 	efd_fire(self->fd);
 	efd_quench(self->fd);
 	MODIFY(KEVENT_MODIFY_ENABLE);
 	NOTHING();
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	NOTHING();
 }
 
@@ -265,10 +346,10 @@ TEST_F(modes, dispatch_enabled_while_unconsumed)
 	ADD(IN, DISPATCH, 1);
 	MODIFY(KEVENT_MODIFY_ENABLE);
 	MODIFY(KEVENT_MODIFY_ENABLE);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	NOTHING();
 	MODIFY(KEVENT_MODIFY_ENABLE);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	NOTHING();
 }
 
@@ -276,14 +357,14 @@ TEST_F(modes, dispatch_that_is_off_stays_off)
 {
 	efd_fire(self->fd);
 	ADD(IN, DISPATCH, 1);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	/* What is changed meanwhile takes effect when it is enabled. */
 	self->w.events = IN | OUT;
 	self->w.user_data = 2;
 	MODIFY(KEVENT_MODIFY_EVENTS | KEVENT_MODIFY_USER_DATA);
 	NOTHING();
 	MODIFY(KEVENT_MODIFY_ENABLE);
-	TOLD(2, IN | OUT);
+	EXPECT_NEXT(2, IN | OUT);
 	NOTHING();
 	REMOVE();
 	NOTHING();
@@ -293,7 +374,7 @@ TEST_F(modes, dispatch_removed_while_off)
 {
 	efd_fire(self->fd);
 	ADD(IN, DISPATCH, 1);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	REMOVE();
 	EXPECT_GONE();
 	efd_fire(self->fd);
@@ -310,7 +391,7 @@ TEST_F(modes, disabled_reports_nothing)
 	NOTHING();
 	EXPECT_FALSE(queue_readable(&self->q));
 	MODIFY(KEVENT_MODIFY_ENABLE);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	MODIFY(KEVENT_MODIFY_DISABLE);
 	efd_fire(self->fd);
 	NOTHING();
@@ -318,7 +399,7 @@ TEST_F(modes, disabled_reports_nothing)
 	MODIFY(KEVENT_MODIFY_ENABLE);
 	NOTHING();
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	REMOVE();
 }
 
@@ -330,20 +411,23 @@ TEST_F(modes, disabled_twice_and_enabled_twice)
 	NOTHING();
 	MODIFY(KEVENT_MODIFY_ENABLE);
 	MODIFY(KEVENT_MODIFY_ENABLE);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	MODIFY(KEVENT_MODIFY_DISABLE);
 	MODIFY(KEVENT_MODIFY_DISABLE);
 	NOTHING();
 	REMOVE();
 }
 
-/* What was reported before stands. */
+/* It reports nothing from then on, and what holds when it is enabled. */
 TEST_F(modes, disabled_while_unconsumed)
 {
 	efd_fire(self->fd);
 	ADD(IN, LEVEL, 1);
 	MODIFY(KEVENT_MODIFY_DISABLE);
-	TOLD(1, IN);
+	NOTHING();
+	MODIFY(KEVENT_MODIFY_ENABLE);
+	EXPECT_NEXT(1, IN);
+	REMOVE();
 	NOTHING();
 }
 
@@ -357,7 +441,7 @@ TEST_F(modes, enabled_wakes_a_sleeper)
 	ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
 	MODIFY(KEVENT_MODIFY_ENABLE);
 	EXPECT_EQ(1, sleeper_join(&waiter.sleeper));
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 }
 
 TEST_F(modes, modified_interest_wakes_a_sleeper)
@@ -371,7 +455,7 @@ TEST_F(modes, modified_interest_wakes_a_sleeper)
 	self->w.events = OUT;
 	MODIFY(KEVENT_MODIFY_EVENTS);
 	EXPECT_EQ(1, sleeper_join(&waiter.sleeper));
-	TOLD(1, OUT);
+	EXPECT_NEXT(1, OUT);
 }
 
 TEST_F(modes, modify_events)
@@ -381,13 +465,13 @@ TEST_F(modes, modify_events)
 	NOTHING();
 	self->w.events = IN;
 	MODIFY(KEVENT_MODIFY_EVENTS);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	self->w.events = OUT;
 	MODIFY(KEVENT_MODIFY_EVENTS);
-	TOLD(1, OUT);
+	EXPECT_NEXT(1, OUT);
 	self->w.events = IN | OUT;
 	MODIFY(KEVENT_MODIFY_EVENTS);
-	TOLD(1, IN | OUT);
+	EXPECT_NEXT(1, IN | OUT);
 	efd_quench(self->fd);
 	/* In edge mode the wake-up of the read itself is reported. */
 	EXPECT_EQ(0, take_until(&self->q, variant->copy, OUT, OUT));
@@ -399,16 +483,16 @@ TEST_F(modes, modify_events)
 	REMOVE();
 }
 
-/* There is one entry, and what it says already stays said. */
+/* Of what was of interest before, nothing is left. */
 TEST_F(modes, modify_events_while_unconsumed)
 {
 	efd_fire(self->fd);
 	ADD(IN, LEVEL, 1);
 	self->w.events = OUT;
 	MODIFY(KEVENT_MODIFY_EVENTS);
-	TOLD(1, IN | OUT);
+	EXPECT_NEXT(1, OUT);
 	if (!variant->edge)
-		TOLD(1, OUT);
+		EXPECT_NEXT(1, OUT);
 	self->w.events = 0;
 	MODIFY(KEVENT_MODIFY_EVENTS);
 	NOTHING();
@@ -420,7 +504,7 @@ TEST_F(modes, modify_events_refuses)
 
 	efd_fire(self->fd);
 	ADD(IN, DISPATCH, 1);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	for (bit = 0; bit < 32; bit++) {
 		self->w.events = 1U << bit;
 		EXPECT_EQ(self->w.events & INTEREST ? 1 : -EINVAL,
@@ -439,7 +523,7 @@ TEST_F(modes, modify_events_refuses)
 				      KEVENT_MODIFY_ENABLE));
 	NOTHING();
 	MODIFY(KEVENT_MODIFY_ENABLE);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 }
 
 TEST_F(modes, modify_user_data)
@@ -449,22 +533,16 @@ TEST_F(modes, modify_user_data)
 	MODIFY(KEVENT_MODIFY_USER_DATA);
 	NOTHING();
 	efd_fire(self->fd);
-	TOLD(~0ULL, IN);
+	EXPECT_NEXT(~0ULL, IN);
 	efd_quench(self->fd);
 	NOTHING();
-	/* It is that of events from then on. */
+	/* The unconsumed event has it too. */
 	efd_fire(self->fd);
-	if (variant->entries) {
-		self->w.user_data = 3;
-		MODIFY(KEVENT_MODIFY_USER_DATA);
-		TOLD(~0ULL, IN);
-	} else {
-		TOLD(~0ULL, IN);
-		self->w.user_data = 3;
-		MODIFY(KEVENT_MODIFY_USER_DATA);
-	}
+	self->w.user_data = 3;
+	MODIFY(KEVENT_MODIFY_USER_DATA);
+	EXPECT_NEXT(3, IN);
 	efd_fire(self->fd);
-	TOLD(3, IN);
+	EXPECT_NEXT(3, IN);
 }
 
 /* Nothing new is reported by a change of the name alone. */
@@ -472,7 +550,7 @@ TEST_F(modes, modify_user_data_reports_nothing)
 {
 	efd_fire(self->fd);
 	ADD(IN, EDGE, 1);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	self->w.user_data = 2;
 	MODIFY(KEVENT_MODIFY_USER_DATA);
 	NOTHING();
@@ -486,7 +564,7 @@ TEST_F(modes, modify_arguments)
 
 	efd_fire(self->fd);
 	ADD(IN, EDGE, 1);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	EXPECT_EQ(1, modify_one(&self->q, &self->w, KEVENT_MODIFY_ARG));
 	for (i = 0; i < 4; i++) {
 		self->w.arg[i] = 1ULL << 63;
@@ -519,16 +597,16 @@ TEST_F(modes, modify_mode)
 		for (j = 0; j < ARRAY_SIZE(all); j++) {
 			self->w = watch_poll(self->fd, IN, from[i], 10 * i + j);
 			ASSERT_EQ(1, add_one(&self->q, &self->w));
-			TOLD(10 * i + j, IN);
+			EXPECT_NEXT(10 * i + j, IN);
 			self->w.flags = all[j];
 			MODIFY(KEVENT_MODIFY_MODE | KEVENT_MODIFY_ENABLE);
-			TOLD(10 * i + j, IN);
+			EXPECT_NEXT(10 * i + j, IN);
 			if (all[j] == ONESHOT) {
 				EXPECT_GONE();
 				continue;
 			}
 			if (all[j] == LEVEL)
-				TOLD(10 * i + j, IN);
+				EXPECT_NEXT(10 * i + j, IN);
 			else
 				NOTHING();
 			REMOVE();
@@ -558,9 +636,9 @@ TEST_F(modes, modify_mode_refuses)
 	}
 	/* It goes on as it was. */
 	efd_fire(self->fd);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	if (!variant->edge)
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 	REMOVE();
 }
 
@@ -573,7 +651,7 @@ TEST_F(modes, modify_everything_at_once)
 	self->w.user_data = 2;
 	MODIFY(KEVENT_MODIFY_EVENTS | KEVENT_MODIFY_MODE | KEVENT_MODIFY_ARG |
 	       KEVENT_MODIFY_USER_DATA | KEVENT_MODIFY_ENABLE);
-	TOLD(2, IN);
+	EXPECT_NEXT(2, IN);
 	NOTHING();
 	self->w.events = IN | OUT;
 	self->w.flags = EDGE;
@@ -582,10 +660,10 @@ TEST_F(modes, modify_everything_at_once)
 	       KEVENT_MODIFY_USER_DATA | KEVENT_MODIFY_DISABLE);
 	NOTHING();
 	MODIFY(KEVENT_MODIFY_ENABLE);
-	TOLD(3, IN | OUT);
+	EXPECT_NEXT(3, IN | OUT);
 	NOTHING();
 	efd_fire(self->fd);
-	TOLD(3, IN);
+	EXPECT_NEXT(3, IN);
 	REMOVE();
 }
 
@@ -608,8 +686,8 @@ TEST_F(modes, modify_of_several)
 	EXPECT_EQ(0, w[1].result);
 	EXPECT_EQ(-ENOENT, w[2].result);
 	EXPECT_EQ(-ECANCELED, w[3].result);
-	TOLD(0, IN);
-	TOLD(1, IN);
+	EXPECT_NEXT(0, IN);
+	EXPECT_NEXT(1, IN);
 	NOTHING();
 }
 
@@ -617,7 +695,7 @@ TEST_F(modes, modify_needs_the_class_of_the_watch)
 {
 	efd_fire(self->fd);
 	ADD(IN, DISPATCH, 1);
-	TOLD(1, IN);
+	EXPECT_NEXT(1, IN);
 	self->w.source = KEVENT_SOURCE_TIMER;
 	EXPECT_EQ(-EINVAL, modify_one(&self->q, &self->w,
 				      KEVENT_MODIFY_ENABLE));
@@ -654,7 +732,7 @@ TEST_F(modes, exclusive_cannot_be_changed)
 	efd_fire(self->fd);
 	NOTHING();
 	MODIFY(KEVENT_MODIFY_ENABLE);
-	TOLD(2, IN);
+	EXPECT_NEXT(2, IN);
 	REMOVE();
 	NOTHING();
 }
@@ -667,9 +745,9 @@ TEST_F(modes, exclusive_alone_is_like_others)
 	for (i = 0; i < 10; i++) {
 		NOTHING();
 		efd_fire(self->fd);
-		TOLD(1, IN);
+		EXPECT_NEXT(1, IN);
 		if (!variant->edge)
-			TOLD(1, IN);
+			EXPECT_NEXT(1, IN);
 		efd_quench(self->fd);
 		NOTHING();
 	}
@@ -686,14 +764,14 @@ TEST_F(modes, exclusive_and_ready_already)
 	efd_fire(self->fd);
 	for (i = 0; i < 3; i++) {
 		ADD(IN, EXCLUSIVE, i);
-		TOLD(i, IN);
+		EXPECT_NEXT(i, IN);
 		REMOVE();
 	}
 }
 
 /*
  * Several queues at one file: a wake-up is for one of those which share it, if
- * that wakes somebody, and for all of those which do not.
+ * that wakes a thread, and for all of those which do not.
  */
 #define QUEUES	5
 
@@ -733,8 +811,8 @@ TEST_F(modes, all_queues_are_reported)
 		queue_close(&q[i]);
 }
 
-/* Nobody sleeps, so nobody is woken who would see to it. */
-TEST_F(modes, exclusive_queues_where_nobody_sleeps)
+/* No thread sleeps, so none is woken that would handle it. */
+TEST_F(modes, exclusive_queues_without_sleepers)
 {
 	struct queue q[QUEUES];
 	struct kevent_watch w;
@@ -825,7 +903,7 @@ TEST_F(modes, exclusive_queue_with_other_interest)
 	}
 }
 
-/* Whoever has claimed a wake-up, and does not use it, passes it on. */
+/* A watch that has claimed a wake-up, and does not use it, passes it on. */
 TEST_F(modes, exclusive_event_that_is_unconsumed_is_passed_on)
 {
 	enum { CLOSE, REMOVE_WATCH, DISABLE, WAYS };
@@ -884,8 +962,8 @@ TEST_F(modes, exclusive_event_that_was_consumed_is_not_passed_on)
 	ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
 	efd_fire(self->fd);
 	ASSERT_EQ(1, sleeper_join(&waiter.sleeper));
-	efd_quench(self->fd);
 	ASSERT_LE(1, take_now(&q[0], variant->copy, &ev));
+	efd_quench(self->fd);
 	queue_close(&q[0]);
 	EXPECT_EQ(0, reported(q, 1, 1, variant->copy));
 	queue_close(&q[1]);

@@ -453,7 +453,7 @@ TEST_F(file, passed_to_another_process)
 	EXPECT_EQ(2, queue_drain(&self->q));
 }
 
-/* On its way in a socket, it is nobody's, and then it is gone. */
+/* On its way in a socket, no process has it, and then it is gone. */
 TEST_F(file, lost_on_its_way)
 {
 	int sockets[2];

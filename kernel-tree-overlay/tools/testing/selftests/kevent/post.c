@@ -58,7 +58,7 @@ static int take(struct queue *q, bool copy, struct kevent_event *ev)
 do {									\
 	struct kevent_event __got = {};					\
 									\
-	EXPECT_EQ(1, take(&self->q, variant->copy, &__got));			\
+	EXPECT_EQ(1, take(&self->q, variant->copy, &__got));		\
 	EXPECT_EQ((__u64)(seq), __got.user_data);			\
 	EXPECT_TRUE(seq_intact(&__got));				\
 } while (0)
@@ -67,7 +67,7 @@ do {									\
 do {									\
 	struct kevent_event __got = {};					\
 									\
-	EXPECT_EQ(0, take(&self->q, variant->copy, &__got));			\
+	EXPECT_EQ(0, take(&self->q, variant->copy, &__got));		\
 } while (0)
 
 TEST_F(post, number_of_events)
@@ -524,7 +524,7 @@ FIXTURE_TEARDOWN(full)
 	queue_close(&self->q);
 }
 
-#define EXPECT_TAKEN(seq)						\
+#define EXPECT_CONSUMED(seq)						\
 do {									\
 	struct kevent_event __got = {};					\
 									\
@@ -558,7 +558,7 @@ TEST_F(full, says_so_and_loses_nothing)
 	EXPECT_EQ(-EAGAIN, seq_post(self->q.fd, 4, 3, 0));
 	EXPECT_BACKLOG(false);
 	for (i = 0; i < 4; i++)
-		EXPECT_TAKEN(i);
+		EXPECT_CONSUMED(i);
 	EXPECT_EQ(0, ring_take(&self->q, &ev));
 }
 
@@ -568,7 +568,7 @@ TEST_F(full, one_slot_at_a_time)
 
 	for (i = 4; i < 100; i++) {
 		EXPECT_EQ(-EAGAIN, seq_post(self->q.fd, i, 1, 0));
-		EXPECT_TAKEN(i - 4);
+		EXPECT_CONSUMED(i - 4);
 		EXPECT_EQ(1, seq_post(self->q.fd, i, 2, 0));
 	}
 }
@@ -577,12 +577,12 @@ TEST_F(full, counts_what_fits)
 {
 	int i;
 
-	EXPECT_TAKEN(0);
-	EXPECT_TAKEN(1);
-	EXPECT_TAKEN(2);
+	EXPECT_CONSUMED(0);
+	EXPECT_CONSUMED(1);
+	EXPECT_CONSUMED(2);
 	EXPECT_EQ(3, seq_post(self->q.fd, 4, 10, 0));
 	for (i = 3; i < 7; i++)
-		EXPECT_TAKEN(i);
+		EXPECT_CONSUMED(i);
 }
 
 TEST_F(full, deferred_posts_wait_in_the_backlog)
@@ -594,19 +594,19 @@ TEST_F(full, deferred_posts_wait_in_the_backlog)
 	EXPECT_BACKLOG(true);
 	EXPECT_EQ(2, self->q.ring->deferred);
 	for (i = 0; i < 4; i++)
-		EXPECT_TAKEN(i);
+		EXPECT_CONSUMED(i);
 	EXPECT_BACKLOG(true);
 	EXPECT_EQ(0, ring_take(&self->q, &ev));
 	EXPECT_EQ(2, wait_now(&self->q));
 	EXPECT_BACKLOG(false);
-	EXPECT_TAKEN(4);
-	EXPECT_TAKEN(5);
+	EXPECT_CONSUMED(4);
+	EXPECT_CONSUMED(5);
 	EXPECT_EQ(0, ring_take(&self->q, &ev));
 }
 
 TEST_F(full, defer_with_room_does_not_defer)
 {
-	EXPECT_TAKEN(0);
+	EXPECT_CONSUMED(0);
 	EXPECT_EQ(1, seq_post(self->q.fd, 4, 1, KEVENT_POST_DEFER));
 	EXPECT_BACKLOG(false);
 	EXPECT_EQ(0, self->q.ring->deferred);
@@ -616,16 +616,16 @@ TEST_F(full, defer_fills_the_ring_first)
 {
 	int i;
 
-	EXPECT_TAKEN(0);
-	EXPECT_TAKEN(1);
+	EXPECT_CONSUMED(0);
+	EXPECT_CONSUMED(1);
 	EXPECT_EQ(5, seq_post(self->q.fd, 4, 5, KEVENT_POST_DEFER));
 	EXPECT_BACKLOG(true);
 	EXPECT_EQ(3, self->q.ring->deferred);
 	for (i = 2; i < 6; i++)
-		EXPECT_TAKEN(i);
+		EXPECT_CONSUMED(i);
 	EXPECT_EQ(3, wait_now(&self->q));
 	for (i = 6; i < 9; i++)
-		EXPECT_TAKEN(i);
+		EXPECT_CONSUMED(i);
 }
 
 TEST_F(full, nothing_overtakes_the_backlog)
@@ -634,22 +634,22 @@ TEST_F(full, nothing_overtakes_the_backlog)
 	int i;
 
 	EXPECT_EQ(6, seq_post(self->q.fd, 4, 6, KEVENT_POST_DEFER));
-	EXPECT_TAKEN(0);
-	EXPECT_TAKEN(1);
+	EXPECT_CONSUMED(0);
+	EXPECT_CONSUMED(1);
 
 	/* The backlog takes both slots, so this post finds none. */
 	EXPECT_EQ(-EAGAIN, seq_post(self->q.fd, 10, 1, 0));
 	EXPECT_BACKLOG(true);
 	EXPECT_EQ(1, seq_post(self->q.fd, 10, 1, KEVENT_POST_DEFER));
 	for (i = 2; i < 6; i++)
-		EXPECT_TAKEN(i);
+		EXPECT_CONSUMED(i);
 	EXPECT_EQ(4, wait_now(&self->q));
 	EXPECT_BACKLOG(true);
 	for (i = 6; i < 10; i++)
-		EXPECT_TAKEN(i);
+		EXPECT_CONSUMED(i);
 	EXPECT_EQ(1, wait_now(&self->q));
 	EXPECT_BACKLOG(false);
-	EXPECT_TAKEN(10);
+	EXPECT_CONSUMED(10);
 	EXPECT_EQ(0, ring_take(&self->q, &ev));
 }
 
@@ -659,11 +659,11 @@ TEST_F(full, next_post_moves_the_backlog)
 
 	EXPECT_EQ(2, seq_post(self->q.fd, 4, 2, KEVENT_POST_DEFER));
 	for (i = 0; i < 4; i++)
-		EXPECT_TAKEN(i);
+		EXPECT_CONSUMED(i);
 	EXPECT_EQ(1, seq_post(self->q.fd, 6, 1, 0));
 	EXPECT_BACKLOG(false);
 	for (i = 4; i < 7; i++)
-		EXPECT_TAKEN(i);
+		EXPECT_CONSUMED(i);
 }
 
 TEST_F(full, get_events_reaches_into_the_backlog)
@@ -691,7 +691,7 @@ TEST_F(full, counters)
 	EXPECT_EQ(4, ring->posted);
 	EXPECT_EQ(3, seq_post(self->q.fd, 4, 3, KEVENT_POST_DEFER));
 	for (i = 0; i < 4; i++)
-		EXPECT_TAKEN(i);
+		EXPECT_CONSUMED(i);
 	EXPECT_EQ(3, wait_now(&self->q));
 	EXPECT_EQ(7, ring->posted);
 	EXPECT_EQ(3, ring->deferred);

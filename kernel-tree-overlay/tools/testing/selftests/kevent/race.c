@@ -42,7 +42,7 @@ FIXTURE_VARIANT_ADD(race, no_ring)
 
 FIXTURE_SETUP(race)
 {
-	ASSERT_LE(0, queue_open(&self->q, variant->entries));
+	ASSERT_LE(0, queue_open_shared(&self->q, variant->entries));
 }
 
 FIXTURE_TEARDOWN(race)
@@ -333,7 +333,7 @@ TEST_F(race, hangup_against_the_end_of_the_queue)
 	racer_stop(&racer);
 }
 
-/* In the end it is reported, whoever was to look. */
+/* In the end it is reported, whichever task was to recheck. */
 TEST_F(race, hangup_against_enable)
 {
 	struct hanging h = { .seed = 36 };
@@ -955,7 +955,7 @@ TEST_F(race, signalfd_against_its_process)
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
 	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
-	/* A process that nobody waits for goes when it likes to. */
+	/* A process without a parent that waits ends at any time. */
 	ASSERT_NE(SIG_ERR, signal(SIGCHLD, SIG_IGN));
 	for (i = 0; i < 60; i++) {
 		fd = signalfd(-1, &set, SFD_NONBLOCK);

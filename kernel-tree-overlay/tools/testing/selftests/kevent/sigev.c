@@ -119,7 +119,7 @@ FIXTURE_VARIANT_ADD(sigev, no_ring)
 
 FIXTURE_SETUP(sigev)
 {
-	ASSERT_LE(0, queue_open(&self->q, variant->entries));
+	ASSERT_LE(0, queue_open_shared(&self->q, variant->entries));
 	if (!has_timers())
 		SKIP(return, "this kernel has no POSIX timers");
 }
@@ -361,7 +361,7 @@ TEST_F(sigev, periodic)
 	EXPECT_EQ(0, destroy(t.id));
 }
 
-/* Nobody takes the event: it is merged into, but not for each expiration. */
+/* The event is unconsumed: it is merged into, but not for each expiration. */
 TEST_F(sigev, unconsumed)
 {
 	static const __u64 intervals[] = { 1, 10 * USEC, MSEC };
@@ -669,7 +669,7 @@ TEST_F(sigev, watch_of_a_timer)
 	EXPECT_EQ(1, remove_one(Q, w.handle));
 	EXPECT_EMPTY(Q, COPY);
 	EXPECT_EQ(0, nr_watches(self->q.fd));
-	/* The timer goes on, and reports nobody. */
+	/* The timer goes on silently. */
 	usleep(30000);
 	EXPECT_LT(0, remaining(id));
 	EXPECT_GE(10 * MSEC, remaining(id));
@@ -767,7 +767,7 @@ TEST_F(sigev, many_periodic)
 	EXPECT_EMPTY(Q, COPY);
 }
 
-/* The timer outlives the queue, and reports nobody. */
+/* The timer outlives the queue, and goes on silently. */
 TEST_F(sigev, queue_closed)
 {
 	struct queue q;
@@ -905,7 +905,7 @@ static int mq_report(int mq, int queue, unsigned long value)
 	return syscall(__NR_mq_notify, mq, &ev) ? -errno : 0;
 }
 
-static int mq_report_nobody(int mq)
+static int mq_report_ended(int mq)
 {
 	return syscall(__NR_mq_notify, mq, NULL) ? -errno : 0;
 }
@@ -1081,11 +1081,11 @@ TEST_F(mq, wakes_a_thread)
 	EXPECT_MESSAGE(1);
 }
 
-TEST_F(mq, nobody_any_more)
+TEST_F(mq, no_poller_any_more)
 {
 	ASSERT_EQ(0, mq_report(self->mq, self->q.fd, 1));
 	EXPECT_EQ(-EBUSY, mq_report(self->mq, self->q.fd, 2));
-	ASSERT_EQ(0, mq_report_nobody(self->mq));
+	ASSERT_EQ(0, mq_report_ended(self->mq));
 	ASSERT_EQ(0, mq_put(self->mq));
 	ASSERT_EQ(1, mq_get(self->mq));
 	EXPECT_EMPTY(Q, COPY);
@@ -1150,7 +1150,7 @@ TEST_F(mq, queue_closed)
 			ASSERT_EQ(0, mq_put(self->mq));
 			ASSERT_EQ(1, mq_get(self->mq));
 		} else {
-			ASSERT_EQ(0, mq_report_nobody(self->mq));
+			ASSERT_EQ(0, mq_report_ended(self->mq));
 		}
 	}
 	EXPECT_EMPTY(Q, COPY);
@@ -1228,7 +1228,7 @@ TEST_F(mq, program_of_32_bits)
 
 /*
  * One thread makes and deletes timers that expire at once, into a ring that is
- * mostly full; another takes. After timer_delete() has returned nobody takes an
+ * mostly full; another consumes. After timer_delete() has returned none consumes an
  * event of that timer.
  */
 struct taker {
@@ -1443,7 +1443,7 @@ TEST_F_TIMEOUT(mq, called_off_while_a_message_comes, LONG)
 		ASSERT_EQ(0, mq_report(self->mq, self->q.fd, i));
 		racer_go(&racer);
 		dawdle(&seed, 2000);
-		ASSERT_EQ(0, mq_report_nobody(self->mq));
+		ASSERT_EQ(0, mq_report_ended(self->mq));
 		nr = take_now(Q, COPY, &ev);
 		if (nr)
 			ASSERT_EQ(i, ev.user_data);

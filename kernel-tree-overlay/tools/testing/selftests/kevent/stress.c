@@ -114,7 +114,7 @@ static void consumer_finish(struct consumer *c)
 }
 
 /*
- * Posted events: each one comes out once, as it was posted, whoever takes it.
+ * Posted events: each one comes out once, as it was posted, whichever thread consumes it.
  */
 #define PRODUCERS	2
 #define CONSUMERS	3
@@ -360,9 +360,9 @@ do {									\
 
 /*
  * What came out of the ring is what went into it. A slot is given up, and seen
- * as cancelled, if somebody is about to merge into the entry that was there a
+ * as cancelled, if a CPU is about to merge into the entry that was there a
  * lap ago; kevent_get_events() skips it. That takes two who report something:
- * two writers, or one and somebody who moves the backlog.
+ * two writers, or one and a task that flushes the backlog.
  */
 #define EXPECT_ALL_OUT(taken, cancelled, two, skips)			\
 do {									\
@@ -544,7 +544,7 @@ TEST_F(stress, full_against_drain)
 	EXPECT_EQ(FILES * r[0].rounds, c.taken);
 }
 
-/* Nobody sleeps over an event: there is no timeout to help. */
+/* No thread sleeps while there is an event: there is no timeout to help. */
 struct dekker {
 	pthread_t thread;
 	struct queue *q;
@@ -983,7 +983,7 @@ TEST_F(stress, enable_against_firing)
 	EXPECT_EQ(h.nr, h.sum);
 }
 
-/* Level mode: whoever sleeps is reported as long as there is something to read. */
+/* Level mode: a sleeper is woken as long as there is something to read. */
 TEST_F(stress, level_against_reading)
 {
 	struct kevent_watch w = watch_poll(self->fds[0], IN, LEVEL, 0);

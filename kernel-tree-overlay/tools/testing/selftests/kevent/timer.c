@@ -38,7 +38,7 @@ FIXTURE_VARIANT_ADD(timer, no_ring)
 
 FIXTURE_SETUP(timer)
 {
-	ASSERT_LE(0, queue_open(&self->q, variant->entries));
+	ASSERT_LE(0, queue_open_shared(&self->q, variant->entries));
 }
 
 FIXTURE_TEARDOWN(timer)
@@ -197,7 +197,7 @@ TEST_F(timer, each_clock)
 		deadline = now_ns(clocks[i]) + 3 * MSEC;
 		ASSERT_EQ(1, add_one(&self->q, &w));
 		EXPECT_ONCE(i);
-		/* Somebody may set this one back. */
+		/* Another program may set this one back. */
 		if (clocks[i] != CLOCK_REALTIME)
 			EXPECT_LE(deadline, now_ns(clocks[i]));
 
@@ -375,6 +375,43 @@ TEST_F(timer, very_many_expirations_merge)
 	}
 }
 
+/*
+ * A call of the program has all that has expired by then in the event that is
+ * there, also if that is more than the word can count, or the event of another
+ * watch, which holds, is before it.
+ */
+TEST_F(timer, up_to_date_after_a_call)
+{
+	int i, fds[2];
+	struct kevent_watch w;
+	struct kevent_event ev;
+	struct tally t;
+	__u64 least;
+
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ(1, write(fds[1], "x", 1));
+	ASSERT_EQ(1, tally_start(&t, &self->q, 0, 50 * USEC, 50 * USEC, 1));
+	for (i = 0; i < 4; i++) {
+		w = watch_poll(fds[0], KEVENT_POLL_IN, 0, 2);
+		if (i % 2)
+			ASSERT_EQ(1, add_one(&self->q, &w));
+		usleep(100000);
+		least = tally_least(&t, now_ns(CLOCK_MONOTONIC));
+		EXPECT_LE(1, queue_refill(&self->q));
+		do {
+			ASSERT_EQ(1, variant->copy ?
+				  take_now(&self->q, true, &ev) :
+				  ring_take(&self->q, &ev));
+		} while (ev.user_data == 2);
+		ASSERT_TRUE(tally_add(&t, &ev));
+		EXPECT_LE(least, t.sum);
+		if (i % 2)
+			ASSERT_EQ(1, remove_one(&self->q, w.handle));
+	}
+	close(fds[0]);
+	close(fds[1]);
+}
+
 TEST_F(timer, oneshot)
 {
 	struct kevent_watch w = timer_watch(5, MSEC, 0);
@@ -408,7 +445,8 @@ TEST_F(timer, oneshot_unconsumed)
 		ASSERT_EQ(1, add_one(&self->q, &other));
 		ASSERT_EQ(1, remove_one(&self->q, other.handle));
 	}
-	for (i = 0; i < 6; i++)
+	EXPECT_EQ(1, remove_one(&self->q, w[5].handle));
+	for (i = 0; i < 5; i++)
 		EXPECT_ONCE(i);
 	for (i = 0; i < 6; i++)
 		EXPECT_EQ(-ENOENT, remove_one(&self->q, w[i].handle));
@@ -872,7 +910,7 @@ TEST_F(timer, one_nanosecond)
 		ASSERT_LT(last, t.sum);
 		last = t.sum;
 	}
-	/* Nobody listens. */
+	/* It is not consumed. */
 	usleep(50000);
 	EXPECT_TALLY(&t);
 	EXPECT_CAUGHT_UP(&t);
@@ -1236,7 +1274,7 @@ TEST(spinning_dispatch)
 /*
  * One thread adds and removes watches that fire at once, into a ring that is
  * mostly full; another takes and refills. After kevent_remove() has returned
- * nobody takes an event of that watch.
+ * no event of that watch is consumed.
  */
 struct taker {
 	pthread_t thread;
@@ -1322,7 +1360,7 @@ TEST(mapping_keeps_timers_alive)
 	queue_close(&q);
 }
 
-TEST(merging_wakes_nobody)
+TEST(merging_wakes_no_thread)
 {
 	struct kevent_event ev;
 	struct waiter waiter;

@@ -163,13 +163,13 @@ do {									\
 	char __want[256], __got[256];					\
 									\
 	snprintf(__want, sizeof(__want), __VA_ARGS__);			\
-	next_line(&self->t, __got, sizeof(__got));				\
+	next_line(&self->t, __got, sizeof(__got));			\
 	EXPECT_STREQ(__want, __got);					\
 } while (0)
 
 #define EXPECT_END()	EXPECT_LINE("%s", "")
 
-/* What follows an event for which nobody waits. */
+/* What follows an event for which no thread waits. */
 #define EXPECT_SKIP()	EXPECT_LINE("skip_wake waiters=0")
 
 /* How a posted event with the number @seq gets in, and comes out. */

@@ -31,7 +31,7 @@ FIXTURE(wait)
 
 FIXTURE_SETUP(wait)
 {
-	ASSERT_LE(0, queue_open(&self->q, ENTRIES));
+	ASSERT_LE(0, queue_open_shared(&self->q, ENTRIES));
 	self->args.clockid = CLOCK_MONOTONIC;
 	self->args.min_nr = 1;
 	self->args.timeout = (unsigned long)&self->ts;
@@ -43,7 +43,7 @@ FIXTURE_TEARDOWN(wait)
 }
 
 /* With the arguments of the fixture: one event from 0 on, do not sleep. */
-#define wait_args()	\
+#define wait_args()							\
 	kevent_wait(self->q.fd, &self->args, sizeof(self->args))
 
 /*
@@ -57,6 +57,7 @@ TEST_F(wait, unknown_flags)
 		self->args.flags = 1U << bit;
 		if (self->args.flags == KEVENT_WAIT_ABSTIME)
 			continue;
+		/* WAKE_NEXT is for calls that do not wait. */
 		EXPECT_EQ(-EINVAL, wait_args()) {
 			TH_LOG("flag bit %d", bit);
 		}
@@ -431,7 +432,7 @@ FIXTURE_VARIANT_ADD(timeout, boottime)
 
 FIXTURE_SETUP(timeout)
 {
-	ASSERT_LE(0, queue_open(&self->q, ENTRIES));
+	ASSERT_LE(0, queue_open_shared(&self->q, ENTRIES));
 	self->args.clockid = variant->clock;
 	self->args.min_nr = 1;
 	self->args.timeout = (unsigned long)&self->ts;
@@ -818,7 +819,7 @@ FIXTURE_VARIANT_ADD(interrupt, restart)
 
 FIXTURE_SETUP(interrupt)
 {
-	ASSERT_LE(0, queue_open(&self->q, ENTRIES));
+	ASSERT_LE(0, queue_open_shared(&self->q, ENTRIES));
 }
 
 FIXTURE_TEARDOWN(interrupt)
@@ -870,7 +871,7 @@ TEST_F(interrupt, ready_event_wins)
 	EXPECT_EQ(1, caught);
 }
 
-/* A signal that nobody handles is no reason to come back. */
+/* A signal without a handler is no reason to return. */
 TEST_F(interrupt, ignored_signal_does_not)
 {
 	struct waiter w;
@@ -968,7 +969,7 @@ TEST_F(wait, wakes_when_there_are_enough)
 	EXPECT_EQ(1, woken(&self->q));
 }
 
-TEST_F(wait, nobody_waits_nobody_wakes)
+TEST_F(wait, no_waiter_no_wake_up)
 {
 	EXPECT_EQ(10, seq_post(self->q.fd, 0, 10, 0));
 	EXPECT_EQ(0, woken(&self->q));
@@ -1307,7 +1308,7 @@ TEST_F(wait, workers_miss_nothing)
 }
 
 /*
- * The end of a queue that somebody waits on.
+ * The end of a queue on which a thread waits.
  */
 TEST_F(wait, close_of_one_descriptor)
 {
@@ -1386,6 +1387,47 @@ TEST_F(wait, exit_with_waiters)
 	/* They are gone, and nothing waits for them. */
 	EXPECT_EQ(1, seq_post(self->q.fd, 0, 1, 0));
 	EXPECT_EQ(1, wait_args());
+}
+
+/*
+ * A thread that was woken and will not consume has the next one woken.
+ */
+TEST(wake_up_is_handed_on)
+{
+	struct kevent_wait next = {
+		.flags = KEVENT_WAIT_WAKE_NEXT,
+		.clockid = CLOCK_MONOTONIC,
+	};
+	struct waiter w[2];
+	unsigned int entries;
+	struct queue q;
+	int i, first;
+
+	for (entries = 0; entries <= ENTRIES; entries += ENTRIES) {
+		ASSERT_LE(0, queue_open(&q, entries));
+		EXPECT_TRUE(q.args.features & KEVENT_FEATURE_WAKE_NEXT);
+		for (i = 0; i < 2; i++) {
+			ASSERT_EQ(0, waiter_start(&w[i], q.fd, 0, 1));
+			ASSERT_TRUE(sleeper_asleep(&w[i].sleeper));
+		}
+		ASSERT_EQ(1, seq_post(q.fd, 1, 1, KEVENT_POST_DEFER));
+		while (!sleeper_done(&w[0].sleeper) &&
+		       !sleeper_done(&w[1].sleeper))
+			sched_yield();
+		first = sleeper_done(&w[0].sleeper) ? 0 : 1;
+		EXPECT_TRUE(sleeper_asleep(&w[!first].sleeper));
+		/* Who waits does not hand anything on. */
+		next.min_nr = 1;
+		EXPECT_EQ(-EINVAL, kevent_wait(q.fd, &next, sizeof(next)));
+		EXPECT_TRUE(sleeper_asleep(&w[!first].sleeper));
+		next.min_nr = 0;
+		EXPECT_EQ(1, kevent_wait(q.fd, &next, sizeof(next)));
+		for (i = 0; i < 2; i++)
+			EXPECT_EQ(1, sleeper_join(&w[i].sleeper));
+		/* No thread is left to be woken. */
+		EXPECT_EQ(1, kevent_wait(q.fd, &next, sizeof(next)));
+		queue_close(&q);
+	}
 }
 
 TEST_HARNESS_MAIN

@@ -37,7 +37,7 @@ FIXTURE_VARIANT_ADD(watch, no_ring)
 
 FIXTURE_SETUP(watch)
 {
-	ASSERT_LE(0, queue_open(&self->q, variant->entries));
+	ASSERT_LE(0, queue_open_shared(&self->q, variant->entries));
 	self->w = timer_watch(0, HOUR, 0);
 	ASSERT_EQ(1, add_one(&self->q, &self->w));
 }
@@ -307,7 +307,7 @@ TEST_F(watch, sources_that_this_kernel_does_not_watch)
 TEST_F(watch, classes_without_watches)
 {
 	static const __u32 sources[] = {
-		KEVENT_SOURCE_AIO, KEVENT_SOURCE_SIGEV, KEVENT_SOURCE_USER,
+		KEVENT_SOURCE_AIO, KEVENT_SOURCE_SIGEV,
 	};
 	struct kevent_watch w = at_once(1);
 	size_t i;
