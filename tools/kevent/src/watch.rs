@@ -227,7 +227,10 @@ impl Watch {
     /// Of `Queue::add()`: [`NoWatches`](Error::NoWatches) if the kernel does not have
     /// [`Features::USER_WATCH`](crate::Features::USER_WATCH).
     pub fn user() -> Watch {
-        Watch::new(Source::User)
+        let mut watch = Watch::new(Source::User);
+
+        watch.0.events = sys::KEVENT_EVENTS_MASK;
+        watch
     }
 
     /// A timer on `CLOCK_MONOTONIC` that expires once, after `first`, to the nanosecond.
@@ -463,7 +466,7 @@ mod tests {
 
     #[test]
     fn user() {
-        assert_eq!(fields(Watch::user()), (9, 0, 0, [0; 4]));
+        assert_eq!(fields(Watch::user()), (9, 0, 0xffff, [0; 4]));
     }
 
     #[test]

@@ -16,7 +16,6 @@
 #define sys_add		kevent_add
 #define sys_modify	kevent_modify
 #define sys_remove	kevent_remove
-#define sys_post	kevent_post
 #define sys_get_events	kevent_get_events
 #else
 #include "numbers.h"
@@ -41,12 +40,6 @@ static inline int sys_modify(int fd, struct kevent_watch *w, size_t size, unsign
 static inline int sys_remove(int fd, const __u64 *handles, unsigned int nr, unsigned int flags)
 {
 	return (int)syscall(__NR_kevent_remove, fd, handles, nr, flags);
-}
-
-static inline int sys_post(int fd, const struct kevent_event *ev, size_t size, unsigned int nr,
-			   unsigned int flags)
-{
-	return (int)syscall(__NR_kevent_post, fd, ev, size, nr, flags);
 }
 
 static inline int sys_get_events(int fd, unsigned int min_nr, unsigned int max_nr,

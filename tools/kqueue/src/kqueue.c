@@ -5,7 +5,7 @@
  *
  * The table of knotes, by (ident, filter), is here; the kernel knows a knote by the user data of its
  * watch, which is a place in the table and how often that was used.  So an event that was under
- * way when its knote went finds no knote.  EVFILT_USER has no watch but posts.
+ * way when its knote went finds no knote.
  */
 #define _GNU_SOURCE
 #include <sys/event.h>
@@ -41,7 +41,6 @@ struct knote {
 	uint32_t next;		/* in the hash chain, or in the free list */
 	int pidfd;		/* EVFILT_PROC; -1 */
 	unsigned char used, disabled, kind, dir;
-	unsigned char triggered, posted;	/* EVFILT_USER */
 };
 
 struct kq {
@@ -492,6 +491,8 @@ static int prepare(struct knote *kn, const struct kevent *kev, int is_new)
 		w->flags &= ~KEVENT_WATCH_EDGE;
 		return prepare_timer(kn, kev);
 	case EVFILT_USER:
+		w->source = KEVENT_SOURCE_USER;
+		w->events = 1;
 		return 0;
 	default:
 		return kev->filter <= 0 && kev->filter >= -EVFILT_SYSCOUNT && kev->filter ? ENOTSUP : EINVAL;
@@ -506,21 +507,16 @@ static int modify(struct kq *kq, struct knote *kn, unsigned int flags)
 	return sys_modify(kq->fd, &kn->w, sizeof(kn->w), 1, flags) == 1 ? 0 : errno;
 }
 
-/* --- EVFILT_USER: posts --- */
+/* --- EVFILT_USER --- */
 
-static int user_post(struct kq *kq, struct knote *kn)
+static int user_trigger(struct kq *kq, const struct knote *kn)
 {
-	struct kevent_event ev;
+	struct kevent_watch record = kn->w;
 
-	if (!kn->triggered || kn->disabled || kn->posted)
+	if (sys_modify(kq->fd, &record, sizeof(record), 1, KEVENT_MODIFY_TRIGGER) == 1)
 		return 0;
-	memset(&ev, 0, sizeof(ev));
-	ev.user_data = kn->w.user_data;
-	ev.events = 1;
-	if (sys_post(kq->fd, &ev, sizeof(ev), 1, KEVENT_POST_DEFER) != 1)
-		return errno;
-	kn->posted = 1;
-	return 0;
+	/* It was ONESHOT, and its event is yet to be met. */
+	return errno == ENOENT ? 0 : errno;
 }
 
 static void user_flags(struct knote *kn, unsigned int fflags)
@@ -550,7 +546,7 @@ static int add(struct kq *kq, const struct kevent *kev, struct knote **made)
 	if (!kn)
 		return ENOMEM;
 	error = prepare(kn, kev, 1);
-	if (!error && kev->filter != EVFILT_USER) {
+	if (!error) {
 		if (kev->flags & EV_DISABLE)
 			kn->w.flags |= KEVENT_WATCH_DISABLED;
 		if (sys_add(kq->fd, &kn->w, sizeof(kn->w), 1, 0) != 1)
@@ -577,7 +573,7 @@ static int change(struct kq *kq, const struct kevent *kev)
 		return EINVAL;
 
 	if (kev->flags & EV_ADD) {
-		if (kn && kev->filter != EVFILT_USER) {
+		if (kn) {
 			struct kevent_watch before = kn->w;
 			unsigned int what = KEVENT_MODIFY_MODE;
 
@@ -619,7 +615,7 @@ static int change(struct kq *kq, const struct kevent *kev)
 
 	if (kev->flags & EV_DELETE) {
 		error = 0;
-		if (kev->filter != EVFILT_USER && sys_remove(kq->fd, &kn->w.handle, 1, 0) != 1)
+		if (sys_remove(kq->fd, &kn->w.handle, 1, 0) != 1)
 			error = errno;
 		erase(kq, kn);
 		return error;
@@ -628,7 +624,6 @@ static int change(struct kq *kq, const struct kevent *kev)
 	if (kev->filter == EVFILT_USER) {
 		user_flags(kn, kev->fflags);
 		if (kev->fflags & NOTE_TRIGGER) {
-			kn->triggered = 1;
 			kn->kev.data = kev->data;
 			if (!(kev->flags & EV_ADD) && !(kev->flags & EV_KEEPUDATA) && kev->udata)
 				kn->kev.udata = kev->udata;
@@ -638,19 +633,17 @@ static int change(struct kq *kq, const struct kevent *kev)
 	error = 0;
 	if ((kev->flags & EV_DISABLE) && !is_new) {
 		kn->disabled = 1;
-		if (kev->filter != EVFILT_USER)
-			error = modify(kq, kn, KEVENT_MODIFY_DISABLE);
+		error = modify(kq, kn, KEVENT_MODIFY_DISABLE);
 	}
 	if (kev->flags & EV_ENABLE) {
 		kn->disabled = 0;
-		if (kev->filter != EVFILT_USER)
-			error = modify(kq, kn, KEVENT_MODIFY_ENABLE);
+		error = modify(kq, kn, KEVENT_MODIFY_ENABLE);
 	}
 	if (error == ENOENT)
 		erase(kq, old);
 	if (error)
 		return error;
-	return kev->filter == EVFILT_USER ? user_post(kq, kn) : 0;
+	return kev->filter == EVFILT_USER && kev->fflags & NOTE_TRIGGER ? user_trigger(kq, kn) : 0;
 }
 
 /* --- events --- */
@@ -687,10 +680,12 @@ static int convert(struct kq *kq, const struct kevent_event *ev, struct kevent *
 {
 	struct knote *kn = named(kq, ev->user_data);
 
-	if (!kn || kn->disabled ||
-	    (KEVENT_INFO_SOURCE(ev->info) == KEVENT_SOURCE_USER) != (kn->kev.filter == EVFILT_USER)) {
-		if (kn && kn->kev.filter == EVFILT_USER)
-			kn->posted = 0;
+	if (!kn || ev->info & KEVENT_INFO_POSTED)
+		return 0;
+	if (kn->disabled) {
+		/* It was under way.  That it was triggered is kept. */
+		if (kn->kev.filter == EVFILT_USER)
+			user_trigger(kq, kn);
 		return 0;
 	}
 
@@ -737,30 +732,26 @@ static int convert(struct kq *kq, const struct kevent_event *ev, struct kevent *
 			return 0;
 		break;
 	case EVFILT_USER:
-		kn->posted = 0;
 		out->fflags = kn->kev.fflags;
 		out->data = kn->kev.data;
-		if (kn->kev.flags & (EV_CLEAR | EV_DISPATCH)) {
-			kn->triggered = 0;
-			if (kn->kev.flags & EV_CLEAR) {
-				kn->kev.fflags = 0;
-				kn->kev.data = 0;
-			}
+		if (kn->kev.flags & EV_CLEAR) {
+			kn->kev.fflags = 0;
+			kn->kev.data = 0;
 		}
 		break;
 	}
 
 	if (out->flags & EV_ONESHOT) {
 		/* The kernel removes its ONESHOT watches; not that of a process. */
-		if (kn->kev.filter != EVFILT_USER && !(kn->w.flags & KEVENT_WATCH_ONESHOT))
+		if (!(kn->w.flags & KEVENT_WATCH_ONESHOT))
 			sys_remove(kq->fd, &kn->w.handle, 1, 0);
 		erase(kq, kn);
 		return 1;
 	}
 	if (out->flags & EV_DISPATCH)
 		kn->disabled = 1;
-	if (kn->kev.filter == EVFILT_USER)
-		user_post(kq, kn); /* a level: it stays triggered */
+	if (kn->kev.filter == EVFILT_USER && !(out->flags & (EV_CLEAR | EV_DISPATCH)))
+		user_trigger(kq, kn); /* a level: it stays triggered */
 	return 1;
 }
 

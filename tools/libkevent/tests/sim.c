@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define QUEUES 1024
-#define WATCHES 64
 #define WAITERS 64
 
 enum { EMPTY, ON, OFF };
@@ -42,7 +41,8 @@ struct queue {
 	unsigned long slept;
 	struct kevent_event *backlog;
 	unsigned int nr_backlog, max_backlog;
-	struct sim_watch watches[WATCHES];
+	struct sim_watch *watches;
+	__u32 nr_watches;
 	struct waiter waiters[WAITERS];
 };
 
@@ -244,7 +244,7 @@ static struct sim_watch *watch(struct queue *q, __u64 handle)
 {
 	__u32 place = (__u32)handle;
 
-	if (place >= WATCHES || q->watches[place].state == EMPTY ||
+	if (place >= q->nr_watches || q->watches[place].state == EMPTY ||
 	    q->watches[place].generation != handle >> 32)
 		return NULL;
 	return &q->watches[place];
@@ -264,17 +264,19 @@ int kevent_add(int fd, struct kevent_watch *watches, size_t wsize, unsigned int 
 	state = enter();
 	q = find(fd);
 	for (; q && done < nr; done++) {
-		int i = 0;
+		__u32 i = 0;
 
-		while (i < WATCHES && q->watches[i].state != EMPTY)
+		while (i < q->nr_watches && q->watches[i].state != EMPTY)
 			i++;
-		if (i == WATCHES) {
-			watches[done].result = -ENOSPC;
-			errno = ENOSPC;
-			break;
+		if (i == q->nr_watches) {
+			q->nr_watches = i ? i * 2 : 16;
+			q->watches = realloc(q->watches, q->nr_watches * sizeof(*q->watches));
+			if (!q->watches)
+				abort();
+			memset(q->watches + i, 0, (q->nr_watches - i) * sizeof(*q->watches));
 		}
 		watches[done].result = 0;
-		watches[done].handle = (__u64)++q->watches[i].generation << 32 | (__u32)i;
+		watches[done].handle = (__u64)++q->watches[i].generation << 32 | i;
 		q->watches[i].w = watches[done];
 		q->watches[i].has_entry = 0;
 		q->watches[i].pending = 0;
@@ -304,6 +306,14 @@ static void fire(struct queue *q, struct sim_watch *w, __u32 events, __u32 info,
 				return;
 		}
 	}
+	/* Without a ring it is in the backlog, if anywhere. */
+	for (unsigned int i = 0; !q->args.ring_entries && i < q->nr_backlog; i++)
+		if (q->backlog[i].user_data == ev.user_data &&
+		    KEVENT_INFO_SOURCE(q->backlog[i].info) == w->w.source &&
+		    !(q->backlog[i].info & KEVENT_INFO_POSTED)) {
+			q->backlog[i].events |= events;
+			return;
+		}
 	w->entry = q->next;
 	w->has_entry = 1;
 	post(q, &ev, 1);
@@ -634,7 +644,7 @@ unsigned int sim_watches(int fd)
 	struct queue *q = find(fd);
 	unsigned int n = 0;
 
-	for (int i = 0; i < WATCHES; i++)
+	for (__u32 i = 0; q && i < q->nr_watches; i++)
 		n += q->watches[i].state != EMPTY;
 	leave(state);
 	return n;
@@ -646,10 +656,10 @@ __u64 sim_find(int fd, __u32 source, __u64 ident, struct kevent_watch *record)
 	struct queue *q = find(fd);
 	__u64 handle = 0;
 
-	for (int i = 0; i < WATCHES; i++)
+	for (__u32 i = 0; q && i < q->nr_watches; i++)
 		if (q->watches[i].state != EMPTY && q->watches[i].w.source == source &&
 		    q->watches[i].w.ident == ident) {
-			handle = (__u64)q->watches[i].generation << 32 | (__u32)i;
+			handle = (__u64)q->watches[i].generation << 32 | i;
 			if (record)
 				*record = q->watches[i].w;
 		}

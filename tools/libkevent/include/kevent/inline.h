@@ -290,10 +290,10 @@ KEVENT_INLINE void kevent_prep_futex_expect(struct kevent_watch *w, const __u32 
 	w->arg[3] = seen;
 }
 
-/* For kevent_watch_trigger(); needs KEVENT_FEATURE_USER_WATCH. */
+/* For kevent_watch_trigger(), with any bits; needs KEVENT_FEATURE_USER_WATCH. */
 KEVENT_INLINE void kevent_prep_user(struct kevent_watch *w, __u32 flags, __u64 user_data)
 {
-	kevent_prep(w, KEVENT_SOURCE_USER, 0, 0, flags, user_data);
+	kevent_prep(w, KEVENT_SOURCE_USER, 0, KEVENT_EVENTS_MASK, flags, user_data);
 }
 
 #ifndef IOCB_FLAG_KEVENT
