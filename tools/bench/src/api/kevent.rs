@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 use anyhow::{Context, Result, ensure};
-use kevent::{Event, Handle, Modify, Queue, Readiness, Ring, SocketEvents, Wait, Watch};
+use kevent::{Error, Event, Handle, Modify, Queue, Readiness, Ring, SocketEvents, Wait, Watch};
 use std::ops::Range;
 
 use super::{AT_ONCE, Api};
@@ -97,8 +97,22 @@ impl Watching {
         Ok(())
     }
 
+    fn wait(&self, wait: &Wait) -> Result<u32> {
+        uninterrupted(|| self.queue.wait(wait))
+    }
+
     fn calls(&self) -> u64 {
         self.queue.calls().total()
+    }
+}
+
+/// Waits again if that was interrupted, without a signal: by io_uring closing a ring, for example.
+fn uninterrupted<T>(mut wait: impl FnMut() -> Result<T, Error>) -> Result<T> {
+    loop {
+        match wait() {
+            Err(Error::Interrupted) => {}
+            other => return Ok(other?),
+        }
     }
 }
 
@@ -135,7 +149,7 @@ impl Api for Busy {
                     return Ok(());
                 }
             }
-            self.0.queue.wait(&Wait::new())?;
+            self.0.wait(&Wait::new())?;
         }
     }
 
@@ -167,7 +181,7 @@ impl Api for Idle {
             for event in ring.drain() {
                 left -= usize::from(ends.read(event.user_data() as usize)?);
             }
-            if self.0.queue.wait(&Wait::new().min(u32::from(left > 0)))? == 0 {
+            if self.0.wait(&Wait::new().min(u32::from(left > 0)))? == 0 {
                 return Ok(());
             }
         }
@@ -202,10 +216,11 @@ impl Api for Copied {
         let mut left = ready.len();
 
         while left > 0 {
-            let got = self
-                .watching
-                .queue
-                .get_events(&mut self.events, &Wait::new())?;
+            let got = uninterrupted(|| {
+                let queue = &self.watching.queue;
+
+                queue.get_events(&mut self.events, &Wait::new())
+            })?;
 
             for event in &self.events[..got] {
                 left -= usize::from(ends.read(event.user_data() as usize)?);
