@@ -15,6 +15,7 @@ const RING: &str = "kernel/kevent/core/ring.rs";
 const WATCH: &str = "kernel/kevent/engine/watch.rs";
 const STATE: &str = "kernel/kevent/core/state.rs";
 const TABLE: &str = "kernel/kevent/engine/table.rs";
+const LEVEL: &str = "kernel/kevent/engine/level.rs";
 const QUEUE: &str = "kernel/kevent/engine/queue.rs";
 const SOURCE: &str = "kernel/kevent/source/mod.rs";
 
@@ -32,11 +33,15 @@ const SOURCE_ITEMS: &[&str] = &[
 /// files, memory limits and posts. What they use of the kernel is in `src/queue.rs`.
 const QUEUE_ITEMS: &[&str] = &[
     "enum Pending",
+    "enum Take",
+    "impl Take",
+    "enum Popped",
     "type Spare",
     "struct Backlog",
     "impl Backlog",
     "struct Flushed",
     "const FLUSH_BATCH",
+    "const MAX_DEFERRED",
     "const DOUBLING_LIMIT",
     "const REMOVED_BATCH",
     "const MAX_TRIES",
@@ -46,6 +51,7 @@ const QUEUE_ITEMS: &[&str] = &[
 const QUEUE_METHODS: &[&str] = &[
     "ring",
     "sleep",
+    "wake_to_look",
     "consumer",
     "watches",
     "count_merge",
@@ -56,6 +62,7 @@ const QUEUE_METHODS: &[&str] = &[
     "has_room",
     "add_poll_wake",
     "recheck",
+    "recheck_noting",
     "reserve",
     "reserve_watches",
     "unreserve_watches",
@@ -85,6 +92,7 @@ const QUEUE_METHODS: &[&str] = &[
     "take",
     "take_backlog",
     "pop_backlog",
+    "first_levels",
     "put_back",
     "put_back_event",
     "after_append",
@@ -99,8 +107,9 @@ use kernel::sync::barrier::smp_mb;
 use kernel::sync::Arc;
 use crate::core::event::Event;
 use crate::core::fifo::{Buffer, Fifo};
-use super::queue::{Deadline, IrqWork, Mutex, Queue, WaitQueue, Woken};
+use super::queue::{Deadline, IrqWork, Mutex, Post, Queue, WaitQueue, Woken};
 use crate::core::ring::{Index, Merge, Ring};
+use super::level::{State, Tested, Verdict};
 use super::table::{Batch, Table, Walk};
 use super::trace;
 use crate::core::recheck::RecheckList;
@@ -109,7 +118,7 @@ use crate::uapi;
 
 impl Backlog {
     pub(crate) fn new() -> Self {
-        Self { fifo: Fifo::new(), posts: 0, removed: 0, watches: 0 }
+        Self { fifo: Fifo::new(), posts: 0, foreign: 0, removed: 0, watches: 0 }
     }
 
     /// How many there is room for: watches, and posts; and how many have been removed.
@@ -385,21 +394,6 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         ],
     ),
     (
-        "enabled_and_not_told",
-        &[
-            (
-                "state",
-                "if self.resumes(mode) {",
-                "if false {",
-            ),
-            (
-                "watch",
-                "if old.resumes(mode) {",
-                "if false {",
-            ),
-        ],
-    ),
-    (
         "last_one_merges",
         &[
             (
@@ -565,8 +559,8 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "sleeps_without_a_refill",
         &[(
             "methods",
-            "        self.flush_whole_backlog();\n        let woken = loop {\n",
-            "        let woken = loop {\n",
+            "        self.flush_whole_backlog();\n        self.recheck(Rechecker::PROGRAM, seen, nr);\n        let woken = loop {\n",
+            "        self.recheck(Rechecker::PROGRAM, seen, nr);\n        let woken = loop {\n",
         )],
     ),
     (
@@ -579,7 +573,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "not_detached",
-        &[("table", "        watch.set_removed();\n        watch.source().detach(queue);\n", "        watch.set_removed();\n")],
+        &[("table", "        watch.source().detach(queue);\n        queue.skip_watch(watch);\n", "        queue.skip_watch(watch);\n")],
     ),
     (
         "changed_while_it_reports",
@@ -692,6 +686,8 @@ fn watches(overlay: &Path, src: &Path, out: &Path) {
     write(&out.join("source_items.rs"), &items);
 
     let imports = ("use crate::{", "use super::{");
+    // What the kernel's `Arc` can do is a trait here.
+    const ARCS: (&str, &str) = ("use kernel::sync::Arc;", "use kernel::{prelude::*, sync::Arc};");
     let watch = change(
         "watch",
         WATCH,
@@ -707,6 +703,7 @@ fn watches(overlay: &Path, src: &Path, out: &Path) {
     );
     let state = read(&overlay.join(STATE));
     let table = change("table", TABLE, &read(&overlay.join(TABLE)), &[imports]);
+    let level = change("level", LEVEL, &read(&overlay.join(LEVEL)), &[imports, ARCS]);
     let queue = read(&overlay.join(QUEUE));
     let queue = queue.split(TESTS).next().unwrap_or_default();
     let mut methods: String = QUEUE_IMPORTS.to_owned();
@@ -723,12 +720,19 @@ fn watches(overlay: &Path, src: &Path, out: &Path) {
     // They are always checked here.
     let asserting = |text: String| text.replace("debug_assert!(", "assert!(");
     let (watch, table, methods) = (asserting(watch), asserting(table), asserting(methods));
+    let level = asserting(level);
 
     let mut modules = String::new();
     let world = |name: &str, to: &mut String, changes: &[Change]| {
         let dir = out.join(format!("watch_{name}"));
         fs::create_dir_all(&dir).expect("OUT_DIR can be written");
-        for (file, text) in [("watch", &watch), ("table", &table), ("methods", &methods)] {
+        let files = [
+            ("watch", &watch),
+            ("table", &table),
+            ("level", &level),
+            ("methods", &methods),
+        ];
+        for (file, text) in files {
             let ours: Vec<_> = changes
                 .iter()
                 .filter(|c| c.0 == file)
@@ -750,7 +754,7 @@ fn watches(overlay: &Path, src: &Path, out: &Path) {
     for (name, changes) in WATCH_COPIES {
         writeln!(
             modules,
-            "pub(crate) mod {name} {{\nuse crate::{{sys, trace}};\npub(crate) mod engine {{ pub(crate) use super::{{queue, watch}}; }}"
+            "pub(crate) mod {name} {{\nuse crate::{{sys, trace}};\npub(crate) mod engine {{ pub(crate) use super::{{queue, table, watch}}; }}"
         )
         .expect("a string takes it");
         world(name, &mut modules, changes);

@@ -80,7 +80,7 @@ protocol::implement!(crate::core::ring, crate::uapi::KEVENT_WORD_LAP_MASK);
 
 // Where the kernel's files import each other from.
 mod engine {
-    pub(crate) use super::{queue, watch};
+    pub(crate) use super::{queue, table, watch};
 }
 
 // `watch.rs` and `table.rs`, and `methods`, which are those of `Queue`.

@@ -83,7 +83,6 @@ watches! {
     waits_twice: full_ring(watch(EDGE), Program);
     waits_for_ever: full_ring(watch(EDGE), Program);
     never_silent: oneshot(watch(ONESHOT));
-    enabled_and_not_told: dispatch(watch(DISPATCH).counted().full());
     last_one_merges: vanish(watch(EDGE | VANISHED), Program);
     last_one_after_gone: vanish_and_close(watch(EDGE | VANISHED).full());
     vanishes_under_a_mover: vanish_while_it_waits(watch(ONESHOT | VANISHED));

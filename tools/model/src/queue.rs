@@ -5,11 +5,12 @@
 //! The methods are the kernel's own; the build script takes them out of `queue.rs`. What is here is
 //! what they use of the rest of the kernel: locks, and those who sleep.
 
-pub(crate) use super::methods::FLUSH_BATCH;
+pub(crate) use super::methods::{Take, FLUSH_BATCH};
 use super::methods::{Backlog, Spare};
 use super::table::Table;
 use crate::atomic::ordering::{Any, Full, Relaxed, ReleaseOrRelaxed};
 use crate::atomic::Atomic;
+use crate::core::event::Event;
 use crate::core::recheck::RecheckList;
 use crate::core::ring::Ring;
 use crate::memory;
@@ -88,11 +89,28 @@ impl Flag {
 pub(crate) struct Counter;
 
 impl Counter {
+    /// There may always be another one.
+    pub(crate) fn load(&self, _: Relaxed) -> u32 {
+        1
+    }
+
     pub(crate) fn fetch_add(&self, _: u32, _: Relaxed) {}
     pub(crate) fn fetch_sub(&self, _: u32, _: Relaxed) {}
 }
 
 pub(crate) struct Deadline;
+
+/// An event that was posted: by the owner of the queue, there is no other one here.
+#[derive(Default)]
+pub(crate) struct Post {
+    pub(crate) event: Event,
+}
+
+impl Post {
+    pub(crate) fn is_foreign(&self) -> bool {
+        false
+    }
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
@@ -131,7 +149,9 @@ impl WaitQueue {
         let Some(queue) = self.queue.upgrade() else {
             return false;
         };
-        let ready = queue.recheck_wanted.load(Relaxed) || queue.has(None, 1);
+        let ready = queue.recheck_wanted.load(Relaxed)
+            || queue.look_wanted.load(Relaxed)
+            || queue.has(None, 1);
         if ready {
             self.woken.store(true, Relaxed);
         }
@@ -184,6 +204,7 @@ pub(crate) struct Queue {
     pub(crate) watches: Mutex<Table>,
     pub(crate) recheck_list: RecheckList,
     pub(crate) recheck_wanted: Flag,
+    pub(crate) look_wanted: Flag,
     pub(crate) backlog: Mutex<Backlog>,
     pub(crate) backlogged: Atomic<u32>,
     pub(crate) waiters: WaitQueue,
@@ -210,6 +231,7 @@ impl Queue {
             watches: Mutex::new(Table::new(WatchAccount)),
             recheck_list: RecheckList::new(),
             recheck_wanted: Flag::new(),
+            look_wanted: Flag::new(),
             backlog: Mutex::new(Backlog::new()),
             backlogged: Atomic::new(0),
             waiters: WaitQueue {
@@ -236,6 +258,7 @@ impl Queue {
         queue.poll_wake_mask.load(Relaxed);
         for flag in [
             &queue.recheck_wanted,
+            &queue.look_wanted,
             &queue.waiters.asleep,
             &queue.waiters.woken,
         ] {

@@ -78,6 +78,7 @@ pub(crate) mod prelude {
 
     pub(crate) const ENOENT: Error = Error(-2);
     pub(crate) const ENOMEM: Error = Error(-12);
+    pub(crate) const EBADF: Error = Error(-9);
     pub(crate) const EFAULT: Error = Error(-14);
     pub(crate) const EINVAL: Error = Error(-22);
     pub(crate) const ENOSPC: Error = Error(-28);

@@ -5,8 +5,10 @@
 //! Each is to be run under `memory::check`. There is one watch in a queue whose ring has two
 //! slots, or none. The bits that are fired are one per thread, so that it shows where they went.
 
-use super::queue::{Queue, Woken};
-use super::source::{Object, Tested};
+use super::level::{Fresh, Tested as TestedLevels};
+use super::queue::{Queue, Take, Woken};
+use super::source::{Object, Target, Tested};
+use super::table::Batch;
 use super::watch::{EventKind, Rechecker, Watch};
 use crate::consumer::Mapping;
 use crate::core::event::Event;
@@ -180,21 +182,42 @@ impl World {
 
     /// As `kevent_get_events()` does it.
     fn kernel_takes(&self) -> Option<Event> {
-        let mut taken = None;
-        let mut spare = self.queue.consumer().lock();
-        let result = self.queue.take(&mut spare, |event| {
-            taken = Some(*event);
-            Ok(())
-        });
-        // It may have been cancelled after it was delivered.
-        taken.filter(|_| result.expect("nothing fails"))
+        let mut tested = TestedLevels::new(Fresh::new(&self.queue));
+        for _ in 0..4 {
+            let mut delivered = None;
+            let result = {
+                let mut spare = self.queue.consumer().lock();
+                self.queue.take(&mut spare, &mut tested, |event| {
+                    delivered = Some(*event);
+                    Ok(())
+                })
+            };
+            match result.expect("nothing fails") {
+                Take::Delivered => return delivered,
+                Take::DeliveredLevel => {
+                    self.queue.wake_to_look();
+                    return delivered;
+                }
+                Take::Dropped => self.queue.wake_to_look(),
+                Take::Untested => tested = self.queue.test_levels(1, tested),
+                // It may have been cancelled after it was delivered.
+                Take::Nothing => break,
+            }
+        }
+        None
     }
 
     /// As `kevent_get_events()` does it if the copy faults.
     fn faults(&self) {
         let mut spare = self.queue.consumer().lock();
-        let result = self.queue.take(&mut spare, |_| Err(EFAULT));
-        assert!(matches!(result, Ok(false) | Err(EFAULT)));
+        let mut tested = TestedLevels::new(Fresh::new(&self.queue));
+        let result = self
+            .queue
+            .take(&mut spare, &mut tested, |_| Err(EFAULT));
+        assert!(matches!(
+            result,
+            Ok(Take::Nothing | Take::Untested) | Err(EFAULT)
+        ));
     }
 
     fn takes(&self, by: Consumer) -> Option<Event> {
@@ -220,14 +243,26 @@ impl World {
     fn modifies(&self, flags: u32, change: impl FnOnce(&Watch)) -> Result<(), Error> {
         let table = self.queue.watches().lock();
         let watch = table.get(self.handle)?;
-        watch.as_arc_borrow().modify(flags, || {
+        let target = watch.as_arc_borrow().modify(flags, || {
             change(watch);
             Ok(())
-        })
+        })?;
+        drop(table);
+        self.polls(target);
+        Ok(())
     }
 
     fn enables(&self) -> Result<(), Error> {
         self.modifies(uapi::KEVENT_MODIFY_ENABLE, Watch::set_enabled)
+    }
+
+    /// What `kevent_modify()` does when it has changed the watch.
+    fn polls(&self, target: Option<Target>) {
+        if let Some(target) = target {
+            let mut batch = Batch::of(self.watch.clone(), target);
+            batch.poll(Rechecker::PROGRAM);
+            self.queue.watches().lock().polled(&batch, |_| {});
+        }
     }
 
     fn disables(&self) -> Result<(), Error> {
