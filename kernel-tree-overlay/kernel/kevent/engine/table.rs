@@ -383,7 +383,7 @@ impl Table {
     }
 
     /// Frees the places of watches that were removed while they were listed.
-    fn sweep(&mut self, queue: &Queue) {
+    pub(crate) fn sweep(&mut self, queue: &Queue) {
         queue.compact();
         self.each_listed(queue, |watch| {
             let is_dead = watch.delist();

@@ -155,7 +155,16 @@ pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32
 
 /// Makes a watch, for which there is room.
 fn add_one(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<u64> {
-    add_made(queue, record, || source::watch(queue, record, room))
+    let add = || add_made(queue, record, || source::watch(queue, record, room));
+    match add() {
+        Err(e) if e == ENOSPC => {
+            // The last events of some may have been consumed, which counts when it is noticed.
+            queue.watches().lock().sweep(queue);
+            queue.reserve_watches(1)?;
+            add()
+        }
+        result => result,
+    }
 }
 
 /// Adds a watch that the kernel makes for something that the program does: one that `record`

@@ -372,7 +372,8 @@ TEST_F(sigev, unconsumed)
 		ASSERT_EQ(0, tally_start(&t, self->q.fd, MSEC, intervals[i]));
 		usleep(300000);
 		if (self->q.ring) {
-			EXPECT_EQ(1, queue_refill(Q));
+			/* One event, and those that were cancelled for it. */
+			EXPECT_LE(1, queue_refill(Q));
 			EXPECT_LT(0, self->q.ring->merged);
 			EXPECT_GT(40 * (i + 1), self->q.ring->merged);
 		}
@@ -1212,8 +1213,13 @@ TEST_F(mq, program_of_32_bits)
 	int status;
 
 	ASSERT_LE(0, pid);
-	if (!pid)
-		_exit(sigev32(Q, self->mq));
+	if (!pid) {
+		struct queue own;
+
+		if (queue_open(&own, variant->entries) < 0)
+			_exit(9);
+		_exit(sigev32(&own, self->mq));
+	}
 	status = child_status(pid);
 	if (status == -SIGSEGV)
 		SKIP(return, "this kernel has no 32-bit programs");
