@@ -5,7 +5,7 @@
 # booted kernel, beside the same tests on the backend that they have, and on a kernel without kevent.
 
 INTEGRATIONS=$ROOT/tools/integrations
-# Those of ./build.sh test without arguments.
+# What 'short' is without names.
 INTEGRATIONS_SHORT=(mio libevent selectors)
 
 integrations() { find "$INTEGRATIONS" -mindepth 2 -maxdepth 2 -name run.sh -printf '%h\n' | sed 's|.*/||' | sort; }
@@ -15,6 +15,7 @@ test_integrations() {
 	local name names short=''
 	[ "${1:-}" != short ] || { short=short && shift; }
 	names=("$@")
+	[ ${#names[@]} != 0 ] || [ -z "$short" ] || names=("${INTEGRATIONS_SHORT[@]}")
 	[ ${#names[@]} != 0 ] || mapfile -t names < <(integrations)
 	for name in "${names[@]}"; do
 		[ -e "$INTEGRATIONS/$name/run.sh" ] ||
