@@ -687,7 +687,10 @@ fn watches(overlay: &Path, src: &Path, out: &Path) {
 
     let imports = ("use crate::{", "use super::{");
     // What the kernel's `Arc` can do is a trait here.
-    const ARCS: (&str, &str) = ("use kernel::sync::Arc;", "use kernel::{prelude::*, sync::Arc};");
+    const ARCS: (&str, &str) = (
+        "use kernel::sync::Arc;",
+        "use kernel::{prelude::*, sync::Arc};",
+    );
     let watch = change(
         "watch",
         WATCH,
@@ -703,7 +706,12 @@ fn watches(overlay: &Path, src: &Path, out: &Path) {
     );
     let state = read(&overlay.join(STATE));
     let table = change("table", TABLE, &read(&overlay.join(TABLE)), &[imports]);
-    let level = change("level", LEVEL, &read(&overlay.join(LEVEL)), &[imports, ARCS]);
+    let level = change(
+        "level",
+        LEVEL,
+        &read(&overlay.join(LEVEL)),
+        &[imports, ARCS],
+    );
     let queue = read(&overlay.join(QUEUE));
     let queue = queue.split(TESTS).next().unwrap_or_default();
     let mut methods: String = QUEUE_IMPORTS.to_owned();

@@ -5,8 +5,8 @@
 //! The methods are the kernel's own; the build script takes them out of `queue.rs`. What is here is
 //! what they use of the rest of the kernel: locks, and those who sleep.
 
-pub(crate) use super::methods::{Take, FLUSH_BATCH};
 use super::methods::{Backlog, Spare};
+pub(crate) use super::methods::{Take, FLUSH_BATCH};
 use super::table::Table;
 use crate::atomic::ordering::{Any, Full, Relaxed, ReleaseOrRelaxed};
 use crate::atomic::Atomic;

@@ -211,9 +211,7 @@ impl World {
     fn faults(&self) {
         let mut spare = self.queue.consumer().lock();
         let mut tested = TestedLevels::new(Fresh::new(&self.queue));
-        let result = self
-            .queue
-            .take(&mut spare, &mut tested, |_| Err(EFAULT));
+        let result = self.queue.take(&mut spare, &mut tested, |_| Err(EFAULT));
         assert!(matches!(
             result,
             Ok(Take::Nothing | Take::Untested) | Err(EFAULT)
