@@ -35,7 +35,7 @@ struct kevent_holder {
 };
 
 /* In kevent_file_link.kind: the watch is counted as one of its file. */
-#define KEVENT_LINK_COUNTED	(1U << 14)
+#define KEVENT_LINK_COUNTED	0x4000U
 
 /**
  * struct kevent_file_link - that a watch is of a file

@@ -766,8 +766,8 @@ impl Queue {
         self.wake_for(wake_for);
     }
 
-    /// A watch is held. If it is deferred, it leaves its place in the backlog, which is passed over.
-    /// Returns what it was to report then.
+    /// A watch is held. If it is deferred, it leaves its place in the backlog, which is passed
+    /// over. Returns what it was to report then.
     ///
     /// When this returns, no CPU is moving it into the ring.
     pub(crate) fn leave_backlog(&self, watch: &Watch) -> Option<u32> {

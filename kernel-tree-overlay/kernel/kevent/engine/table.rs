@@ -174,7 +174,7 @@ impl Table {
     /// The watch at `place`, if the entry at `index` of the ring reports its level.
     pub(crate) fn level_at(&self, place: u32, index: u32) -> Option<&Arc<Watch>> {
         let watch = self.slots.get(place);
-        watch.filter(|watch| watch.is_level_at(index))
+        watch.filter(|watch| watch.level_entry() == Some(index))
     }
 
     /// Removes a watch. After that no unconsumed event of it is left, and none will come. `ENOENT`

@@ -14,7 +14,10 @@ use kernel::{
     }, //
 };
 
-use crate::engine::watch::Watch;
+use crate::engine::watch::{
+    PostOutcome,
+    Watch, //
+};
 
 /// One of them.
 struct Trigger {
@@ -71,7 +74,8 @@ impl Triggers {
         };
     }
 
-    /// When this returns, no watch is being fired by a call of [`Triggers::fire`] that began before.
+    /// When this returns, no watch is being fired by a call of [`Triggers::fire`] that began
+    /// before.
     pub(crate) fn synchronize(&self) {
         drop(self.watches.lock());
     }
@@ -89,7 +93,10 @@ impl Triggers {
         }
         let events = events & trigger.watch.interest();
         if events != 0 {
-            trigger.watch.as_arc_borrow().fire(events);
+            if trigger.watch.as_arc_borrow().fire(events) == PostOutcome::Muted {
+                // For when it is enabled: a change of the watch waits for the lock.
+                trigger.watch.source().keep(events, 0);
+            }
         }
         Ok(())
     }

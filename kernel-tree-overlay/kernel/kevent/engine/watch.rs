@@ -296,8 +296,8 @@ impl<S: Source + ?Sized> Watch<S> {
         ring.map(|ring| (ring, entry))
     }
 
-    /// Adds to the number of merges into what the watch is going to be deferred with, or is. In that
-    /// case the backlog's lock is held, else the caller owns the watch.
+    /// Adds to the number of merges into what the watch is going to be deferred with, or is. In
+    /// that case the backlog's lock is held, else the caller owns the watch.
     fn add_merges(&self, merges: u32) {
         let word = self.entry.load(Relaxed);
         if word & HAS_COUNT == 0 {
@@ -368,16 +368,11 @@ impl<S: Source + ?Sized> Watch<S> {
         self.mode().is_level() && !self.has_ended()
     }
 
-    /// Whether the watch reports a level, by the entry at `index` of the ring, as programs count.
-    pub(crate) fn is_level_at(&self, index: u32) -> bool {
-        // CAST: Programs count modulo 2^32.
-        self.is_level() && self.entry.load(Relaxed) as u32 == index
-    }
-
     /// The index of the entry that reports its level, as programs count.
     pub(crate) fn level_entry(&self) -> Option<u32> {
+        let entry = self.any_entry().filter(|_| self.is_level());
         // CAST: Programs count modulo 2^32.
-        Some(self.entry.load(Relaxed) as u32).filter(|_| self.is_level())
+        entry.map(|(_, index)| index as u32)
     }
 
     /// What an event of the watch says beside its bits, if it reports a level.
@@ -456,8 +451,8 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     /// Whether the watch, which comes out of the backlog, is passed over there: it has left that
-    /// place, or was removed. In that case it is not deferred any more, and goes for good when it is
-    /// rechecked.
+    /// place, or was removed. In that case it is not deferred any more, and goes for good when it
+    /// is rechecked.
     ///
     /// To be called with the backlog's lock held.
     pub(crate) fn pass_over(&self) -> bool {
@@ -797,8 +792,8 @@ impl<S: Source + ?Sized> Watch<S> {
         }
     }
 
-    /// Makes an entry that counts what the watch was `deferred` with, into which `merged` merged. If
-    /// there is no slot, the watch is to be deferred with the same.
+    /// Makes an entry that counts what the watch was `deferred` with, into which `merged` merged.
+    /// If there is no slot, the watch is to be deferred with the same.
     fn publish_count(
         &self,
         mode: Mode,
@@ -1037,8 +1032,9 @@ impl Watch {
     }
 
     /// [`Watch::fire`], for a wake-up that the watch shares with others. Returns whether it claims
-    /// it: only if a thread was woken for the event, which has all that it waits for. A busy program
-    /// finds the event when it comes to that, and leaves the wake-up to those that are idle.
+    /// it: only if a thread was woken for the event, which has all that it waits for. A busy
+    /// program finds the event when it comes to that, and leaves the wake-up to those that are
+    /// idle.
     ///
     /// Called with the lock of the wait queue held, so for one wake-up at a time.
     #[cold]
@@ -1148,8 +1144,8 @@ impl Watch {
     /// far as it is a count, cannot be tested, or holds. But completions and intercepted signals
     /// are left as they are.
     ///
-    /// Returns the file that has to be polled then, see [`Watch::poll`]. `ENOENT` if a ONESHOT watch
-    /// has fired meanwhile, and its event was consumed.
+    /// Returns the file that has to be polled then, see [`Watch::poll`]. `ENOENT` if a ONESHOT
+    /// watch has fired meanwhile, and its event was consumed.
     ///
     /// To be called with the mutex of the queue's watches held.
     pub(crate) fn modify(

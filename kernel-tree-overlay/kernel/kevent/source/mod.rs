@@ -64,9 +64,9 @@ pub(crate) trait Source: Send + Sync {
         0
     }
 
-    /// Which events a poll may take away, so that they cannot be tested before they are consumed: it
-    /// is the poll that has found them which reports them. These are the second, of an event that
-    /// has the first.
+    /// Which events a poll may take away, so that they cannot be tested before they are consumed:
+    /// it is the poll that has found them which reports them. These are the second, of an event
+    /// that has the first.
     fn taken_by_poll(&self) -> (u32, u32) {
         (0, 0)
     }
@@ -93,7 +93,8 @@ pub(crate) trait Source: Send + Sync {
         None
     }
 
-    /// Begins to fire `watch`, as the record says, which has its handle. If that fails, [`Source::detach`] is called.
+    /// Begins to fire `watch`, as the record says, which has its handle. If that fails,
+    /// [`Source::detach`] is called.
     fn attach(&self, _watch: ArcBorrow<'_, Watch>, _record: &uapi::kevent_watch) -> Result {
         Ok(())
     }

@@ -96,8 +96,8 @@ impl Target {
         })
     }
 
-    /// What was `found`, and whether the file may become readable without a wake-up, as a queue does
-    /// by one of its levels.
+    /// What was `found`, and whether the file may become readable without a wake-up, as a queue
+    /// does by one of its levels.
     fn with_silent(&self, found: u32) -> u32 {
         let is_silent = found & READABLE == 0
             && queue_of(&self.file).is_some_and(|inner| !inner.recheck_list().is_empty());

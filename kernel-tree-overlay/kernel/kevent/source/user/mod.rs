@@ -2,9 +2,9 @@
 
 //! USER: what the program fires itself.
 //!
-//! `kevent_modify()` with `KEVENT_MODIFY_TRIGGER` finds the watch among those that can be triggered,
-//! see [`Triggers`](crate::engine::triggers::Triggers), and fires it. The events of the class that
-//! `kevent_post()` posts have no watch.
+//! `kevent_modify()` with `KEVENT_MODIFY_TRIGGER` finds the watch among those that can be
+//! triggered, see [`Triggers`](crate::engine::triggers::Triggers), and fires it. The events of the
+//! class that `kevent_post()` posts have no watch.
 
 use kernel::{
     prelude::*,
@@ -40,7 +40,7 @@ use crate::{
 pub(crate) struct User {
     /// By which the watch can be triggered. Written once, when it is attached.
     handle: Atomic<u64>,
-    /// What was triggered before a change of the watch, and not consumed.
+    /// What was triggered while the watch was disabled, or before a change and not consumed.
     kept: Atomic<u32>,
     /// That of the watch.
     queue: Arc<Queue>,
@@ -78,8 +78,10 @@ impl Source for User {
     }
 
     fn keep(&self, events: u32, _flags: u32) {
-        // One at a time: the mutex of the queue's watches is held, as below.
-        self.kept.store(self.kept.load(Relaxed) | events, Relaxed);
+        let mut old = self.kept.load(Relaxed);
+        while let Err(now) = self.kept.cmpxchg(old, old | events, Relaxed) {
+            old = now;
+        }
     }
 
     fn test(&self, watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {

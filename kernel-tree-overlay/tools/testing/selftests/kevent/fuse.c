@@ -81,7 +81,7 @@ static void serve(struct server *s, struct fuse_in_header *in)
 
 static void *server_main(void *arg)
 {
-	static __thread char buf[1 << 16] __attribute__((aligned(8)));
+	static __thread __u64 buf[(1 << 16) / 8];
 	struct server *s = arg;
 	ssize_t len;
 
