@@ -73,20 +73,33 @@ boot_kernel() {
 		--append panic=-1 --append root=/dev/root --append no_timer_check --cwd "$CALLER"
 		--qemu-opts="-set chardev.console.logfile=$console"
 		${BOOT_OPTIONS[@]+"${BOOT_OPTIONS[@]}"})
-	[ $# = 0 ] || options+=(--append loglevel=6 --exec "$(printf '%q ' "$@")")
-	(
-		PATH=$CACHE/venv/bin:$PATH
-		if [ -t 1 ] && [ -t 2 ]; then
-			vng "${options[@]}" 9>&-
-		else # QEMU opens what it writes to by name, and so would empty a file: give it pipes
-			set -o pipefail
-			{ vng "${options[@]}" 2>&1 >&3 3>&- 9>&- | cat >&2; } 3>&1 | cat
-		fi
-	) || status=$?
+	# The command says on the console that user space is reached: a boot that ends before that may be repeated.
+	[ $# = 0 ] || options+=(--append loglevel=6
+		--exec "echo '<5>user space is reached' >/dev/kmsg; $(printf '%q ' "$@")")
+	start_machine "${options[@]}" || status=$?
+	if [ $# != 0 ] && [ $status = 255 ] && ! grep -q 'user space is reached' "$console"; then
+		echo "the machine went down before it reached user space, booting once more:" >&2
+		tail -n 3 "$console" >&2 || true
+		status=0
+		start_machine "${options[@]}" || status=$?
+	fi
 	[ ! -e "$console" ] || mv "$console" "$LOG/console-$variant.log"
 	if [ $# != 0 ] && [ $status = 255 ]; then
 		echo "the guest ended without the status of the command; the last lines of its console ($LOG/console-$variant.log):" >&2
 		tail -n 8 "$LOG/console-$variant.log" >&2 || true
 	fi
 	return $status
+}
+
+# start_machine OPTIONS...: vng, with its outputs where ours are.
+start_machine() {
+	(
+		PATH=$CACHE/venv/bin:$PATH
+		if [ -t 1 ] && [ -t 2 ]; then
+			vng "$@" 9>&-
+		else # QEMU opens what it writes to by name, and so would empty a file: give it pipes
+			set -o pipefail
+			{ vng "$@" 2>&1 >&3 3>&- 9>&- | cat >&2; } 3>&1 | cat
+		fi
+	)
 }
