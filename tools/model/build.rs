@@ -274,16 +274,6 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         ],
     ),
     (
-        "untaken_not_listed",
-        &[
-            (
-                "watch",
-                "            if self.is_unconsumed() {\n                self.list();\n",
-                "            if self.is_unconsumed() {\n",
-            ),
-        ],
-    ),
-    (
         "waiting_not_listed",
         &[
             (
@@ -344,32 +334,12 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         ],
     ),
     (
-        "nothing_not_undone",
-        &[
-            (
-                "watch",
-                "                PostOutcome::Empty => {\n                    self.update(|state| state.rearmed(disarm));\n                }\n                PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}\n            }\n            if self.release() {\n                self.queue.flush_backlog();",
-                "                PostOutcome::Empty => {}\n                PostOutcome::Posted | PostOutcome::Merged | PostOutcome::Muted => {}\n            }\n            if self.release() {\n                self.queue.flush_backlog();",
-            ),
-        ],
-    ),
-    (
         "two_owners",
         &[
             (
                 "state",
                 "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
                 "self.0 & (DEFERRED | HELD | OFF | VANISH_PENDING) == 0",
-            ),
-        ],
-    ),
-    (
-        "waits_twice",
-        &[
-            (
-                "state",
-                "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
-                "self.0 & (OWNED | HELD | OFF | VANISH_PENDING) == 0",
             ),
         ],
     ),
@@ -574,21 +544,6 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     (
         "not_detached",
         &[("table", "        watch.source().detach(queue);\n        queue.skip_watch(watch);\n", "        queue.skip_watch(watch);\n")],
-    ),
-    (
-        "changed_while_it_reports",
-        &[
-            (
-                "state",
-                "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
-                "self.0 & (REPORTING | OFF | VANISH_PENDING) == 0",
-            ),
-            (
-                "state",
-                "self.0 & (OFF | HELD) == 0",
-                "self.0 & OFF == 0",
-            ),
-        ],
     ),
     (
         "producer_not_waited_for",

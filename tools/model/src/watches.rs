@@ -64,14 +64,14 @@ hold! {
     dispatch_tells_once_when_on: 2,
         dispatch(watch(DISPATCH)),
         dispatch(watch(DISPATCH).full());
-    dispatch_counts: 2,
+    dispatch_counts: 1,
         dispatch_of_two(watch(DISPATCH).counted()),
         dispatch(watch(DISPATCH).counted().full());
     level_that_stays: 3,
         level(watch(LEVEL), Program, false);
     level_that_is_used_up: 3,
         level(watch(LEVEL), Program, true);
-    level_taken_by_the_kernel: 2,
+    level_taken_by_the_kernel: 1,
         level(watch(LEVEL), Kernel, false),
         level(watch(LEVEL), Kernel, true);
     level_that_waits: 2,
@@ -89,10 +89,10 @@ hold! {
     level_meets_look: 2,
         level_meets_look(watch(LEVEL)),
         level_meets_look(watch(LEVEL).full());
-    level_off_and_on: 2,
+    level_off_and_on: 1,
         level_off_and_on(watch(LEVEL), Program),
         level_off_and_on(watch(LEVEL).full(), Program);
-    edge_becomes_level: 2,
+    edge_becomes_level: 1,
         edge_becomes_level(watch(EDGE), Program),
         edge_becomes_level(watch(EDGE).full(), Program);
     modified_reports_with_the_new_name: 2,
