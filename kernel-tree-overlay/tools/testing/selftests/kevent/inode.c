@@ -433,7 +433,7 @@ TEST_F(inode, file_without_a_name)
 	REPORTS(!fchmod(fd, 0600), ATTRIB);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	REPORTS(!linkat(AT_FDCWD, path, AT_FDCWD, "name", AT_SYMLINK_FOLLOW),
-	      LINK | ATTRIB);
+		LINK | ATTRIB);
 	if (variant->entries) {
 		ASSERT_EQ(0, unlink("name"));
 		EXPECT_NEXT(1, LINK | ATTRIB);

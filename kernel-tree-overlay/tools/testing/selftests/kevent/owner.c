@@ -137,7 +137,7 @@ static int do_verb(struct task *t)
 /* As an exit status: errors are below that. */
 #define NO_ERROR	140
 
-static void __attribute__((noreturn)) exit_with(int ret)
+static void exit_with(int ret)
 {
 	_exit(ret < 0 ? -ret : NO_ERROR + ret);
 }
@@ -641,7 +641,7 @@ TEST_F(memory, child_that_shares_it_owns_the_queue)
 	pid_t pid;
 	int i;
 
-	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(verbs); i++) {
 		if (verbs[i].verb == TIMER_CREATE && !has_timers())
 			continue;
 		self->s.t.verb = verbs[i].verb;
@@ -739,7 +739,6 @@ FIXTURE_VARIANT_ADD(end, exec_no_ring)
 	.exec = true,
 };
 
-
 FIXTURE_SETUP(end)
 {
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
@@ -777,7 +776,7 @@ static int receive(struct queue *q, int sock)
 }
 
 /* Ends a process, or at least its memory, and stays until it is killed. */
-static void __attribute__((noreturn)) leave(bool exec)
+static void leave(bool exec)
 {
 	if (exec)
 		execl("/bin/sleep", "sleep", "1000", NULL);
@@ -891,7 +890,7 @@ TEST_F(end, nothing_can_be_done_with_it)
 	t.args = self->q.args;
 	if (!t.args.mmap_size)
 		t.args.mmap_size = 4096;
-	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(verbs); i++) {
 		t.verb = verbs[i].verb;
 		ret = do_verb(&t);
 		if (ret == nosys())
