@@ -393,8 +393,18 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "watch",
-                "            .with_backlog_lock(|| self.update(|state| state.vanished(mode, events)));",
-                "            .ring().map_or_else(|| self.update(|state| state.vanished(mode, events)), |_| self.update(|state| state.vanished(mode, events)));",
+                "self.queue.with_backlog_lock(|| {\n            let old = self.update(|state| state.vanished(mode, events));\n            (old, self.keeps_place(old))\n        });",
+                "{\n            let old = self.update(|state| state.vanished(mode, events));\n            (old, self.keeps_place(old))\n        };",
+            ),
+        ],
+    ),
+    (
+        "place_judged_under_a_mover",
+        &[
+            (
+                "watch",
+                "old.is_vanish_pending() || has_event",
+                "old.is_vanish_pending() || { let _ = has_event; self.keeps_place(old) }",
             ),
         ],
     ),
@@ -403,7 +413,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "watch",
-                "return old.is_vanish_pending() || self.keeps_place(old);",
+                "return old.is_vanish_pending() || has_event;",
                 "return false;",
             ),
         ],

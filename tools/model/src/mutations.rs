@@ -83,6 +83,7 @@ watches! {
     last_one_merges: vanish(watch(EDGE | VANISHED), Program);
     last_one_after_gone: vanish_and_close(watch(EDGE | VANISHED).full());
     vanishes_under_a_mover: vanish_while_it_waits(watch(ONESHOT | VANISHED));
+    place_judged_under_a_mover: vanish_while_it_waits(watch(ONESHOT | VANISHED));
     last_one_taken_for_told: vanish_twice(watch(EDGE | VANISHED));
     not_forgotten: remove_what_waits(watch(EDGE));
     comes_out_in_two_steps: remove(watch(EDGE).without_ring(), Kernel);

@@ -459,6 +459,8 @@ fn times(events: &[Event]) -> usize {
 /// other event before the first one is taken.
 pub(crate) fn two_wakers(setting: Setting, by: Consumer) {
     let world = World::new(setting);
+    // A level that does not hold is dropped by the kernel.
+    world.object.becomes(A | B);
     let wakers = world.two_wakers();
     let mut out: Vec<_> = world.takes(by).into_iter().collect();
     let _ = wakers.map(|w| w.join().unwrap());

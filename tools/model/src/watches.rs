@@ -115,7 +115,7 @@ hold! {
     modified_without_a_ring: 2,
         modify(watch(EDGE).without_ring(), Kernel),
         modify(watch(EDGE).without_ring().counted(), Kernel);
-    modified_twice: 2,
+    modified_twice: 1,
         modify_twice(watch(EDGE), Program),
         modify_twice(watch(EDGE).full(), Kernel),
         modify_twice(watch(EDGE).without_ring(), Kernel);

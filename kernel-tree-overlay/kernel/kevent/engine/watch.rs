@@ -1189,13 +1189,15 @@ impl Watch {
     /// too.
     pub(crate) fn vanish(self: ArcBorrow<'_, Self>, events: u32) -> bool {
         let mode = self.mode();
-        // A CPU that is flushing it into the ring may yet find no slot for its last event.
-        let old = self
-            .queue
-            .with_backlog_lock(|| self.update(|state| state.vanished(mode, events)));
+        // A CPU that is flushing it into the ring may yet find no slot for its last event; and while
+        // it does that, the event is neither in the backlog nor in the ring.
+        let (old, has_event) = self.queue.with_backlog_lock(|| {
+            let old = self.update(|state| state.vanished(mode, events));
+            (old, self.keeps_place(old))
+        });
         if old.has_ended(mode) {
             // It is yet to report that, or has posted its last event, which stays.
-            return old.is_vanish_pending() || self.keeps_place(old);
+            return old.is_vanish_pending() || has_event;
         }
         if !old.is_reporting() {
             let (report, disarm) = self.claim();
@@ -1263,7 +1265,7 @@ impl Watch {
             if self.state().is_removed() && !disarm.removes() {
                 // It is being removed. Its source may want to know what it did not report.
                 let unreported = Report::of(report.events());
-                self.update(|state| state.without_owner().with(unreported));
+                self.update(|state| state.without_owner().rearmed(disarm).with(unreported));
                 return true;
             }
             match self.post_deferred(self.mode(), report) {
