@@ -25,8 +25,8 @@ const TESTS: &str = "#[cfg(CONFIG_KEVENT_KUNIT_TEST)]";
 const SOURCE_ITEMS: &[&str] = &[
     "trait Source",
     "fn check_no_arg",
+    "trait Intercept",
     "trait Class",
-    "enum Room",
 ];
 
 /// What is needed of `queue.rs`, beside methods of `Queue`: those that have nothing to do with
@@ -274,6 +274,16 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         ],
     ),
     (
+        "untaken_not_listed",
+        &[
+            (
+                "watch",
+                "            if self.is_unconsumed() {\n                self.list();\n",
+                "            if self.is_unconsumed() {\n",
+            ),
+        ],
+    ),
+    (
         "waiting_not_listed",
         &[
             (
@@ -340,6 +350,16 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
                 "state",
                 "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
                 "self.0 & (DEFERRED | HELD | OFF | VANISH_PENDING) == 0",
+            ),
+        ],
+    ),
+    (
+        "waits_twice",
+        &[
+            (
+                "state",
+                "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
+                "self.0 & (OWNED | HELD | OFF | VANISH_PENDING) == 0",
             ),
         ],
     ),
@@ -547,13 +567,32 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "cancelled_before_it_is_forgotten",
         &[(
             "table",
-            "        queue.skip_watch(watch);\n        let mut cancelled = watch.source().removed(watch, cancels);\n        if cancels {\n            cancelled |= watch.cancel_entry();\n        }\n",
-            "        let mut cancelled = watch.source().removed(watch, cancels);\n        if cancels {\n            cancelled |= watch.cancel_entry();\n        }\n        queue.skip_watch(watch);\n",
+            "        queue.skip_watch(watch);\n        let intercepted = watch.source().intercept();\n        let mut cancelled = intercepted.is_some_and(|it| it.removed(watch, cancels));\n        if cancels {\n            cancelled |= watch.cancel_entry();\n        }\n",
+            "        let intercepted = watch.source().intercept();\n        let mut cancelled = intercepted.is_some_and(|it| it.removed(watch, cancels));\n        if cancels {\n            cancelled |= watch.cancel_entry();\n        }\n        queue.skip_watch(watch);\n",
         )],
     ),
     (
         "not_detached",
         &[("table", "        watch.source().detach(queue);\n        queue.skip_watch(watch);\n", "        queue.skip_watch(watch);\n")],
+    ),
+    (
+        "changed_while_it_reports",
+        &[
+            (
+                "state",
+                "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
+                "self.0 & (REPORTING | OFF | VANISH_PENDING) == 0",
+            ),
+            (
+                "state",
+                "self.0 & (OFF | HELD) == 0",
+                "self.0 & OFF == 0",
+            ),
+        ],
+    ),
+    (
+        "withdrawn_trigger_is_lost",
+        &[("watch", "self.source.keep(events, flags);", "let _ = flags;")],
     ),
     (
         "producer_not_waited_for",

@@ -71,6 +71,7 @@ watches! {
     listed_late: level(watch(LEVEL), Program, false);
     not_listed: level(watch(LEVEL), Program, false);
     listed_for_ever: level(watch(LEVEL), Program, false);
+    untaken_not_listed: level_reported_again(watch(LEVEL));
     waiting_not_listed: level_and_look(watch(LEVEL).full(), Program);
     owned_not_listed: level_meets_look(watch(LEVEL));
     owned_not_looked_at: level(watch(LEVEL), Program, false);
@@ -78,6 +79,7 @@ watches! {
     more_when_silent: oneshot(watch(ONESHOT));
     not_undone: vanish_while_it_waits(watch(ONESHOT | VANISHED));
     two_owners: two_wakers(watch(EDGE), Program);
+    waits_twice: full_ring(watch(EDGE).counted(), Program);
     waits_for_ever: full_ring(watch(EDGE), Program);
     never_silent: oneshot(watch(ONESHOT));
     last_one_merges: vanish(watch(EDGE | VANISHED), Program);
@@ -100,6 +102,8 @@ watches! {
     sleeps_without_a_refill: sleeper_and_backlog(watch(EDGE), Program);
     cancelled_before_it_is_forgotten: remove_what_waits(watch(EDGE));
     not_detached: remove(watch(EDGE), Kernel);
+    changed_while_it_reports: modify(watch(EDGE).counted().full(), Kernel);
+    withdrawn_trigger_is_lost: trigger(watch(EDGE).triggered(), Program);
     producer_not_waited_for: modify(watch(EDGE), Program);
     old_event_not_cancelled: modify(watch(EDGE), Program);
     mover_not_waited_for: modify(watch(EDGE).full(), Kernel);

@@ -3,7 +3,7 @@
 //! The kernel's `Source` and `Class`, and a class for the tests.
 
 use super::queue::{Mutex, Queue};
-use super::watch::{Rechecker, Watch};
+use super::watch::{PostOutcome, Rechecker, Watch};
 use crate::atomic::ordering::{Acquire, Full, Relaxed, Release};
 use crate::atomic::Atomic;
 use crate::core::event::EventData;
@@ -28,6 +28,8 @@ pub(crate) struct Object {
     /// What there is now, as far as a source has levels.
     state: Atomic<u32>,
     pending_count: Atomic<u64>,
+    /// What was triggered while the watch was disabled.
+    kept: Atomic<u32>,
     /// The locks under which wakers fire, as those of wait queues are; whether they still do.
     entries: [Mutex<bool>; WAKERS],
 }
@@ -37,11 +39,13 @@ impl Object {
         let object = Self {
             state: Atomic::new(0),
             pending_count: Atomic::new(0),
+            kept: Atomic::new(0),
             entries: [(); WAKERS].map(|()| Mutex::new(true)),
         };
         let object = Arc::new(object);
         object.state.load(Relaxed);
         object.pending_count.load(Relaxed);
+        object.kept.load(Relaxed);
         object
     }
 
@@ -78,6 +82,34 @@ impl Object {
         }
     }
 
+    /// The program triggers the watch, as the kernel's `Triggers::fire` has it.
+    pub(crate) fn trigger(&self, waker: usize, watch: &Arc<Watch>, events: u32) {
+        let attached = self.entries[waker].lock();
+        if *attached && watch.as_arc_borrow().fire(events) == PostOutcome::Muted {
+            self.keep(events);
+        }
+    }
+
+    fn keep(&self, events: u32) {
+        let mut old = self.kept.load(Relaxed);
+        while let Err(now) = self.kept.cmpxchg(old, old | events, Relaxed) {
+            old = now;
+        }
+    }
+
+    fn detach(&self) {
+        for entry in &self.entries {
+            *entry.lock() = false;
+        }
+    }
+
+    /// Waits for those who fire.
+    fn synchronize(&self) {
+        for entry in &self.entries {
+            drop(entry.lock());
+        }
+    }
+
     /// Something happens, but what is not known.
     pub(crate) fn stirs(&self, waker: usize, watch: &Arc<Watch>) {
         let attached = self.entries[waker].lock();
@@ -104,7 +136,7 @@ impl<const COUNTS: bool> Class for Tested<COUNTS> {
     const FLAGS: u32 = 0;
     const EVENTS: u32 = 0;
 
-    fn watch(_: &Arc<Queue>, _: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+    fn watch(_: &Arc<Queue>, _: &uapi::kevent_watch) -> Result<Arc<Watch>> {
         Err(ENOENT)
     }
 }
@@ -123,15 +155,11 @@ impl<const COUNTS: bool> Source for Tested<COUNTS> {
     }
 
     fn detach(&self, _: &Queue) {
-        for entry in &self.0.entries {
-            *entry.lock() = false;
-        }
+        self.0.detach();
     }
 
     fn synchronize(&self) {
-        for entry in &self.0.entries {
-            drop(entry.lock());
-        }
+        self.0.synchronize();
     }
 
     fn test(&self, _: ArcBorrow<'_, Watch>, _: Rechecker) -> u32 {
@@ -144,6 +172,45 @@ impl<const COUNTS: bool> Source for Tested<COUNTS> {
 
     fn polled(&self, _: ArcBorrow<'_, Watch>, found: u32) -> u32 {
         found
+    }
+
+    fn ident(&self) -> u64 {
+        0
+    }
+}
+
+/// The source of a USER watch, as the kernel has it.
+pub(crate) struct Triggered(pub(crate) Arc<Object>);
+
+impl Class for Triggered {
+    const NUMBER: u32 = uapi::KEVENT_SOURCE_USER;
+    const FLAGS: u32 = 0;
+    const EVENTS: u32 = 0;
+
+    fn watch(_: &Arc<Queue>, _: &uapi::kevent_watch) -> Result<Arc<Watch>> {
+        Err(ENOENT)
+    }
+}
+
+impl Source for Triggered {
+    fn attach(&self, _: ArcBorrow<'_, Watch>, _: &uapi::kevent_watch) -> Result {
+        Ok(())
+    }
+
+    fn detach(&self, _: &Queue) {
+        self.0.detach();
+    }
+
+    fn synchronize(&self) {
+        self.0.synchronize();
+    }
+
+    fn keep(&self, events: u32, _flags: u32) {
+        self.0.keep(events);
+    }
+
+    fn test(&self, _: ArcBorrow<'_, Watch>, _: Rechecker) -> u32 {
+        self.0.kept.xchg(0, Relaxed)
     }
 
     fn ident(&self) -> u64 {

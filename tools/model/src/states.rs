@@ -7,7 +7,7 @@
 
 use super::level::{Fresh, Tested as TestedLevels};
 use super::queue::{Queue, Take, Woken};
-use super::source::{Object, Target, Tested};
+use super::source::{Object, Target, Tested, Triggered};
 use super::table::Batch;
 use super::watch::{EventKind, Rechecker, Watch};
 use crate::consumer::Mapping;
@@ -46,6 +46,8 @@ pub(crate) struct Setting {
     pub(crate) flags: u32,
     /// Its events count.
     pub(crate) counts: bool,
+    /// It is a USER watch.
+    pub(crate) is_triggered: bool,
     /// The ring is full of what was posted.
     pub(crate) is_full: bool,
 }
@@ -55,6 +57,7 @@ pub(crate) const fn watch(flags: u32) -> Setting {
         entries: 2,
         flags,
         counts: false,
+        is_triggered: false,
         is_full: false,
     }
 }
@@ -63,6 +66,13 @@ impl Setting {
     pub(crate) const fn counted(self) -> Self {
         Self {
             counts: true,
+            ..self
+        }
+    }
+
+    pub(crate) const fn triggered(self) -> Self {
+        Self {
+            is_triggered: true,
             ..self
         }
     }
@@ -101,6 +111,10 @@ impl World {
         let watch: Arc<Watch> = if setting.counts {
             let source = move || Ok(Tested::<true>(source));
             Watch::new(queue.clone(), &record, EventKind::Count, source).expect("there is memory")
+        } else if setting.is_triggered {
+            let source = move || Ok(Triggered(source));
+            Watch::new(queue.clone(), &record, EventKind::Triggered, source)
+                .expect("there is memory")
         } else {
             let source = move || Ok(Tested::<false>(source));
             Watch::new(queue.clone(), &record, EventKind::State, source).expect("there is memory")
@@ -594,6 +608,54 @@ pub(crate) fn level(setting: Setting, by: Consumer, uses_up: bool) {
     world.waits();
     waker.join().unwrap();
     world.no_level_is_lost();
+    world.ends();
+}
+
+/// A level is reported again while it is listed. It stays listed.
+pub(crate) fn level_reported_again(setting: Setting) {
+    let world = World::new(setting);
+    world.becomes(0, A);
+    world.program_takes().expect("it was reported");
+    let waker = world.spawn(|w| w.becomes(1, A));
+    world.looks();
+    world.program_takes();
+    waker.join().unwrap();
+    world.no_level_is_lost();
+    world.ends();
+}
+
+/// The program triggers a watch while another thread disables and enables it: all is reported.
+pub(crate) fn trigger(setting: Setting, by: Consumer) {
+    let world = World::new(setting);
+    let waker = world.spawn(|w| {
+        w.object.trigger(0, &w.watch, A);
+        w.object.trigger(0, &w.watch, B);
+    });
+    let mut out: Vec<_> = world.takes(by).into_iter().collect();
+    world.disables().unwrap();
+    world.enables().unwrap();
+    waker.join().unwrap();
+    out.extend(world.drain());
+    assert!(told(&out).iter().all(|e| e.events != 0), "of nothing");
+    assert_eq!(bits(&out), A | B);
+    // Consumption resets it.
+    world.object.trigger(0, &world.watch, A);
+    assert_eq!(bits(&world.drain()), A);
+    world.ends();
+}
+
+/// The program triggers a watch that is moved into the ring, and disables and enables it.
+pub(crate) fn trigger_while_moved(setting: Setting) {
+    let world = World::new(setting.full());
+    world.object.trigger(0, &world.watch, A);
+    let mover = world.spawn(World::kernel_takes);
+    let waker = world.spawn(|w| w.object.trigger(0, &w.watch, B));
+    world.disables().unwrap();
+    world.enables().unwrap();
+    waker.join().unwrap();
+    let mut out: Vec<_> = mover.join().unwrap().into_iter().collect();
+    out.extend(world.drain());
+    assert_eq!(bits(&out), A | B);
     world.ends();
 }
 

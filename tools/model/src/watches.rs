@@ -89,6 +89,17 @@ hold! {
     level_meets_look: 2,
         level_meets_look(watch(LEVEL)),
         level_meets_look(watch(LEVEL).full());
+    level_reported_again: 2,
+        level_reported_again(watch(LEVEL));
+    triggered: 2,
+        trigger(watch(EDGE).triggered(), Program),
+        trigger(watch(EDGE).triggered(), Kernel),
+        trigger(watch(LEVEL).triggered(), Program);
+    triggered_and_deferred: 2,
+        trigger(watch(EDGE).triggered().full(), Kernel),
+        trigger(watch(EDGE).triggered().without_ring(), Kernel);
+    triggered_while_moved: 1,
+        trigger_while_moved(watch(EDGE).triggered());
     level_off_and_on: 1,
         level_off_and_on(watch(LEVEL), Program),
         level_off_and_on(watch(LEVEL).full(), Program);

@@ -254,7 +254,8 @@ impl Table {
         }
         watch.source().detach(queue);
         queue.skip_watch(watch);
-        let mut cancelled = watch.source().removed(watch, cancels);
+        let intercepted = watch.source().intercept();
+        let mut cancelled = intercepted.is_some_and(|it| it.removed(watch, cancels));
         if cancels {
             cancelled |= watch.cancel_entry();
         }

@@ -591,14 +591,15 @@ impl<S: Source + ?Sized> Watch<S> {
     /// Takes the next completion that is to be reported with `report`, and what of that the event
     /// has. If there is more, the watch has to report it still, and the change `disarm` is undone.
     fn take_completion(&self, report: Report, disarm: Disarm) -> Option<(Report, EventData)> {
-        let Some(completion) = self.source.next_completion() else {
+        let intercepted = self.source.intercept()?;
+        let Some(completion) = intercepted.next() else {
             return Some((Report::last(0), EventData::default())).filter(|_| report.is_last());
         };
-        self.source.completion_posted();
+        intercepted.consumed();
         if report.is_last() {
             // That comes after all completions.
             self.update(|state| state.rearmed(disarm).with(report));
-        } else if self.source.next_completion().is_some() {
+        } else if intercepted.next().is_some() {
             self.update(|state| state.with(report));
         }
         Some((Report::of(report.events()), completion))
@@ -713,8 +714,11 @@ impl<S: Source + ?Sized> Watch<S> {
     #[inline(never)]
     fn post_completions(&self, mode: Mode, report: Report, from_backlog: bool) -> PostOutcome {
         let mut outcome = PostOutcome::Empty;
+        let Some(intercepted) = self.source.intercept() else {
+            return outcome;
+        };
         let mut left = FLUSH_BATCH;
-        while let Some(completion) = self.source.next_completion() {
+        while let Some(completion) = intercepted.next() {
             if from_backlog && left == 0 {
                 // So much for this time.
                 return PostOutcome::Deferred;
@@ -731,7 +735,7 @@ impl<S: Source + ?Sized> Watch<S> {
             if outcome != PostOutcome::Posted {
                 return outcome;
             }
-            self.source.completion_posted_at(self.entry.load(Relaxed));
+            intercepted.posted(self.entry.load(Relaxed));
         }
         if report.is_last() {
             outcome = self.publish(mode, Report::last(0), EventData::default(), from_backlog);

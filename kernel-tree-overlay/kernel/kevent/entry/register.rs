@@ -30,7 +30,7 @@ use crate::{
     entry::user::read_record,
     source::{
         self,
-        Room,
+        Make,
         Target, //
     },
     trace, //
@@ -139,10 +139,10 @@ pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32
         record.handle = 0;
         reserved.take(wanted)?;
         wanted = wanted.saturating_sub(1);
-        let mut handle = add_one(&queue, record, Room::Little);
+        let mut handle = add_one(&queue, record, source::watch);
         if handle == Err(ENOBUFS) {
             reserved.take(1)?;
-            handle = add_one(&queue, record, Room::Plenty);
+            handle = add_one(&queue, record, source::watch_large);
         }
         record.handle = handle?;
         Ok(())
@@ -154,8 +154,8 @@ pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32
 }
 
 /// Makes a watch, for which there is room.
-fn add_one(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<u64> {
-    let add = || add_made(queue, record, || source::watch(queue, record, room));
+fn add_one(queue: &Arc<Queue>, record: &uapi::kevent_watch, make: Make) -> Result<u64> {
+    let add = || add_made(queue, record, || make(queue, record));
     match add() {
         Err(e) if e == ENOSPC => {
             // The last events of some may have been consumed, which counts when it is noticed.

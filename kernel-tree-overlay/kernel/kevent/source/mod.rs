@@ -47,8 +47,8 @@ pub(crate) use poll::Target;
 
 /// What fires a watch.
 ///
-/// All but [`Source::register`], [`Source::pending_count`], [`Source::words`] and those about
-/// completions are called with the mutex of the queue's watches held.
+/// All but [`Source::register`], [`Source::pending_count`], [`Source::words`] and
+/// [`Source::intercept`] are called with the mutex of the queue's watches held.
 pub(crate) trait Source: Send + Sync {
     /// What an event of a watch that reports amounts or counts says beside its bits. Of a count,
     /// `data` is not used.
@@ -71,20 +71,9 @@ pub(crate) trait Source: Send + Sync {
         (0, 0)
     }
 
-    /// Of a watch that reports completions: what the next one says, if there is one to report.
-    ///
-    /// Called as [`Source::words`], by one at a time.
-    fn next_completion(&self) -> Option<EventData> {
+    /// For a class that can intercept what it reports.
+    fn intercept(&self) -> Option<&dyn Intercept> {
         None
-    }
-
-    /// What [`Source::next_completion`] returned has been reported.
-    fn completion_posted(&self) {}
-
-    /// It has been reported by the entry at that index of the ring, where it may be unconsumed
-    /// still.
-    fn completion_posted_at(&self, _entry: Index) {
-        self.completion_posted();
     }
 
     /// For a class whose events count: how many occurrences have not been reported. The source adds
@@ -158,13 +147,6 @@ pub(crate) trait Source: Send + Sync {
     /// Stops. When this returns, the watch is not being fired and will not be. May be called twice.
     fn detach(&self, queue: &Queue);
 
-    /// The watch was removed after it was detached, and reports nothing any more. Its unconsumed
-    /// event is cancelled if `cancels`; a class that reported completions does that here, and
-    /// returns whether there was one.
-    fn removed(&self, _watch: &Watch, _cancels: bool) -> bool {
-        false
-    }
-
     /// For a class that has levels or completions: which of the events of interest there are now.
     fn test(&self, _watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {
         0
@@ -204,6 +186,25 @@ pub(crate) trait Source: Send + Sync {
     fn ident(&self) -> u64;
 }
 
+/// What a source has intercepted: its event is the delivery, and what the program does not consume
+/// is returned. Of a watch whose events are queued, each is a completion.
+pub(crate) trait Intercept {
+    /// What the next completion says, if there is one to report.
+    ///
+    /// Called as [`Source::words`], by one CPU at a time.
+    fn next(&self) -> Option<EventData>;
+
+    /// What [`Intercept::next`] returned was consumed in one step with being reported.
+    fn consumed(&self);
+
+    /// It was reported by the entry at that index of the ring, where it may be unconsumed still.
+    fn posted(&self, entry: Index);
+
+    /// The watch was removed after it was detached, and reports nothing any more. Cancels its
+    /// unconsumed events if `cancels`, and returns whether there was one.
+    fn removed(&self, watch: &Watch, cancels: bool) -> bool;
+}
+
 /// A class of sources.
 pub(crate) trait Class: Source + Sized {
     /// `KEVENT_SOURCE_*`.
@@ -223,16 +224,16 @@ pub(crate) trait Class: Source + Sized {
 
     /// Makes a watch from a record, without attaching it. What of the record is said above has been
     /// checked.
-    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<Arc<Watch>>;
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>>;
+
+    /// The same, of a larger watch, for what failed to be attached with `ENOBUFS`.
+    fn watch_large(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
+        Self::watch(queue, record)
+    }
 }
 
-/// For how much a source has room. Most need no more than little, and those who do fail to be
-/// attached with `ENOBUFS`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
-    Little,
-    Plenty,
-}
+/// Makes a watch from a record.
+pub(crate) type Make = fn(&Arc<Queue>, &uapi::kevent_watch) -> Result<Arc<Watch>>;
 
 /// An entry in the list of classes.
 struct Entry {
@@ -241,7 +242,8 @@ struct Entry {
     events: u32,
     needed: u32,
     of_link: Option<fd::OfLink>,
-    watch: fn(&Arc<Queue>, &uapi::kevent_watch, Room) -> Result<Arc<Watch>>,
+    watch: Make,
+    watch_large: Make,
 }
 
 impl Entry {
@@ -253,6 +255,7 @@ impl Entry {
             needed: C::NEEDED,
             of_link: C::OF_LINK,
             watch: C::watch,
+            watch_large: C::watch_large,
         }
     }
 
@@ -319,11 +322,17 @@ pub(crate) fn of_link(class: u32) -> Option<fd::OfLink> {
 }
 
 /// Makes a watch from a change record.
-pub(crate) fn watch(
-    queue: &Arc<Queue>,
-    record: &uapi::kevent_watch,
-    room: Room,
-) -> Result<Arc<Watch>> {
+pub(crate) fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
+    (class_of(queue, record)?.watch)(queue, record)
+}
+
+/// The same, if that failed to be attached with `ENOBUFS`.
+pub(crate) fn watch_large(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
+    (class_of(queue, record)?.watch_large)(queue, record)
+}
+
+/// The class of a watch that the record may make in that queue.
+fn class_of(queue: &Queue, record: &uapi::kevent_watch) -> Result<&'static Entry> {
     if record.source >= u64::BITS || KNOWN & (1 << record.source) == 0 {
         return Err(ENOSYS);
     }
@@ -332,7 +341,7 @@ pub(crate) fn watch(
     }
     let class = Entry::find(record.source).ok_or(EOPNOTSUPP)?;
     class.check(record.flags, record.events)?;
-    (class.watch)(queue, record, room)
+    Ok(class)
 }
 
 /// Checks that a watch can have these flags and this interest from now on. A watch that no program

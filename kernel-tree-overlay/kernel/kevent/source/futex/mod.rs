@@ -39,7 +39,6 @@ use crate::{
             Word, //
         },
         Class,
-        Room,
         Source, //
     }, //
 };
@@ -145,7 +144,7 @@ impl Class for Futex {
     // Without a wake-up nothing is noticed.
     const NEEDED: u32 = WOKEN;
 
-    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
         let arg = Arg::parse(record)?;
         let word = Word::new(record.ident, arg.flags, arg.bitset)?;
         if arg.expect.is_some() {

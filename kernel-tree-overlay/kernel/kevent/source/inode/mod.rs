@@ -47,7 +47,6 @@ use crate::{
         },
         inode::sys::Mark,
         Class,
-        Room,
         Source, //
     }, //
 };
@@ -152,7 +151,7 @@ impl Class for Inode {
     const EVENTS: u32 = EVENTS;
     const OF_LINK: Option<fd::OfLink> = Some(fd::watch_with::<Self>);
 
-    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
         check_no_arg(record)?;
         let inode = try_pin_init!(Inode {
             link: FileLink::new::<Inode>(),

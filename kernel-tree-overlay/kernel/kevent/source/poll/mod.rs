@@ -49,7 +49,6 @@ use crate::{
             OfLink, //
         },
         Class,
-        Room,
         Source, //
     }, //
 };
@@ -170,14 +169,15 @@ impl<const N: usize> Class for Poll<N> {
     const EVENTS: u32 = EVENTS;
     const OF_LINK: Option<OfLink> = Some(sys::of_link);
 
-    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, room: Room) -> Result<Arc<Watch>> {
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
         check_no_arg(record)?;
-        Ok(match room {
-            Room::Little => Watch::new(queue.clone(), record, EventKind::State, Poll::<1>::new())?,
-            Room::Plenty => {
-                Watch::new(queue.clone(), record, EventKind::State, Poll::<MANY>::new())?
-            }
-        })
+        let source = Poll::<N>::new();
+        let watch: Arc<Watch<Self>> = Watch::new(queue.clone(), record, EventKind::State, source)?;
+        Ok(watch)
+    }
+
+    fn watch_large(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
+        Poll::<MANY>::watch(queue, record)
     }
 }
 

@@ -45,7 +45,6 @@ use crate::{
         },
         process::sys::ProcessState,
         Class,
-        Room,
         Source, //
     }, //
 };
@@ -112,7 +111,7 @@ impl Class for Process {
     const EVENTS: u32 = EXIT | REAPED | EXEC;
     const OF_LINK: Option<fd::OfLink> = Some(fd::watch_with::<Self>);
 
-    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
         check_no_arg(record)?;
         let process = try_pin_init!(Process {
             link: FileLink::new::<Process>(),

@@ -34,7 +34,6 @@ use crate::{
     source::{
         sigev::sys::TimerLink,
         Class,
-        Room,
         Source, //
     }, //
 };
@@ -53,7 +52,7 @@ impl Class for Sigev {
     const FLAGS: u32 = 0;
     const EVENTS: u32 = uapi::KEVENT_SIGEV_TIMER;
 
-    fn watch(_: &Arc<Queue>, _: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+    fn watch(_: &Arc<Queue>, _: &uapi::kevent_watch) -> Result<Arc<Watch>> {
         // It takes a timer.
         Err(ENOSYS)
     }

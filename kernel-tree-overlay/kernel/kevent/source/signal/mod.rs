@@ -49,7 +49,7 @@ use crate::{
             Which, //
         },
         Class,
-        Room,
+        Intercept,
         Source, //
     }, //
 };
@@ -77,7 +77,7 @@ impl Class for Signal {
     const EVENTS: u32 = uapi::KEVENT_SIGNAL_SENT;
     const NEEDED: u32 = Self::EVENTS;
 
-    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
         let sig = u32::try_from(record.ident).map_err(|_| EINVAL)?;
         let takes = record.flags & uapi::KEVENT_WATCH_TAKE != 0;
         check_no_arg(record)?;
@@ -108,16 +108,10 @@ impl Source for Signal {
         self.link.next().unwrap_or_default()
     }
 
-    fn next_completion(&self) -> Option<EventData> {
-        self.link.next()
-    }
-
-    fn completion_posted(&self) {
-        self.link.drop_next();
-    }
-
-    fn completion_posted_at(&self, entry: Index) {
-        self.link.posted(entry);
+    fn intercept(&self) -> Option<&dyn Intercept> {
+        Some(self)
+            .filter(|signal| signal.link.takes())
+            .map(|signal| signal as _)
     }
 
     fn pending_count(&self) -> Option<&Atomic<u64>> {
@@ -155,28 +149,6 @@ impl Source for Signal {
         }
     }
 
-    fn removed(&self, watch: &Watch, cancels: bool) -> bool {
-        let mut cancelled = false;
-        if !self.link.takes() {
-            return cancelled;
-        }
-        if watch.has_completions() {
-            // From the latest one on, so that they come out in order.
-            while let Some(entry) = self.link.entry(Which::Latest) {
-                let consumed = !cancels || !watch.queue().cancel(entry);
-                cancelled |= !consumed;
-                self.link.settle(Which::Latest, entry, consumed);
-            }
-        } else {
-            cancelled = cancels && watch.cancel_entry();
-            if !cancelled && watch.pending() == 0 {
-                self.link.drop_next();
-            }
-        }
-        self.link.requeue_to_process();
-        cancelled
-    }
-
     fn test(&self, _watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {
         if self.link.takes() {
             self.link.pull();
@@ -199,6 +171,39 @@ impl Source for Signal {
 
     fn ident(&self) -> u64 {
         self.link.sig().into()
+    }
+}
+
+impl Intercept for Signal {
+    fn next(&self) -> Option<EventData> {
+        self.link.next()
+    }
+
+    fn consumed(&self) {
+        self.link.drop_next();
+    }
+
+    fn posted(&self, entry: Index) {
+        self.link.posted(entry);
+    }
+
+    fn removed(&self, watch: &Watch, cancels: bool) -> bool {
+        let mut cancelled = false;
+        if watch.has_completions() {
+            // From the latest one on, so that they come out in order.
+            while let Some(entry) = self.link.entry(Which::Latest) {
+                let consumed = !cancels || !watch.queue().cancel(entry);
+                cancelled |= !consumed;
+                self.link.settle(Which::Latest, entry, consumed);
+            }
+        } else {
+            cancelled = cancels && watch.cancel_entry();
+            if !cancelled && watch.pending() == 0 {
+                self.link.drop_next();
+            }
+        }
+        self.link.requeue_to_process();
+        cancelled
     }
 }
 

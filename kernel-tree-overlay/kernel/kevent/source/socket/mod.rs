@@ -45,7 +45,6 @@ use crate::{
             Unknown, //
         },
         Class,
-        Room,
         Source,
         Target, //
     }, //
@@ -174,7 +173,7 @@ impl Class for Socket {
     const EVENTS: u32 = EVENTS;
     const OF_LINK: Option<fd::OfLink> = Some(fd::watch_with::<Self>);
 
-    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
         check_arg(record)?;
         Ok(Watch::new(
             queue.clone(),

@@ -51,7 +51,6 @@ use crate::{
             to_host_time, //
         },
         Class,
-        Room,
         Source, //
     },
     sys::time::{
@@ -159,7 +158,7 @@ impl Class for Timer {
     const EVENTS: u32 = uapi::KEVENT_TIMER_EXPIRED;
     const NEEDED: u32 = Self::EVENTS;
 
-    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
         if record.ident != 0 {
             return Err(EINVAL);
         }

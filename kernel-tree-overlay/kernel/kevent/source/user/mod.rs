@@ -31,7 +31,6 @@ use crate::{
     source::{
         check_no_arg,
         Class,
-        Room,
         Source, //
     }, //
 };
@@ -51,7 +50,7 @@ impl Class for User {
     const FLAGS: u32 = 0;
     const EVENTS: u32 = uapi::KEVENT_EVENTS_MASK;
 
-    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch, _: Room) -> Result<Arc<Watch>> {
+    fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
         check_no_arg(record)?;
         if record.ident != 0 {
             return Err(EINVAL);
