@@ -1,20 +1,22 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# man: the manual pages in tools/man are well formed, and the program in each compiles; and in the
+# man: the manual pages in tools/man and of libkevent are well formed, and the program in each compiles; and in the
 # booted kernel those programs run, and the kevent crate's live tests and examples.
 
 MAN_OUT=$CACHE/target/man
 # The kernel's header, as the programs in the pages and the crate see it.
 MAN_UAPI=tools/kevent/uapi/kevent.h
+MAN_PAGES=(tools/man/man[27]/* tools/libkevent/man/man3/*)
 
 check_man() {
 	local page bad=0
-	for page in tools/man/man[27]/*; do
+	for page in "${MAN_PAGES[@]}"; do
 		man_lint "$page" || bad=1
 		man_sections "$page" || bad=1
 	done
 	man_calls || bad=1
+	man_functions || bad=1
 	man_programs || bad=1
 	return $bad
 }
@@ -31,6 +33,7 @@ man_sections() {
 	local order=' NAME LIBRARY SYNOPSIS DESCRIPTION RETURN_VALUE ERRORS FILES VERSIONS STANDARDS HISTORY NOTES EXAMPLES SEE_ALSO '
 	local section place last=0 needed='NAME SYNOPSIS DESCRIPTION STANDARDS HISTORY EXAMPLES SEE_ALSO' have=' '
 	[[ $1 != *.2 ]] || needed+=' LIBRARY RETURN_VALUE ERRORS'
+	[[ $1 != *.3 ]] || needed+=' LIBRARY RETURN_VALUE'
 	while read -r section; do
 		section=${section// /_}
 		place=${order%%" $section "*}
@@ -55,6 +58,16 @@ man_calls() {
 	return $bad
 }
 
+# Every function of libkevent that is not a system call is in the NAME of a page.
+man_functions() {
+	local name bad=0
+	for name in $(sed -nE 's/^\t\t((kevent|ec)_[a-z_]+);$/\1/p' tools/libkevent/libkevent*.map | sort -u); do
+		[ ! -e "tools/man/man2/$name.2" ] && [ "$name" != kevent_process_generation ] || continue
+		grep -qE "^([a-z_, ]* )?$name(,| \\\\-)" tools/libkevent/man/man3/*.3 || { echo "no page for $name"; bad=1; }
+	done
+	return $bad
+}
+
 # The numbers of the calls, for a C library that does not have them.
 man_numbers() {
 	local call nr=473
@@ -66,15 +79,17 @@ man_numbers() {
 # Takes the program out of each page, and compiles it.
 man_programs() {
 	local page name bad=0
+	local libkevent=$CACHE/target/libkevent
 	rm -rf "$MAN_OUT" && mkdir -p "$MAN_OUT/include/linux" && cp "$MAN_UAPI" "$MAN_OUT/include/linux/" || return
-	for page in tools/man/man[27]/*; do
+	in_library libkevent "$libkevent/libkevent.a" || return
+	for page in "${MAN_PAGES[@]}"; do
 		name=$(sed -n 's/^\.\\" SRC BEGIN (\(.*\)\.c)$/\1/p' "$page")
 		[ -n "$name" ] || { echo "$page: no program"; bad=1; continue; }
 		sed -n '/^\.\\" SRC BEGIN/,/^\.\\" SRC END/p' "$page" |
 			sed -e '/^\.\(\\"\|EX\|EE\)/d' -e 's/^\\&//' -e 's/\\-/-/g' -e 's/\\\[rs\]/\\/g' >"$MAN_OUT/$name.c"
 		# shellcheck disable=SC2046
 		cc -std=gnu11 -O2 -Wall -Wextra -Wno-sign-compare -Werror -I"$MAN_OUT/include" $(man_numbers) \
-			-o "$MAN_OUT/$name" "$MAN_OUT/$name.c" || { echo "$page: its program does not compile"; bad=1; }
+			-Itools/libkevent/include -o "$MAN_OUT/$name" "$MAN_OUT/$name.c" -pthread "$libkevent/libkevent.a" || { echo "$page: its program does not compile"; bad=1; }
 	done
 	return $bad
 }

@@ -71,6 +71,9 @@ fi
 rm -rf "$OUT/root"
 make -s install MAKEFLAGS= DESTDIR="$OUT/root" PREFIX=/usr OUT="$OUT" >/dev/null
 judge $? "install: DESTDIR"
+grep -qx '.so man3/kevent_queue_init.3' "$OUT/root/usr/share/man/man3/kevent_queue_exit.3" &&
+	[ -s "$OUT/root/usr/share/man/man3/kevent_queue_init.3" ]
+judge $? "install: manual pages"
 cat >"$OUT/link.c" <<-END
 	#include <kevent/ec.h>
 	int main(void)
