@@ -17,13 +17,14 @@ help_check() {
 	  clippy      nor clippy about the tools
 	  man         the manual pages are well formed, and their programs compile
 	  uapi        the copies of the kernel's header have what that has
+	  crate       the kevent crate is packaged, and by itself documented, tested and no_std
 	  integrations  what judges the integrations' tests is right
 	  code        the C code of README.md and Documentation/ compiles
 	  paths       no file names a path of the machine it was made on
 	END
 }
 
-CHECKS=(series rustfmt batches size checkpatch shellcheck clippy man uapi integrations code paths)
+CHECKS=(series rustfmt batches size checkpatch shellcheck clippy man uapi crate integrations code paths)
 
 verb_check() {
 	parse_options "$@"
@@ -108,6 +109,43 @@ check_shellcheck() {
 }
 
 check_clippy() { in_workspace clippy --locked -q --workspace --all-targets -- -D warnings; }
+
+# The kevent crate as it would be published, unpacked where there is no repository.
+check_crate() {
+	local dir=$CACHE/target/published name
+	export CARGO_TARGET_DIR=$dir/target
+	rm -rf "$dir/kevent" "$dir/user" && mkdir -p "$dir/kevent" "$dir/user" || return
+	cargo package -q -p kevent --no-verify --allow-dirty || { echo "cargo package refuses it"; return 1; }
+	name=$(echo "$dir"/target/package/kevent-*.crate)
+	tar -xzf "$name" --strip-components=1 -C "$dir/kevent" && rm "$name" || return
+	(cd "$dir/kevent" && cargo test -q && RUSTDOCFLAGS='-D warnings' cargo doc -q --no-deps) ||
+		{ echo "its tests or its documentation fail outside of the repository"; return 1; }
+	# With std in it there would be two panic handlers.
+	cat >"$dir/user/Cargo.toml" <<-END
+	[package]
+	name = "user"
+	version = "0.0.0"
+	edition = "2021"
+	[lib]
+	path = "lib.rs"
+	crate-type = ["staticlib"]
+	[dependencies]
+	kevent = { path = "../kevent", default-features = false }
+	[profile.dev]
+	panic = "abort"
+	[workspace]
+	END
+	cat >"$dir/user/lib.rs" <<-END
+	#![no_std]
+	pub use kevent::ring::View;
+	#[panic_handler]
+	fn panic(_: &core::panic::PanicInfo) -> ! {
+	    loop {}
+	}
+	END
+	cp "$dir/kevent/Cargo.lock" "$dir/user/" || return
+	(cd "$dir/user" && cargo build -q) || { echo "without its features it is not no_std"; return 1; }
+}
 
 # Each block is compiled by itself; one without #include gets those that its calls need.
 check_code() {
