@@ -28,7 +28,6 @@
 
 #define EXPORT __attribute__((visibility("default")))
 #define SEC_NS 1000000000LL
-#define BATCH 64U
 #define NONE UINT32_MAX
 
 /* What a knote's amounts come from. */
@@ -757,7 +756,8 @@ static int convert(struct kq *kq, const struct kevent_event *ev, struct kevent *
 
 static int events(struct kq *kq, struct kevent *list, int max, const struct timespec *timeout)
 {
-	struct kevent_event batch[BATCH];
+	/* At the end of the list: what was converted never reaches what was not. */
+	char *batch = (char *)list + (size_t)max * (sizeof(*list) - sizeof(struct kevent_event));
 	struct __kernel_timespec end = { 0, 0 };
 	int sleep = !timeout || timeout->tv_sec || timeout->tv_nsec;
 	int out = 0;
@@ -777,9 +777,9 @@ static int events(struct kq *kq, struct kevent *list, int max, const struct time
 	}
 
 	do {
-		unsigned int want = (unsigned int)max < BATCH ? (unsigned int)max : BATCH;
-		int i, n = sys_get_events(kq->fd, sleep ? 1 : 0, want, sleep && timeout ? &end : NULL,
-					  batch, sleep && timeout ? KEVENT_WAIT_ABSTIME : 0);
+		int i, n = sys_get_events(kq->fd, sleep ? 1 : 0, (unsigned int)max,
+					  sleep && timeout ? &end : NULL, (struct kevent_event *)(void *)batch,
+					  sleep && timeout ? KEVENT_WAIT_ABSTIME : 0);
 
 		if (n < 0) {
 			if (errno == EINVAL) { /* the number is another file's by now */
@@ -791,8 +791,12 @@ static int events(struct kq *kq, struct kevent *list, int max, const struct time
 		if (!n)
 			return 0;
 		pthread_mutex_lock(&kq->lock);
-		for (i = 0; i < n; i++)
-			out += convert(kq, &batch[i], &list[out]);
+		for (i = 0; i < n; i++) {
+			struct kevent_event ev;
+
+			memcpy(&ev, batch + (size_t)i * sizeof(ev), sizeof(ev));
+			out += convert(kq, &ev, &list[out]);
+		}
 		pthread_mutex_unlock(&kq->lock);
 	} while (!out);
 	return out;

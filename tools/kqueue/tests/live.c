@@ -145,6 +145,33 @@ static void accepts_and_refusals(void)
 	close(c);
 }
 
+static void as_many_as_asked_for(void)
+{
+	enum { PIPES = 200 };
+	static struct kevent list[PIPES];
+	static int p[PIPES][2];
+	char seen[PIPES] = { 0 };
+	long i;
+
+	for (i = 0; i < PIPES; i++) {
+		CHECK_EQ(pipe(p[i]), 0);
+		CHECK_EQ(write(p[i][1], "x", 1), 1);
+		CHECK_EQ(change(p[i][0], EVFILT_READ, EV_ADD, 0, 0, (void *)i), 0);
+	}
+	/* All levels in one call, each once. */
+	CHECK_EQ(kevent(kq, NULL, 0, list, PIPES, &a_while), PIPES);
+	for (i = 0; i < PIPES; i++) {
+		long at = (long)list[i].udata;
+
+		CHECK(at >= 0 && at < PIPES && !seen[at]++);
+		CHECK(list[i].ident == (uintptr_t)p[at][0] && list[i].data == 1);
+	}
+	CHECK_EQ(kevent(kq, NULL, 0, list, 7, &a_while), 7);
+	for (i = 0; i < PIPES; i++)
+		close(p[i][0]), close(p[i][1]);
+	CHECK_EQ(now(list), 0);
+}
+
 static void pipes(void)
 {
 	struct kevent kev;
@@ -536,7 +563,7 @@ int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		TEST(read_level_clear_oneshot), TEST(read_eof), TEST(read_low_water), TEST(accepts_and_refusals),
-		TEST(pipes), TEST(vnodes), TEST(processes), TEST(signals), TEST(timers), TEST(user_events),
+		TEST(pipes), TEST(as_many_as_asked_for), TEST(vnodes), TEST(processes), TEST(signals), TEST(timers), TEST(user_events),
 		TEST(nests), TEST(read_and_write_are_two), TEST(closed_and_reused_descriptor), TEST(receipts),
 		TEST(directories), TEST(process_that_executes), TEST(process_that_has_ended),
 		TEST(signal_in_two_queues), TEST(each_event_to_one_thread), TEST(queue_of_the_parent),
