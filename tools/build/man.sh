@@ -143,9 +143,9 @@ build_crate_live() {
 	local list=$CACHE/target/crate-live.list
 	man_programs || return
 	in_workspace build -p kevent --examples || return
-	in_workspace test -p kevent -p kevent-top --test live --test top --no-run --message-format json >"$list.json" || return
+	in_workspace test -p kevent -p kevent-top --test live --test top --test trace --no-run --message-format json >"$list.json" || return
 	{
-		sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$list.json" | grep -E '/(live|top)-'
+		sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$list.json" | grep -E '/(live|top|trace)-'
 		printf '%s\n' "$CACHE"/target/debug/examples/{hello,echo,everything}
 		find "$MAN_OUT" -type f -perm -u+x | sort
 	} >"$list"
