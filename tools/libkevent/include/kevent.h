@@ -184,6 +184,17 @@ int kevent_watch_trigger(struct kevent_queue *q, struct kevent_watch *w, unsigne
 int kevent_watch_remove(struct kevent_queue *q, struct kevent_watch *w);
 
 /*
+ * kevent_watch_put(), kevent_watch_set_named(), kevent_watch_remove_named(): the same by
+ * name, for programs that keep no handles.  @w.source and @w.ident, a descriptor of the
+ * calling task's table, name the watch.
+ *
+ * _put() changes that watch in everything to what is in @w, or adds one.
+ * _set_named() changes what @what says, also KEVENT_MODIFY_ENABLE and _DISABLE.  Both put
+ * the handle into @w.  Errors: as above; EEXIST (several watches have that name),
+ * EBUSY (_put(): another thread is adding one), EINVAL (not a class of descriptors, or a
+ * kernel without KEVENT_FEATURE_BY_IDENT).
+ */
+/*
  * Takes up to @max events, and sleeps for the first one if there is none.
  * @timeout: how long, on CLOCK_MONOTONIC; NULL for ever, 0 for not at all.
  *
@@ -236,6 +247,9 @@ int kevent_take(struct kevent_queue *q, struct kevent_event *ev);
 int kevent_take_shared(struct kevent_queue *q, struct kevent_event *ev);
 __u32 kevent_cursor(const struct kevent_queue *q);
 __u32 kevent_ring_flags(const struct kevent_queue *q);
+int kevent_watch_put(struct kevent_queue *q, struct kevent_watch *w);
+int kevent_watch_set_named(struct kevent_queue *q, struct kevent_watch *w, unsigned int what);
+int kevent_watch_remove_named(struct kevent_queue *q, struct kevent_watch *w);
 void kevent_prep(struct kevent_watch *w, __u32 source, __u64 ident, __u32 events,
 		 __u32 flags, __u64 user_data);
 void kevent_prep_poll(struct kevent_watch *w, int fd, __u32 events, __u32 flags,

@@ -98,6 +98,43 @@ static void levels(void)
 	}
 }
 
+static void named(void)
+{
+	struct kevent_event ev;
+	struct kevent_watch w;
+	__u64 handle;
+	int p[2];
+
+	if (!(the_kernel.features & KEVENT_FEATURE_BY_IDENT))
+		SKIP("the kernel has no watches by name");
+	EACH_MODE(entries) {
+		CHECK_EQ(pipe(p), 0);
+		CHECK_EQ(begin(entries), 0);
+		kevent_prep_poll(&w, p[1], KEVENT_POLL_IN, KEVENT_WATCH_EDGE, 1);
+		CHECK_ERR(kevent_watch_remove_named(&q, &w), ENOENT);
+		CHECK_EQ(kevent_watch_put(&q, &w), 0);
+		handle = w.handle;
+		w.events = KEVENT_POLL_OUT;
+		w.user_data = 2;
+		CHECK_EQ(kevent_watch_put(&q, &w), 0);
+		CHECK_EQ(w.handle, handle);
+		CHECK_EQ(next(&ev), 1);
+		CHECK_EQ(ev.user_data, 2);
+		w.user_data = 3;
+		w.handle = 0;
+		CHECK_EQ(kevent_watch_set_named(&q, &w, KEVENT_MODIFY_USER_DATA | KEVENT_MODIFY_ENABLE), 0);
+		CHECK_EQ(w.handle, handle);
+		CHECK_EQ(next(&ev), 1);
+		CHECK_EQ(ev.user_data, 3);
+		CHECK_EQ(kevent_watch_remove_named(&q, &w), 0);
+		CHECK_ERR(kevent_watch_remove(&q, &w), ENOENT);
+		close(p[0]);
+		close(p[1]);
+		CHECK_ERR(kevent_watch_put(&q, &w), EBADF);
+		kevent_queue_exit(&q);
+	}
+}
+
 static void sockets(void)
 {
 	struct kevent_event ev;
@@ -416,7 +453,7 @@ static void cancelled_thread_loses_nothing(void)
 int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
-		TEST(posts), TEST(levels), TEST(sockets), TEST(timers), TEST(signals), TEST(processes),
+		TEST(posts), TEST(levels), TEST(named), TEST(sockets), TEST(timers), TEST(signals), TEST(processes),
 		TEST(inodes), TEST(futexes), TEST(user_watches), TEST(wakes), TEST(child_gets_eacces),
 		TEST(kernel_refuses_a_child),
 		TEST(shared_queue_in_a_child),

@@ -250,17 +250,42 @@ static struct sim_watch *watch(struct queue *q, __u64 handle)
 	return &q->watches[place];
 }
 
+/* The handle of the watch that has the name in @w, 0 if none has; -1: EEXIST. */
+static int named(const struct queue *q, struct kevent_watch *w)
+{
+	w->handle = 0;
+	for (__u32 i = 0; i < q->nr_watches; i++) {
+		const struct sim_watch *other = &q->watches[i];
+
+		if (other->state == EMPTY || other->w.source != w->source || other->w.ident != w->ident)
+			continue;
+		if (w->handle)
+			return -1;
+		w->handle = (__u64)other->generation << 32 | i;
+	}
+	return 0;
+}
+
 int kevent_add(int fd, struct kevent_watch *watches, size_t wsize, unsigned int nr,
 	       unsigned int flags)
 {
+	const unsigned int all = KEVENT_MODIFY_EVENTS | KEVENT_MODIFY_MODE | KEVENT_MODIFY_USER_DATA |
+				 KEVENT_MODIFY_ARG;
 	unsigned int done = 0;
 	struct queue *q;
 	int state;
 
 	if (sim_error)
 		return no(sim_error);
-	if (wsize != sizeof(*watches) || !nr || flags)
+	if (wsize != sizeof(*watches) || !nr || flags & ~KEVENT_ADD_UPDATE)
 		return no(EINVAL);
+	if (flags) {
+		q = find(fd);
+		if (q && nr == 1 && !named(q, watches) && watches->handle)
+			return kevent_modify(fd, watches, wsize, 1, all |
+					     (watches->flags & KEVENT_WATCH_DISABLED ?
+					      KEVENT_MODIFY_DISABLE : KEVENT_MODIFY_ENABLE));
+	}
 	state = enter();
 	q = find(fd);
 	for (; q && done < nr; done++) {
@@ -337,14 +362,22 @@ int kevent_modify(int fd, struct kevent_watch *watches, size_t wsize, unsigned i
 	state = enter();
 	q = find(fd);
 	for (; q && done < nr; done++) {
+		int error = flags & KEVENT_MODIFY_BY_IDENT ? named(q, &watches[done]) : 0;
 		struct sim_watch *w = watch(q, watches[done].handle);
 
+		if (error) {
+			watches[done].result = -EEXIST;
+			errno = EEXIST;
+			break;
+		}
 		if (!w) {
 			watches[done].result = -ENOENT;
 			errno = ENOENT;
 			break;
 		}
 		watches[done].result = 0;
+		if (flags & KEVENT_MODIFY_REMOVE)
+			w->state = EMPTY;
 		if (flags & KEVENT_MODIFY_USER_DATA)
 			w->w.user_data = watches[done].user_data;
 		if (flags & KEVENT_MODIFY_EVENTS)

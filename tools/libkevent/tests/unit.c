@@ -416,6 +416,7 @@ static void misuse_is_an_errno(void)
 	struct kevent_create args = { .ring_entries = 3 };
 	struct kevent_event ev;
 	struct kevent_watch w;
+	__u64 handle;
 
 	kevent_prep_user(&w, 0, 1);
 	CHECK_ERR(kevent_watch_add(&none, &w), EBADF);
@@ -445,6 +446,22 @@ static void misuse_is_an_errno(void)
 	CHECK_ERR(kevent_watch_set(&q, &w, KEVENT_MODIFY_EVENTS), ENOENT);
 	CHECK_ERR(kevent_watch_trigger(&q, &w, 1), ENOENT);
 	CHECK_EQ(w.result, -ENOENT);
+
+	kevent_prep_poll(&w, 0, KEVENT_POLL_IN, 0, 1);
+	CHECK_ERR(kevent_watch_remove_named(&q, &w), ENOENT);
+	CHECK_ERR(kevent_watch_set_named(&q, &w, KEVENT_MODIFY_EVENTS), ENOENT);
+	CHECK_EQ(kevent_watch_put(&q, &w), 0);
+	handle = w.handle;
+	CHECK_EQ(kevent_watch_put(&q, &w), 0);
+	CHECK_EQ(w.handle, handle);
+	w.handle = 0;
+	CHECK_EQ(kevent_watch_set_named(&q, &w, KEVENT_MODIFY_USER_DATA), 0);
+	CHECK_EQ(w.handle, handle);
+	CHECK_EQ(kevent_watch_add(&q, &w), 0);
+	CHECK_ERR(kevent_watch_remove_named(&q, &w), EEXIST);
+	CHECK_EQ(kevent_watch_remove(&q, &w), 0);
+	CHECK_EQ(kevent_watch_remove_named(&q, &w), 0);
+	CHECK_ERR(kevent_watch_remove_named(&q, &w), ENOENT);
 
 	/* Nonsense in the ring: wrong events, nothing else. */
 	for (int i = 0; i < 2000; i++) {

@@ -52,6 +52,23 @@ KEVENT_INLINE __u32 kevent_ring_flags(const struct kevent_queue *q)
 	return __atomic_load_n(&q->ring->flags, __ATOMIC_RELAXED);
 }
 
+/* Watches by name, see <kevent.h>. */
+KEVENT_INLINE int kevent_watch_put(struct kevent_queue *q, struct kevent_watch *w)
+{
+	return kevent_add(q->fd, w, sizeof(*w), 1, KEVENT_ADD_UPDATE) == 1 ? 0 : -1;
+}
+
+KEVENT_INLINE int kevent_watch_set_named(struct kevent_queue *q, struct kevent_watch *w,
+					 unsigned int what)
+{
+	return kevent_modify(q->fd, w, sizeof(*w), 1, what | KEVENT_MODIFY_BY_IDENT) == 1 ? 0 : -1;
+}
+
+KEVENT_INLINE int kevent_watch_remove_named(struct kevent_queue *q, struct kevent_watch *w)
+{
+	return kevent_watch_set_named(q, w, KEVENT_MODIFY_REMOVE);
+}
+
 /* The lap of @index, where it is in the word. */
 #define KEVENT_LAP_OF_(q, index) \
 	((((index) >> (q)->shift) & KEVENT_WORD_LAP_MASK) << KEVENT_WORD_LAP_SHIFT)
