@@ -50,6 +50,9 @@ pub enum Error {
     /// `EEXIST`: several watches fit, where one was to be named.
     #[error("several watches fit")]
     Ambiguous,
+    /// `EBUSY`: another thread is adding a watch of that class and descriptor.
+    #[error("another thread is adding that watch")]
+    Busy,
     /// `ELOOP`: a queue that would watch itself, a chain of queues that is too long, or an epoll
     /// instance.
     #[error("a loop of queues, or a chain of them that is too long")]
@@ -86,6 +89,7 @@ impl Error {
             libc::ENOSPC => Error::Limit,
             libc::ENOENT => Error::NoSuchWatch,
             libc::EEXIST => Error::Ambiguous,
+            libc::EBUSY => Error::Busy,
             libc::ELOOP => Error::Loop,
             libc::ECANCELED => Error::NotTried,
             libc::EPIPE => Error::OwnerGone,
@@ -109,6 +113,7 @@ impl Error {
             Error::Limit => libc::ENOSPC,
             Error::NoSuchWatch => libc::ENOENT,
             Error::Ambiguous => libc::EEXIST,
+            Error::Busy => libc::EBUSY,
             Error::Loop => libc::ELOOP,
             Error::NotTried => libc::ECANCELED,
             Error::OwnerGone => libc::EPIPE,

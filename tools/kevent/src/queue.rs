@@ -607,15 +607,23 @@ impl Queue {
         self.add_flags(watches, 0)
     }
 
-    /// Registers watches, or changes everything about those that are there already, which class and
-    /// descriptor tell. Returns how many; an error only if the first one fails.
+    /// Registers watches of descriptors, or changes everything about those that are there already: the
+    /// class and the descriptor, in the caller's table, name the watch. Returns how many; an error only
+    /// if the first one fails.
+    ///
+    /// A watch that is changed keeps its handle, and leaves no event of the old settings. In place of a
+    /// oneshot watch that has fired there is another one.
     ///
     /// Needs [`Features::BY_IDENT`].
     ///
     /// # Errors
     ///
-    /// As for [`add()`](Queue::add), and [`Ambiguous`](Error::Ambiguous) if several watches fit;
-    /// [`Invalid`](Error::Invalid) on a kernel without the feature.
+    /// As for [`add()`](Queue::add) and [`modify()`](Queue::modify), and
+    ///
+    /// * [`Ambiguous`](Error::Ambiguous): several watches fit
+    /// * [`Busy`](Error::Busy): another thread is adding a watch that fits
+    /// * [`Invalid`](Error::Invalid): a class that watches no descriptors, or a kernel without the
+    ///   feature
     pub fn add_or_update(&self, watches: &mut [Watch]) -> Result<usize, Error> {
         self.add_flags(watches, sys::KEVENT_ADD_UPDATE)
     }

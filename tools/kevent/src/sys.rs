@@ -173,7 +173,7 @@ pub const fn kevent_feature_source(class: u32) -> u64 {
 
 /// The kernel understands [`KEVENT_WORD_EXHAUSTED`].
 pub const KEVENT_FEATURE_EXHAUSTED: u64 = 1 << 32;
-/// [`KEVENT_ADD_UPDATE`] and [`KEVENT_MODIFY_BY_IDENT`].
+/// [`KEVENT_ADD_UPDATE`], [`KEVENT_MODIFY_BY_IDENT`] and [`KEVENT_MODIFY_REMOVE`].
 pub const KEVENT_FEATURE_BY_IDENT: u64 = 1 << 33;
 /// [`KEVENT_WAIT_WAKE_NEXT`].
 pub const KEVENT_FEATURE_WAKE_NEXT: u64 = 1 << 34;

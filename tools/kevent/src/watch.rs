@@ -34,10 +34,10 @@ bitflags::bitflags! {
         /// Fire a watch of [`Source::User`] with the record's events, which are ORed until the event
         /// is consumed.
         const TRIGGER = sys::KEVENT_MODIFY_TRIGGER;
-        /// The class and the descriptor name the watch, not [`Watch::of()`]. Needs
-        /// [`Features::BY_IDENT`](crate::Features::BY_IDENT).
+        /// With others: the class and the descriptor name the watch, not [`Watch::of()`], and the
+        /// record then has its handle. Needs [`Features::BY_IDENT`](crate::Features::BY_IDENT).
         const BY_IDENT = sys::KEVENT_MODIFY_BY_IDENT;
-        /// Remove the watch.
+        /// Remove the watch; alone, or with `BY_IDENT`.
         const REMOVE = sys::KEVENT_MODIFY_REMOVE;
     }
 }

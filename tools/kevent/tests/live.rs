@@ -276,6 +276,40 @@ fn many_threads() {
 extern "C" fn nothing(_: libc::c_int) {}
 
 #[test]
+fn watches_by_name() {
+    let queue = queue!(8);
+    let (a, _b) = UnixStream::pair().unwrap();
+    let watch = |bits: Readiness, n| {
+        let watch = Watch::of_events(bits).ident(a.as_raw_fd() as u64);
+        watch.user_data(n).edge()
+    };
+    let mut watches = [watch(Readiness::IN, 1)];
+
+    if !queue.features().is_some_and(|f| f.contains(Features::BY_IDENT)) {
+        eprintln!("skipped: this kernel has no watches by name");
+        return;
+    }
+    let remove = Modify::BY_IDENT | Modify::REMOVE;
+    fails(queue.modify(&mut watches, remove), libc::ENOENT);
+    assert_eq!(queue.add_or_update(&mut watches), Ok(1));
+    let handle = watches[0].handle();
+    watches = [watch(Readiness::OUT, 2)];
+    assert_eq!(queue.add_or_update(&mut watches), Ok(1));
+    assert_eq!(watches[0].handle(), handle);
+    assert_eq!(queue.try_next().unwrap().unwrap().user_data(), 2);
+    watches = [watch(Readiness::OUT, 3)];
+    let what = Modify::BY_IDENT | Modify::USER_DATA | Modify::ENABLE;
+    assert_eq!(queue.modify(&mut watches, what), Ok(1));
+    assert_eq!(watches[0].handle(), handle);
+    assert_eq!(queue.try_next().unwrap().unwrap().user_data(), 3);
+    queue.add_one(watch(Readiness::IN, 4)).unwrap();
+    fails(queue.modify(&mut watches, remove), libc::EEXIST);
+    assert_eq!(queue.remove(&[handle]), Ok(1));
+    assert_eq!(queue.modify(&mut watches, remove), Ok(1));
+    fails(queue.modify(&mut watches, remove), libc::ENOENT);
+}
+
+#[test]
 fn a_signal_ends_a_wait() {
     let queue = queue!(8);
     let (signal, mut set) = (libc::SIGUSR1, std::mem::MaybeUninit::uninit());
