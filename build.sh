@@ -15,6 +15,7 @@ ROOT=$PWD
 . tools/build/boot.sh
 . tools/build/check.sh
 . tools/build/man.sh
+. tools/build/uapi.sh
 . tools/build/each.sh
 . tools/build/batch.sh
 . tools/build/test.sh

@@ -146,7 +146,7 @@ fn start(tests: &Path, program: &Program) -> Result<(Child, File)> {
     if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
         return Err(std::io::Error::last_os_error()).context("cannot make a pipe");
     }
-    // SAFETY: both are open and nobody else's.
+    // SAFETY: both are open, and nothing else owns them.
     let (read, write) = unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) };
     let dir = tests.join(&program.dir);
     let child = Command::new(dir.join(&program.name))
@@ -211,7 +211,7 @@ fn watch(
         match lines.recv_timeout(Duration::from_millis(50)) {
             Ok(line) => output(line)?,
             Err(RecvTimeoutError::Timeout) => {}
-            // Nobody has the pipe any more; the program may live on.
+            // The other end of the pipe is closed; the program may live on.
             Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(20)),
         }
         if let Some(status) = child.try_wait()? {

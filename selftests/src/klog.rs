@@ -5,7 +5,7 @@
 //! A log line counts as the begin of a report when it matches one of
 //! [`RULES`]. What follows belongs to it: up to the end-of-trace line if the
 //! kernel prints one, else a bounded number of lines. The rules are anchored,
-//! because "WARNING:" in the middle of a line is mostly somebody's prose.
+//! because "WARNING:" in the middle of a line is mostly prose.
 
 use std::sync::LazyLock;
 
@@ -27,7 +27,7 @@ const CONSEQUENCE_LINES: usize = 80;
 /// One report of the kernel about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The line that tells what happened.
+    /// The line that says what happened.
     pub title: String,
     /// The test that ran at that time.
     pub during: Option<String>,

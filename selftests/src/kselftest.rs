@@ -73,7 +73,7 @@ fn cases(source: &str) -> Vec<String> {
     names
 }
 
-/// Full names of the tests of a target, as far as its source tells.
+/// Full names of the tests of a target, as far as its source shows.
 pub fn names(tree: &Path, target: &str) -> Vec<String> {
     let mut all = Vec::new();
     let dir = tree.join(SELFTESTS).join(target);
@@ -162,7 +162,7 @@ impl Build<'_> {
         )
         .context("cannot install the headers of the tree")?;
 
-        // The makefiles know no dependencies on headers; begin anew.
+        // The makefiles know no dependencies on headers; begin again.
         let objects = self.work.join("kselftest-build");
         for dir in [&objects, self.install] {
             if dir.exists() {

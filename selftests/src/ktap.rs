@@ -143,7 +143,7 @@ impl Level {
         };
         match self.plan {
             None if got > 0 => self.problems.push(format!(
-                "no plan: {got} results but no line `1..{got}`, so nobody knows whether all tests ran"
+                "no plan: {got} results but no line `1..{got}`, so it is not known whether all tests ran"
             )),
             Some(plan) if got < plan => self.problems.push(format!(
                 "{} of {plan} planned tests gave no result{after}",

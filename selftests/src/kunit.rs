@@ -47,7 +47,7 @@ fn has(config: &str, symbol: &str) -> bool {
 }
 
 /// Judges what the kernel log holds. `expected` are the suites of the tree,
-/// `config` is the kernel's `.config`, which tells what may be missing.
+/// `config` is the kernel's `.config`, which says what may be missing.
 pub fn judge(log: &str, expected: &BTreeSet<String>, config: &str) -> Vec<TestResult> {
     let mut results = Vec::new();
     let mut seen = BTreeSet::new();

@@ -9,7 +9,7 @@
 //!   unit tests that the kernel runs at boot, [`live`] the numbers on the
 //!   running kernel, [`klog`] the kernel log.
 //! * [`vm`] boots, [`guest`] is what runs inside, [`record`] is what the two
-//!   tell each other.
+//!   exchange.
 //! * [`ktap`] reads test output, [`filter`] picks tests, [`report`] prints.
 //! * [`run`] puts it together.
 

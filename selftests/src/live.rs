@@ -3,7 +3,7 @@
 //! Asks the running kernel whether it answers the numbers of the tables.
 //!
 //! Each call is made with arguments that a kernel with kevent refuses with a
-//! defined error, so nothing happens; only `ENOSYS` says that nobody is there.
+//! defined error, so nothing happens; only `ENOSYS` says that there is no such call.
 //! It is asked from a 64-bit program, the harness itself, and from a 32-bit
 //! one, which needs no C library.
 

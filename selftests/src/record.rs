@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What host and guest tell each other: a plan on the way in, and a file of
+//! What host and guest exchange: a plan on the way in, and a file of
 //! records, one JSON object a line, on the way out.
 //!
 //! Both lie in a directory that the guest mounts read-write. The console is

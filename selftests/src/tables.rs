@@ -153,7 +153,7 @@ fn collisions(rows: &[Row]) -> Vec<String> {
         for b in &rows[i + 1..] {
             let ours = is_ours(&a.name) || is_ours(&b.name);
             // Programs of one ABI may share a number with those of another, but
-            // nobody shares one with us.
+            // no other call has one of ours.
             if !(ours || same_abi(a, b)) {
                 continue;
             }

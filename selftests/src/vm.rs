@@ -212,7 +212,7 @@ impl Machine {
     }
 }
 
-/// Copies a pipe to a file in the background; the receiver tells the end.
+/// Copies a pipe to a file in the background; the receiver gets a message at the end.
 fn copy(from: Option<impl Read + Send + 'static>, to: &Path) -> Result<Receiver<()>> {
     let mut file = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
     let (sender, receiver) = mpsc::channel();

@@ -16,7 +16,7 @@ help_check() {
 	  shellcheck  nor shellcheck about any script
 	  clippy      nor clippy about the tools
 	  man         the manual pages are well formed, and their programs compile
-	  uapi        the copies of the kernel's header have what that has
+	  uapi        the copies of the kernel's header are up to date
 	  crate       the kevent crate is packaged, and by itself documented, tested and no_std
 	  integrations  what judges the integrations' tests is right
 	  code        the C code of README.md and Documentation/ compiles

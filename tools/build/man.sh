@@ -94,17 +94,6 @@ man_programs() {
 	return $bad
 }
 
-# The crate ships a copy of the header: what the tree has is in it, with the same values.
-check_uapi() {
-	local defines='s|[[:space:]]*/\*.*||; s/^#define[[:space:]]+(KEVENT_[A-Z0-9_]+)[[:space:]]+(.+)$/\1 \2/p' wrong copy
-	local header=kernel-tree-overlay/include/uapi/linux/kevent.h
-	grep -q KEVENT_INFO_POSTED "$header" || { echo "the tree has the first edition of the interface: nothing to compare"; return 0; }
-	for copy in "$MAN_UAPI" tools/libkevent/include/kevent/uapi.h; do
-		wrong=$(comm -23 <(sed -nE "$defines" "$header" | sort -u) <(sed -nE "$defines" "$copy" | sort -u))
-		[ -z "$wrong" ] || { echo "$wrong"; echo "not in $copy, or otherwise: copy the kernel's"; return 1; }
-	done
-}
-
 # --- in the booted kernel ------------------------------------------------------------------------
 
 # crate: the kevent crate's live tests and examples, kevent-top's, and the programs of the manual pages.

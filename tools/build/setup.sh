@@ -36,7 +36,7 @@ verb_setup() {
 	parse_options "$@"
 	no_args
 	if [ -n "$DRY_RUN" ]; then
-		setup_all tell
+		setup_all name
 	else
 		open_cache
 		setup_all
@@ -44,7 +44,7 @@ verb_setup() {
 	fi
 }
 
-# setup_all [tell]: each part that is missing is made, or with 'tell' only named.
+# setup_all [name]: each part that is missing is made, or with 'name' only named.
 setup_all() {
 	local part missing
 	for part in packages rustc rust_source bindgen virtme base; do
@@ -79,7 +79,7 @@ missing_packages() {
 
 get_packages() {
 	local packages
-	[ "$(id -u)" != 0 ] || logged apt-update apt-get update || true # another source may be broken; the next lines tell
+	[ "$(id -u)" != 0 ] || logged apt-update apt-get update || true # another source may be broken; the next lines say
 	packages=$(missing_packages)
 	packages=${packages#*: }
 	[ -n "$packages" ] || return 0

@@ -61,6 +61,7 @@ verb_refresh() {
 	open_cache
 	setup_all
 	series refresh "$@"
+	write_uapi_copies
 }
 
 verb_clean() {

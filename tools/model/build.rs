@@ -429,7 +429,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         ],
     ),
     (
-        "last_one_taken_for_told",
+        "last_one_taken_for_reported",
         &[
             (
                 "watch",

@@ -65,7 +65,7 @@ static inline void kevent_exec(void)
  *
  * Return: the completion, or an ERR_PTR: EBADF, EINVAL if @fd is no queue,
  * EPERM if the queue may not use the class, EPIPE if its owner has gone, EAGAIN
- * if too many events wait in it that nobody takes, ENOMEM.
+ * if too many events wait in it that are not consumed, ENOMEM.
  */
 struct kevent_completion *kevent_completion_new(int fd, u32 class, u64 user_data);
 
@@ -163,7 +163,7 @@ static inline void kevent_mm_init(struct mm_struct *mm)
 }
 
 /**
- * kevent_mm_exit - nobody uses the memory of a program any more
+ * kevent_mm_exit - no task uses the memory of a program any more
  * @mm: it; to be called before it is torn down
  */
 static inline void kevent_mm_exit(struct mm_struct *mm)

@@ -59,7 +59,7 @@ struct kevent_file_link {
 /**
  * struct kevent_mm_link - that something goes with the memory of a program
  * @node: in mm_struct.kevents
- * @gone: called when nobody uses that memory any more, unlinked, with the lock of
+ * @gone: called when no task uses that memory any more, unlinked, with the lock of
  *	the list held; returns a queue, with a reference, that ends, or NULL
  */
 struct kevent_mm_link {

@@ -25,7 +25,7 @@
 //! - Merge: its bits are ORed into the unconsumed entry of its watch.
 //! - Defer: its watch, or the event itself, is appended to the backlog.
 //! - Flush: what was deferred moves into free slots.
-//! - Request a repoll: a source does not know what happened, and only polling its object can tell.
+//! - Request a repoll: a source does not know what happened, and only polling its object shows it.
 //!
 //! Operations of a consumer, which is the program, or the kernel on its behalf:
 //!

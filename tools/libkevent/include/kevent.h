@@ -225,10 +225,6 @@ int kevent_wake(struct kevent_queue *q);
 #define KEVENT_WAKE_DATA	0x6b6576656e747721ULL
 #define KEVENT_WAKE_EVENTS	0x8000U
 
-#ifndef SIGEV_KEVENT
-#define SIGEV_KEVENT	8
-#endif
-
 /*
  * Prepares @sev for timer_create(2) and mq_notify(3) with the queue @fd.  The C library
  * may not know SIGEV_KEVENT: then make the system call itself.  @user_data comes back in

@@ -603,7 +603,7 @@ static void channel_calls(void)
 
 /*
  * Two sleep; the one that an event wakes is cancelled.  The other must take it: else
- * nobody does, and the test never ends.
+ * no thread does, and the test never ends.
  */
 static void cancelled_thread_loses_nothing(void)
 {

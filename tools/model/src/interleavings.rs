@@ -162,14 +162,14 @@ fn cancelled_event_is_not_taken_by_the_kernel() {
 }
 
 #[test]
-fn sleeper_is_told() {
+fn sleeper_is_woken() {
     check(preemptions(7), || {
         scenarios::sleeper_and_producers::<Ring>(1);
     });
 }
 
 #[test]
-fn sleeper_for_two_is_told_by_the_last() {
+fn sleeper_for_two_is_woken_by_the_last() {
     check(preemptions(3), || {
         scenarios::sleeper_and_producers::<Ring>(2);
     });

@@ -307,7 +307,7 @@ fn allowed(events: &[Event], rf: &Rel, co: &Rel) -> bool {
     let access = |a: usize| e(a).is_access();
     let read = |a: usize| e(a).kind == Kind::Read;
     let write = |a: usize| e(a).kind == Kind::Write;
-    // Where there was something first is nobody's thread.
+    // Where there was something first is no thread's.
     let int = |a: usize, b: usize| e(a).thread == e(b).thread && e(a).thread != usize::MAX;
     let ext = |a: usize, b: usize| !int(a, b);
     let po = Rel::of(n, |a, b| a < b && int(a, b));

@@ -265,7 +265,7 @@ pub(crate) fn reads_entry(word: HandleSlot) {
             Object::Ordered(cell) => cell.with(|_| ()),
             Object::Racy(data) => {
                 let value = data.load(Ordering::Relaxed);
-                // From here on nobody else runs until the reader has come to its next operation.
+                // From here on no other thread runs until the reader has come to its next operation.
                 with_model(|model| {
                     let field = model.fields.get_mut(&word.address);
                     if let Some(field) = field.and_then(|fields| fields.get_mut(n)) {

@@ -15,7 +15,7 @@ use std::panic;
 fn caught(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
     let result = panic::catch_unwind(panic::AssertUnwindSafe(|| check(preemptions, test)));
     memory::forget();
-    assert!(result.is_err(), "nobody noticed");
+    assert!(result.is_err(), "no scenario fails");
 }
 
 macro_rules! mutations {
@@ -86,7 +86,7 @@ watches! {
     last_one_after_gone: vanish_and_close(watch(EDGE | VANISHED).full());
     vanishes_under_a_mover: vanish_while_it_waits(watch(ONESHOT | VANISHED));
     place_judged_under_a_mover: vanish_while_it_waits(watch(ONESHOT | VANISHED));
-    last_one_taken_for_told: vanish_twice(watch(EDGE | VANISHED));
+    last_one_taken_for_reported: vanish_twice(watch(EDGE | VANISHED));
     not_forgotten: remove_what_waits(watch(EDGE));
     comes_out_in_two_steps: remove(watch(EDGE).without_ring(), Kernel);
     gone_not_listed: oneshot(watch(ONESHOT));

@@ -118,7 +118,7 @@ pub(crate) enum Woken {
     /// It never is: that is about signals and deadlines.
     #[allow(dead_code)]
     Late,
-    /// It sleeps, unless somebody has woken it since.
+    /// It sleeps, unless it was woken since.
     Asleep,
 }
 
@@ -162,13 +162,13 @@ impl WaitQueue {
         None
     }
 
-    /// Whether a thread sleeps that nobody has woken.
+    /// Whether a thread sleeps that was not woken.
     pub(crate) fn sleeps(&self) -> bool {
         self.asleep.load(Relaxed) && !self.woken.load(Relaxed)
     }
 }
 
-/// Those who poll the queue: nobody.
+/// Those who poll the queue: none.
 pub(crate) struct Pollers;
 
 impl Pollers {
@@ -179,9 +179,9 @@ impl Pollers {
 
 /// A number that the backlog's lock protects.
 #[derive(Default)]
-pub(crate) struct Untold(::core::sync::atomic::AtomicU32);
+pub(crate) struct Posted(::core::sync::atomic::AtomicU32);
 
-impl Untold {
+impl Posted {
     pub(crate) fn fetch_add<O>(&self, n: u32, _: O) {
         self.0.fetch_add(n, ::core::sync::atomic::Ordering::Relaxed);
     }
@@ -211,7 +211,7 @@ pub(crate) struct Queue {
     pub(crate) sleepers: Counter,
     pub(crate) pollers: Pollers,
     pub(crate) poll_wake_mask: Atomic<u32>,
-    pub(crate) pending: Untold,
+    pub(crate) pending: Posted,
     pub(crate) merged: Counter,
     pub(crate) deferred: Counter,
     pub(crate) woken: Counter,
@@ -242,7 +242,7 @@ impl Queue {
             sleepers: Counter,
             pollers: Pollers,
             poll_wake_mask: Atomic::new(0),
-            pending: Untold::default(),
+            pending: Posted::default(),
             merged: Counter,
             deferred: Counter,
             woken: Counter,

@@ -212,7 +212,10 @@ pub(crate) fn merge_and_take<R: Protocol>(by: Consumer) {
     let done = changes.iter().filter(|c| **c == Change::Done).count() as u32;
     assert_eq!(merged(&out[0]), done);
     assert_eq!(out[0].0.events & MERGED != 0, done != 0);
-    assert!(!changes.contains(&Change::Deferred), "there is nobody else");
+    assert!(
+        !changes.contains(&Change::Deferred),
+        "there is no other thread"
+    );
     world.still_works();
 }
 
@@ -282,7 +285,7 @@ pub(crate) fn late_change_and_republish<R: Protocol>(laps: u64, cancel: bool) {
         assert_eq!(first.len(), 1);
         assert_eq!(merged(&first[0]), u32::from(done));
     }
-    assert_ne!(change, Change::Deferred, "there is nobody else");
+    assert_ne!(change, Change::Deferred, "there is no other thread");
     world.still_works();
 }
 
@@ -322,7 +325,7 @@ pub(crate) fn cancel_and_take<R: Protocol>(by: Consumer) {
     match change {
         Change::Done => assert_eq!(numbers_of(&out), [2]),
         Change::Gone => assert_eq!(numbers_of(&out), [1, 2]),
-        Change::Left(_) | Change::Deferred => panic!("there is nobody else, and room to count"),
+        Change::Left(_) | Change::Deferred => panic!("there is no other thread, and room to count"),
     }
     world.still_works();
 }
@@ -392,7 +395,7 @@ pub(crate) fn two_consumers<R: Protocol>(one: Consumer, two: Consumer) {
 }
 
 /// A consumer in the kernel looks at an event and then takes it, if it is there still: with what
-/// was merged in between, and not if it was cancelled or somebody else was faster.
+/// was merged in between, and not if it was cancelled or another consumer was faster.
 pub(crate) fn change_and_take_first<R: Protocol>(cancel: bool) {
     let world = World::<R>::new(2);
     let index = world.publish(1).unwrap();
@@ -442,10 +445,10 @@ pub(crate) fn sleeper_and_producers<R: Protocol>(producers: u32) {
         .collect();
     asleep.xchg(1, Full);
     let found = world.ring.has(Some(0), producers);
-    let told = threads.into_iter().map(|t| t.join().unwrap());
+    let woken = threads.into_iter().map(|t| t.join().unwrap());
     // Each of them has to be joined.
-    let told = told.fold(false, |any, told| any | told);
-    assert!(found || told, "sleeps for ever");
+    let woken = woken.fold(false, |any, woken| any | woken);
+    assert!(found || woken, "sleeps for ever");
 }
 
 /// A producer that finds the slot not free yet puts its event into the backlog, and tries once

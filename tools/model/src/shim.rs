@@ -255,7 +255,7 @@ pub(crate) mod sys {
     }
 }
 
-/// Of the module of that name in kevent: nobody traces.
+/// Of the module of that name in kevent: nothing is traced.
 pub(crate) mod trace {
     pub(crate) fn merge<W, I, E>(_: W, _: I, _: E) {}
     pub(crate) fn publish<W, I, E>(_: W, _: I, _: E) {}

@@ -177,7 +177,7 @@ impl World {
         self.complete(waker, events);
     }
 
-    /// It comes to be so, and nobody says what it is.
+    /// It comes to be so, and no producer says what it is.
     fn stirs(&self, waker: usize, events: u32) {
         self.object.becomes(events);
         self.object.stirs(waker, &self.watch);
@@ -295,9 +295,9 @@ impl World {
 
     /// What is watched goes.
     fn vanishes(&self) {
-        let tells = self.setting.flags & VANISHED != 0;
+        let reports = self.setting.flags & VANISHED != 0;
         let mut table = self.queue.watches().lock();
-        table.vanished(&self.queue, &self.watch, REMOVED, tells);
+        table.vanished(&self.queue, &self.watch, REMOVED, reports);
     }
 
     /// `kevent_modify()` of an edge watch.
@@ -326,9 +326,9 @@ impl World {
     }
 
     /// What they said has been reported.
-    fn all_was_told(&self, out: &[Event]) {
+    fn all_was_reported(&self, out: &[Event]) {
         assert!(
-            told(out).iter().all(|e| e.events != 0),
+            reported(out).iter().all(|e| e.events != 0),
             "an event of nothing"
         );
         if self.setting.counts {
@@ -341,14 +341,14 @@ impl World {
 
     /// What was watched has gone, and the watch has reported so.
     fn has_vanished(&self, out: &[Event], was_there: bool) {
-        let out = told(out);
+        let out = reported(out);
         let last = |e: &&uapi::kevent_event| e.info & uapi::KEVENT_INFO_VANISHED != 0;
         if self.setting.flags & ONESHOT != 0 {
             assert_eq!(out.len(), 1);
             assert!(last(&out[0]) || was_there);
             return;
         }
-        assert!(out.last().is_some_and(last), "not told last");
+        assert!(out.last().is_some_and(last), "not reported last");
         assert_eq!(out.iter().filter(|e| last(e)).count(), 1);
         let bits = out.iter().fold(0, |bits, e| bits | e.events);
         assert_eq!(bits, if was_there { A | REMOVED } else { REMOVED });
@@ -358,14 +358,17 @@ impl World {
     /// while it was.
     fn removed_or_consumed(&self, removed: Result<(), Error>, late: &[Event], taken: &[Event]) {
         let is_once = self.setting.flags & ONESHOT != 0;
-        assert!(told(late).is_empty(), "an event after it was removed");
+        assert!(reported(late).is_empty(), "an event after it was removed");
         match removed {
-            Ok(()) => assert!(!is_once || told(taken).is_empty(), "removed and consumed"),
-            Err(_) => assert!(is_once && told(taken).len() == 1, "neither of the two"),
+            Ok(()) => assert!(
+                !is_once || reported(taken).is_empty(),
+                "removed and consumed"
+            ),
+            Err(_) => assert!(is_once && reported(taken).len() == 1, "neither of the two"),
         }
     }
 
-    /// The watch has gone. Its place is free when somebody has looked.
+    /// The watch has gone. Its place is free after a recheck.
     fn is_dead(&self) {
         self.looks();
         assert_eq!(Arc::strong_count(&self.watch), 1, "keeps its place");
@@ -374,13 +377,19 @@ impl World {
     /// A DISPATCH watch that was enabled once reports the rest.
     fn is_dispatched(&self, mut out: Vec<Event>) {
         let counts = self.setting.counts;
-        let tells = |out: &[Event]| if counts { told(out).len() } else { times(out) };
+        let times = |out: &[Event]| {
+            if counts {
+                reported(out).len()
+            } else {
+                self::times(out)
+            }
+        };
         // At first, and when it was enabled.
-        assert!(tells(&out) <= 2);
+        assert!(times(&out) <= 2);
         for _ in 0..3 {
             self.enables().unwrap();
             let more = self.drain();
-            assert!(tells(&more) <= 1);
+            assert!(times(&more) <= 1);
             assert!(counts || bits(&more) & A != 0);
             out.extend(more);
         }
@@ -398,7 +407,7 @@ impl World {
         ring.flags_word().load(Relaxed) & uapi::KEVENT_RING_RECHECK != 0
     }
 
-    /// All threads are done: nobody sleeps who should be reported something.
+    /// All threads are done: no thread sleeps that should be woken.
     fn nobody_is_forgotten(&self) {
         if self.queue.waiters.sleeps() {
             assert!(!self.queue.has(None, 1), "sleeps with an event");
@@ -445,7 +454,7 @@ impl World {
     }
 }
 
-fn told(events: &[Event]) -> Vec<&uapi::kevent_event> {
+fn reported(events: &[Event]) -> Vec<&uapi::kevent_event> {
     let events = events.iter().map(|e| &e.0);
     events.filter(|e| e.user_data == WATCH).collect()
 }
@@ -456,16 +465,16 @@ fn posted(events: &[Event]) -> Vec<u64> {
 }
 
 fn bits(events: &[Event]) -> u32 {
-    told(events).iter().fold(0, |bits, e| bits | e.events)
+    reported(events).iter().fold(0, |bits, e| bits | e.events)
 }
 
 fn count(events: &[Event]) -> i64 {
-    told(events).iter().map(|e| e.data).sum()
+    reported(events).iter().map(|e| e.data).sum()
 }
 
 /// How many times something was reported, into an entry of its own or not.
 fn times(events: &[Event]) -> usize {
-    let times = told(events).into_iter().map(|e| 1 + (e.info >> 16));
+    let times = reported(events).into_iter().map(|e| 1 + (e.info >> 16));
     times.sum::<u32>() as usize
 }
 
@@ -481,12 +490,12 @@ pub(crate) fn two_wakers(setting: Setting, by: Consumer) {
     let taken = out.len();
     out.extend(world.drain());
     assert!(out.len() <= taken + 1, "two at a time");
-    world.all_was_told(&out);
+    world.all_was_reported(&out);
     world.ends();
 }
 
 /// A full ring is taken while something happens: what waits comes out after what was there, and
-/// nobody sleeps when it could come out.
+/// no thread sleeps when it could come out.
 pub(crate) fn full_ring(setting: Setting, by: Consumer) {
     let world = World::new(setting.full());
     let waker = world.one_waker();
@@ -498,7 +507,7 @@ pub(crate) fn full_ring(setting: Setting, by: Consumer) {
     waker.join().unwrap();
     world.nobody_is_forgotten();
     out.extend(world.drain());
-    world.all_was_told(&out);
+    world.all_was_reported(&out);
     assert_eq!(posted(&out), [POST, POST + 1]);
     world.ends();
 }
@@ -515,7 +524,7 @@ pub(crate) fn sleeper_and_backlog(setting: Setting, by: Consumer) {
     waker.join().unwrap();
     world.nobody_is_forgotten();
     out.extend(world.drain());
-    world.all_was_told(&out);
+    world.all_was_reported(&out);
     world.ends();
 }
 
@@ -529,12 +538,12 @@ pub(crate) fn busy_program(setting: Setting) {
     world.happens_often(1, if setting.counts { A } else { B }, 2);
     assert!(!world.queue.is_backlogged());
     out.extend(core::iter::from_fn(|| world.program_takes()));
-    world.all_was_told(&out);
+    world.all_was_reported(&out);
     assert_eq!(posted(&out), [POST, POST + 1]);
     world.ends();
 }
 
-/// A ONESHOT watch reports one event, whoever rechecks it meanwhile, and gives its place up.
+/// A ONESHOT watch reports one event, whichever thread rechecks it meanwhile, and gives its place up.
 pub(crate) fn oneshot(setting: Setting) {
     let world = World::new(setting);
     let wakers = world.two_wakers();
@@ -542,7 +551,7 @@ pub(crate) fn oneshot(setting: Setting) {
     world.looks();
     let _ = wakers.map(|w| w.join().unwrap());
     out.extend(world.drain());
-    assert_eq!((told(&out).len(), times(&out)), (1, 1));
+    assert_eq!((reported(&out).len(), times(&out)), (1, 1));
     assert_ne!(bits(&out), 0);
     world.is_dead();
     assert_eq!(world.enables(), Err(ENOENT));
@@ -551,7 +560,7 @@ pub(crate) fn oneshot(setting: Setting) {
 
 /// The same if it is rechecked because something else was said.
 ///
-/// This does not hold yet: whoever reported the event may list the watch once more when its place
+/// This does not hold yet: the thread that reported the event may list the watch once more when its place
 /// is free already.
 pub(crate) fn oneshot_and_look(setting: Setting) {
     let world = World::new(setting);
@@ -636,7 +645,7 @@ pub(crate) fn trigger(setting: Setting, by: Consumer) {
     world.enables().unwrap();
     waker.join().unwrap();
     out.extend(world.drain());
-    assert!(told(&out).iter().all(|e| e.events != 0), "of nothing");
+    assert!(reported(&out).iter().all(|e| e.events != 0), "of nothing");
     assert_eq!(bits(&out), A | B);
     // Consumption resets it.
     world.object.trigger(0, &world.watch, A);
@@ -764,7 +773,7 @@ fn modify_with(setting: Setting, by: Consumer, modifies: impl FnOnce(&World) -> 
     waker.join().unwrap();
     let taken = mover.join().unwrap();
     out.extend(world.drain());
-    let old = told(&out).len();
+    let old = reported(&out).len();
     let renamed = out
         .iter()
         .chain(&taken)
@@ -789,8 +798,8 @@ fn modify_with(setting: Setting, by: Consumer, modifies: impl FnOnce(&World) -> 
         "an event of nothing"
     );
     if setting.counts {
-        let counted = told(&out).into_iter().map(|e| e.data).sum::<i64>()
-            + told(taken.as_slice())
+        let counted = reported(&out).into_iter().map(|e| e.data).sum::<i64>()
+            + reported(taken.as_slice())
                 .into_iter()
                 .map(|e| e.data)
                 .sum::<i64>()
@@ -860,7 +869,7 @@ pub(crate) fn vanish_while_it_waits(setting: Setting) {
     vanish_while_moved(world, true);
 }
 
-/// Somebody comes to report that what is watched has vanished, while the watch waits to report
+/// A second thread comes to report that the watched object has vanished, while the watch waits to report
 /// that.
 pub(crate) fn vanish_twice(setting: Setting) {
     let world = World::new(setting.full());
@@ -882,7 +891,7 @@ fn vanish_while_moved(world: Arc<World>, was_there: bool) {
     world.ends();
 }
 
-/// What is watched has vanished, and nobody takes that: the queue can be closed.
+/// What is watched has vanished, and that is not consumed: the queue can be closed.
 pub(crate) fn vanish_and_close(setting: Setting) {
     let world = World::new(setting);
     let closer = world.spawn(World::vanishes);
@@ -891,14 +900,14 @@ pub(crate) fn vanish_and_close(setting: Setting) {
     world.ends();
 }
 
-/// Something happens and nobody says what: a thread that waits looks.
+/// Something happens and no producer says what: a thread that waits looks.
 pub(crate) fn request_repoll(setting: Setting) {
     let world = World::new(setting);
     let waker = world.spawn(|w| w.stirs(0, A));
     world.waits();
     waker.join().unwrap();
     world.nobody_is_forgotten();
-    assert!(!world.queue.waiters.sleeps(), "sleeps and is not told");
+    assert!(!world.queue.waiters.sleeps(), "sleeps and is not woken");
     world.looks();
     assert_eq!(bits(&world.drain()), A);
     world.ends();
@@ -915,7 +924,7 @@ pub(crate) fn look_when_shown(setting: Setting) {
         world.looks();
         assert!(!world.wants_recheck(), "shown for ever");
     }
-    assert_eq!(bits(&world.drain()), A, "nobody looks");
+    assert_eq!(bits(&world.drain()), A, "it is not polled");
     world.ends();
 }
 
@@ -927,7 +936,7 @@ pub(crate) fn look_and_remove(setting: Setting) {
     world.removes().expect("it is there");
     looking.join().unwrap();
     assert_eq!(
-        told(&world.drain()).len(),
+        reported(&world.drain()).len(),
         0,
         "an event after it was removed"
     );
@@ -944,9 +953,9 @@ pub(crate) fn unconsume(setting: Setting) {
     faulting.join().unwrap();
     out.extend(world.drain());
     if setting.flags & ONESHOT != 0 {
-        assert_eq!((told(&out).len(), times(&out)), (1, 1));
+        assert_eq!((reported(&out).len(), times(&out)), (1, 1));
     } else {
-        world.all_was_told(&out);
+        world.all_was_reported(&out);
     }
     world.ends();
 }
@@ -963,7 +972,7 @@ pub(crate) fn untake_what_goes(setting: Setting, removes: bool) {
         false
     };
     faulting.join().unwrap();
-    assert_eq!(told(&world.drain()).len(), usize::from(!removed));
+    assert_eq!(reported(&world.drain()).len(), usize::from(!removed));
     if removed || setting.flags & ONESHOT != 0 {
         world.is_dead();
     }

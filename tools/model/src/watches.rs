@@ -30,14 +30,14 @@ macro_rules! hold {
 }
 
 hold! {
-    two_wakers_are_told: 3,
+    two_wakers_are_reported: 3,
         two_wakers(watch(EDGE), Program),
         two_wakers(watch(EDGE), Kernel);
-    two_wakers_of_a_level_are_told: 2,
+    two_wakers_of_a_level_are_reported: 2,
         two_wakers(watch(LEVEL), Program);
     two_wakers_count: 2,
         two_wakers(watch(EDGE).counted(), Program);
-    two_wakers_without_a_ring_are_told: 2,
+    two_wakers_without_a_ring_are_reported: 2,
         two_wakers(watch(EDGE).without_ring(), Kernel);
     two_wakers_without_a_ring_count: 2,
         two_wakers(watch(EDGE).without_ring().counted(), Kernel);
@@ -52,16 +52,16 @@ hold! {
     busy_program_gets_what_waits: 3,
         busy_program(watch(EDGE)),
         busy_program(watch(EDGE).counted());
-    oneshot_tells_once: 2,
+    oneshot_reports_once: 2,
         oneshot(watch(ONESHOT)),
         oneshot(watch(ONESHOT).counted());
-    oneshot_waits_and_tells_once: 2,
+    oneshot_waits_and_reports_once: 2,
         oneshot(watch(ONESHOT).full()),
         oneshot(watch(ONESHOT).without_ring());
     oneshot_and_look: 2,
         oneshot_and_look(watch(ONESHOT)),
         oneshot_and_look(watch(ONESHOT).full());
-    dispatch_tells_once_when_on: 2,
+    dispatch_reports_once_when_enabled: 2,
         dispatch(watch(DISPATCH)),
         dispatch(watch(DISPATCH).full());
     dispatch_counts: 1,
@@ -130,10 +130,10 @@ hold! {
         modify_twice(watch(EDGE), Program),
         modify_twice(watch(EDGE).full(), Kernel),
         modify_twice(watch(EDGE).without_ring(), Kernel);
-    removed_tells_nothing: 2,
+    removed_reports_nothing: 2,
         remove(watch(EDGE), Kernel),
         remove(watch(LEVEL), Program);
-    removed_without_a_ring_tells_nothing: 2,
+    removed_without_a_ring_reports_nothing: 2,
         remove(watch(EDGE).without_ring(), Kernel);
     removed_oneshot: 2,
         remove(watch(ONESHOT), Kernel),
@@ -154,10 +154,10 @@ hold! {
     vanishes_level: 2,
         vanish(watch(LEVEL | VANISHED), Program),
         vanish_while_it_waits(watch(LEVEL | VANISHED));
-    vanishes_or_tells_once: 2,
+    vanishes_or_reports_once: 2,
         vanish(watch(ONESHOT | VANISHED), Kernel),
         vanish(watch(ONESHOT | VANISHED).full(), Kernel);
-    vanishes_or_tells_once_out_of_the_backlog: 3,
+    vanishes_or_reports_once_out_of_the_backlog: 3,
         vanish_while_it_waits(watch(ONESHOT | VANISHED));
     vanishes_twice: 2,
         vanish_twice(watch(EDGE | VANISHED)),

@@ -93,9 +93,9 @@ impl Lab {
             .current_dir(self.dir.path().join("linux"))
             .args([
                 "-c",
-                "user.name=Somebody",
+                "user.name=Other",
                 "-c",
-                "user.email=somebody@example.invalid",
+                "user.email=other@example.invalid",
             ])
             .args(args)
             .output()

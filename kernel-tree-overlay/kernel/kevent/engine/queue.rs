@@ -653,7 +653,7 @@ impl Queue {
         }
     }
 
-    /// Whether the owner has gone: nobody will consume anything.
+    /// Whether the owner has gone: no task will consume anything.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Relaxed)
     }

@@ -204,12 +204,18 @@ impl Table {
 
     /// The watched object has gone: removes the watch. If it is to report that, it does with
     /// `events`, and is removed by that.
-    pub(crate) fn vanished(&mut self, queue: &Queue, watch: &Arc<Watch>, events: u32, tells: bool) {
+    pub(crate) fn vanished(
+        &mut self,
+        queue: &Queue,
+        watch: &Arc<Watch>,
+        events: u32,
+        reports: bool,
+    ) {
         if !self.has(watch) || watch.is_attaching() {
             // Another task was faster; or the one that attaches it looks whether it is still there.
             return;
         }
-        if !tells {
+        if !reports {
             self.remove_at(queue, watch.place(), true);
             return;
         }

@@ -4,8 +4,8 @@
  * watched in it.
  *
  * A queue belongs to the mm of the task that made it, to which it has a
- * reference, but not as a user of it.  When the last user has left, nobody is
- * left who may consume the queue's events, though others may have its
+ * reference, but not as a user of it.  When the last user has left, there is
+ * no task that may consume the queue's events, though others may have its
  * descriptor.  So it ends then, unless it is KEVENT_CREATE_SHARED.
  *
  * All of that is in the list mm_struct.kevents.  Only users of an mm add to its
@@ -95,7 +95,7 @@ void kevent_unlink_queue(struct kevent_mm_link *link, struct mm_struct *mm)
 }
 
 /**
- * __kevent_mm_exit - nobody uses the memory of a program any more
+ * __kevent_mm_exit - no task uses the memory of a program any more
  * @mm: it
  */
 void __kevent_mm_exit(struct mm_struct *mm)

@@ -144,20 +144,20 @@ impl FileLink {
     }
 
     fn set_kind(&self, bit: u16) {
-        // SAFETY: By the type invariants nobody else accesses it.
+        // SAFETY: By the type invariants nothing else accesses it.
         unsafe { (*self.0.get()).kind |= bit };
     }
 
     /// For which events a wake-up of the file is no proof. To be called before it is linked.
     pub(crate) fn set_doubtful(&self, events: u16) {
-        // SAFETY: By the type invariants nobody else accesses it.
+        // SAFETY: By the type invariants nothing else accesses it.
         unsafe { (*self.0.get()).doubtful = events };
     }
 
     /// For which events a wake-up of the file is no proof.
     #[inline(always)]
     pub(crate) fn doubtful(&self) -> u32 {
-        // SAFETY: By the type invariants nobody writes it.
+        // SAFETY: By the type invariants nothing writes it.
         unsafe { (*self.0.get()).doubtful }.into()
     }
 

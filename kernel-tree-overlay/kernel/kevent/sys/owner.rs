@@ -75,7 +75,7 @@ impl Owner {
         self.shared
     }
 
-    /// The queue does not end with the address space any more. When this returns, nobody finds it
+    /// The queue does not end with the address space any more. When this returns, it is not found
     /// there.
     pub(crate) fn unlink(&self) {
         if let Some(mm) = self.ends_with() {

@@ -313,9 +313,6 @@ KEVENT_INLINE void kevent_prep_user(struct kevent_watch *w, __u32 flags, __u64 u
 	kevent_prep(w, KEVENT_SOURCE_USER, 0, KEVENT_EVENTS_MASK, flags, user_data);
 }
 
-#ifndef IOCB_FLAG_KEVENT
-#define IOCB_FLAG_KEVENT	(1 << 2)
-#endif
 
 /* Has io_submit(2) report the end of @iocb to the queue @fd, in place of its own ring. */
 KEVENT_INLINE void kevent_prep_iocb(struct iocb *iocb, int fd, __u64 user_data)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's <linux/kevent.h>, for systems whose kernel headers are older.
- * The header is dual licensed; this copy is used under MIT.  Nothing is defined
- * twice if the kernel's own was included before.
+ * The kernel's <linux/kevent.h>, for systems whose kernel headers are older.  It is
+ * dual licensed; this copy is used under MIT.  Nothing is defined twice if the
+ * kernel's own was included before.
  */
 #ifndef KEVENT_UAPI_H
 #define KEVENT_UAPI_H
@@ -58,7 +58,7 @@ struct kevent_event {
 #define KEVENT_INFO_MORE	(1U << 10)	/* more of the same follows */
 #define KEVENT_INFO_COUNTED	(1U << 11)	/* @data counts; merges add to it */
 #define KEVENT_INFO_VANISHED	(1U << 12)	/* the watched object is gone */
-#define KEVENT_INFO_POSTED	(1U << 13)	/* by kevent_post(2): never trust @user_data as a pointer */
+#define KEVENT_INFO_POSTED	(1U << 13)	/* posted: @user_data is no pointer */
 
 #define KEVENT_INFO_SOURCE(info)	((info) & 0xffU)
 #define KEVENT_INFO_MERGED(info)	((info) >> 16)	/* at most 1023 */
@@ -86,9 +86,9 @@ struct kevent_event {
 /*
  * With KEVENT_FEATURE_EXHAUSTED: a consumer that has seen a short read, or
  * EAGAIN, for every event bit that was reported may free the slot with
- * (lap bits of the index | KEVENT_WORD_EXHAUSTED) instead of 0.  The kernel need
- * not poll that level again until a wake-up.  A mark that is not true may cost
- * the program that event, and nobody else anything.
+ * (lap bits of the index | KEVENT_WORD_EXHAUSTED) instead of 0.  The kernel
+ * need not poll that level again until a wake-up.  A mark that is not true may
+ * cost the program that event, and no other program anything.
  */
 #define KEVENT_WORD_EXHAUSTED		0x00000001U
 
@@ -110,7 +110,7 @@ struct kevent_event {
  * @cursor: index of the next entry to take
  * @__resv3: for later: leave it zero
  *
- * Three cache lines with one writer each: nobody (the geometry, after
+ * Three cache lines with one writer each: none (the geometry, after
  * kevent_create()), the kernel, the program.  The kernel never trusts what it
  * reads here: writing nonsense harms only the events of this queue.
  *
@@ -125,8 +125,9 @@ struct kevent_event {
  *  4. read the other fields;
  *  5. store-release KEVENT_WORD_FREE.
  *
- * What was taken out of a slot is final, whole: the kernel writes the other fields
- * once, before the entry is published, and a merge changes nothing but the word.
+ * What was taken out of a slot is final, whole: the kernel writes the other
+ * fields once, before the entry is published, and a merge changes nothing but
+ * the word.
  *
  * With KEVENT_INFO_COUNTED the count is @data plus the number of merges.
  */
@@ -168,7 +169,8 @@ struct kevent_ring {
  * @__resv: must be zero
  *
  * The third argument of the call, @sources, is the mask of the source classes
- * that this queue may ever use: bit (1 << class); EPERM for the others; 0 for all.
+ * that this queue may ever use: bit (1 << class); EPERM for the others; 0 for
+ * all.
  *
  * The descriptor is close-on-exec.  The queue belongs to the address space that
  * made it: others who have the descriptor may poll it and kevent_post(2), and
@@ -196,7 +198,7 @@ struct kevent_create {
 /* kevent_create.features: bit (1 << class) for each class this kernel has */
 #define KEVENT_FEATURE_SOURCE(class)	(1ULL << (class))
 #define KEVENT_FEATURE_EXHAUSTED	(1ULL << 32)	/* KEVENT_WORD_EXHAUSTED */
-#define KEVENT_FEATURE_BY_IDENT		(1ULL << 33)	/* KEVENT_ADD_UPDATE, KEVENT_MODIFY_BY_IDENT */
+#define KEVENT_FEATURE_BY_IDENT		(1ULL << 33)	/* watches by ident */
 #define KEVENT_FEATURE_WAKE_NEXT	(1ULL << 34)	/* KEVENT_WAIT_WAKE_NEXT */
 #define KEVENT_FEATURE_USER_WATCH	(1ULL << 35)	/* watches of KEVENT_SOURCE_USER */
 
@@ -308,6 +310,9 @@ struct kevent_watch {
  */
 #define KEVENT_AIO_DONE		(1U << 0)
 
+/* As in <linux/aio_abi.h>, which may be older. */
+#define IOCB_FLAG_KEVENT	(1 << 2)
+
 /*
  * KEVENT_SOURCE_SIGNAL
  *
@@ -385,11 +390,11 @@ struct kevent_watch {
 /*
  * KEVENT_SOURCE_USER
  *
- * kevent_post(2) posts an event with the caller's words, and KEVENT_INFO_POSTED.
- * A watch (@ident and @arg are 0) is fired by kevent_modify(2) with
- * KEVENT_MODIFY_TRIGGER, whose record names @handle and @events: these are ORed
- * until the event is consumed.  @data and @extra are 0.  While the watch is
- * disabled, what was triggered is kept.
+ * kevent_post(2) posts an event with the caller's words, and
+ * KEVENT_INFO_POSTED. A watch (@ident and @arg are 0) is fired by
+ * kevent_modify(2) with KEVENT_MODIFY_TRIGGER, whose record names @handle and
+ * @events: these are ORed until the event is consumed.  @data and @extra are 0.
+ * While the watch is disabled, what was triggered is kept.
  */
 
 /*
@@ -397,12 +402,16 @@ struct kevent_watch {
  *
  * No watch: SIGEV_KEVENT in sigev_notify and the queue's descriptor in
  * sigev_notify_kevent_fd, for timer_create(2) and mq_notify(3).  The event's
- * @user_data is sigev_value (sival_ptr; see KEVENT_SIGVAL_INT()).  Of a timer, @data is the number of
- * expirations (KEVENT_INFO_COUNTED), which is one more than what POSIX calls the
- * overrun count, and @extra is the timer's id.
+ * @user_data is sigev_value (sival_ptr; see KEVENT_SIGVAL_INT()).  Of a timer,
+ * @data is the number of expirations (KEVENT_INFO_COUNTED), which is one more
+ * than what POSIX calls the overrun count, and @extra is the timer's id.
  */
 #define KEVENT_SIGEV_TIMER	(1U << 0)	/* the timer has expired */
 #define KEVENT_SIGEV_MESSAGE	(1U << 1)	/* a message has arrived */
+
+/* As in <asm/siginfo.h>, which goes ill with the C library's <signal.h>. */
+#define SIGEV_KEVENT	8	/* deliver to a kevent queue */
+#define sigev_notify_kevent_fd	_sigev_un._tid
 
 /* sigev_value.sival_int, of kevent_event.user_data, in the program that gave it */
 #if defined(__BIG_ENDIAN_BITFIELD) && __BITS_PER_LONG == 64
@@ -412,7 +421,7 @@ struct kevent_watch {
 #endif
 
 /* flags of kevent_add(2) */
-#define KEVENT_ADD_UPDATE	(1U << 0)	/* modify the watch of (source, ident) if there is one */
+#define KEVENT_ADD_UPDATE	(1U << 0)	/* modify a watch of that ident */
 
 /* flags of kevent_modify(2): what the records change */
 #define KEVENT_MODIFY_EVENTS	(1U << 0)	/* @events */

@@ -2,7 +2,7 @@
 /*
  * Words in memory on which a watch waits, as futex_wait(2) does.
  *
- * A watch that waits is in a bucket of the futexes.  Whoever wakes it takes it
+ * A watch that waits is in a bucket of the futexes.  A waker takes it
  * out, with the lock of the bucket held, and has it fire.  To wait again it
  * has to be put back by a task of the program, because the word is looked at
  * under the lock of the bucket.  That never faults: a page that is not there
@@ -11,8 +11,8 @@
  *
  * The buckets of private futexes belong to the mm, and so do their keys,
  * without a reference.  So before an mm goes, kevent_mm_exit() takes everything
- * out that waits there, and shared futexes too: nobody would look at them
- * again.
+ * out that waits there, and shared futexes too: no task would recheck
+ * them.
  *
  * Lock order: the mutex of a queue, the lock of the mm's list (entry/owner.c),
  * the lock of a bucket, the lock of a futex.
@@ -80,7 +80,7 @@ static void kevent_futex_wake(struct wake_q_head *wake_q, struct futex_q *q)
 	spin_unlock(&f->lock);
 }
 
-/* The private hash has to be there before somebody waits, see io_uring. */
+/* The private hash has to be there before there is a waiter, see io_uring. */
 static int kevent_futex_prepare_hash(void)
 {
 	int ret = futex_hash_allocate_default();
@@ -133,7 +133,7 @@ struct kevent_futex *kevent_futex_new(u64 uaddr, u32 flags, u32 bitset)
 }
 
 /**
- * kevent_futex_free - nobody uses it any more
+ * kevent_futex_free - free what a futex has
  * @f: the futex, which is detached
  */
 void kevent_futex_free(struct kevent_futex *f)
@@ -200,7 +200,7 @@ int kevent_futex_attach(struct kevent_futex *f, const void *watch,
  * kevent_futex_is_armed - whether it waits
  * @f: the futex, attached and of a watch whose queue's mutex is held
  *
- * Return: whether it does.  If not, nobody fires the watch.
+ * Return: whether it does.  If not, no waker fires the watch.
  */
 bool kevent_futex_is_armed(struct kevent_futex *f)
 {
@@ -216,14 +216,14 @@ bool kevent_futex_is_armed(struct kevent_futex *f)
  * kevent_futex_disarm - do not wait any more
  * @f: the futex, of a watch whose queue's mutex is held
  *
- * When this returns nobody fires the watch.
+ * When this returns no waker fires the watch.
  */
 void kevent_futex_disarm(struct kevent_futex *f)
 {
 	spin_lock(f->mm_lock);
 	kevent_futex_take_out(f);
 	spin_unlock(f->mm_lock);
-	/* Somebody may be waking it. */
+	/* A waker may be taking it out. */
 	kevent_futex_is_armed(f);
 }
 
@@ -242,7 +242,7 @@ void kevent_futex_detach(struct kevent_futex *f,
 	kevent_futex_take_out(f);
 	hlist_del_init(&f->link.node);
 	spin_unlock(f->mm_lock);
-	/* Somebody may be waking it. */
+	/* A waker may be taking it out. */
 	kevent_futex_is_armed(f);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! FUTEX: a word in memory that somebody wakes.
+//! FUTEX: a word in memory that is woken, as by futex_wake(2).
 //!
 //! The watch waits as a thread in `futex_wait()` would: a wake-up counts it as woken, takes it off
 //! the futex and has the event posted from the waker's context. When the program has taken that and
@@ -81,7 +81,7 @@ pub(crate) struct Futex {
 }
 
 impl Futex {
-    /// Somebody woke the word, and the watch does not wait any more.
+    /// A waker woke the word, and the watch does not wait any more.
     pub(crate) fn woken(watch: ArcBorrow<'_, Watch<Self>>) {
         let watch: ArcBorrow<'_, Watch> = watch;
         // Before the event can be seen.
@@ -186,13 +186,13 @@ impl Source for Futex {
     }
 
     fn disable(&self, watch: &Watch) {
-        // A wake-up is for somebody who listens.
+        // A wake-up is for a waiter that reports it.
         self.word.disarm();
         watch.disable();
     }
 
     fn synchronize(&self) {
-        // Whoever wakes it holds the lock that this takes.
+        // A waker holds the lock that this takes.
         self.word.is_armed();
     }
 

@@ -68,13 +68,13 @@ impl Word {
         to_result(unsafe { bindings::kevent_futex_attach(self.0.as_ptr(), watch, holder) })
     }
 
-    /// Ends what [`Word::attach`] began, if it did. When this returns, nobody fires the watch.
+    /// Ends what [`Word::attach`] began, if it did. When this returns, no waker fires the watch.
     pub(crate) fn detach(&self, queue: &Queue) {
         // SAFETY: The word is valid, and may be detached already.
         unsafe { bindings::kevent_futex_detach(self.0.as_ptr(), queue.holder().as_ptr()) };
     }
 
-    /// Whether it waits. If not, nobody fires the watch.
+    /// Whether it waits. If not, no waker fires the watch.
     pub(crate) fn is_armed(&self) -> bool {
         // SAFETY: The word is valid.
         unsafe { bindings::kevent_futex_is_armed(self.0.as_ptr()) }
@@ -94,7 +94,7 @@ impl Word {
         }
     }
 
-    /// Does not wait any more. When this returns, nobody fires the watch.
+    /// Does not wait any more. When this returns, no waker fires the watch.
     pub(crate) fn disarm(&self) {
         // SAFETY: The word is valid.
         unsafe { bindings::kevent_futex_disarm(self.0.as_ptr()) };

@@ -260,7 +260,7 @@ TEST_F(inode, truncate)
 	REMOVE();
 }
 
-/* What happened while nobody asked is not taken for what happens then. */
+/* What happened before it was asked for is not taken for what happens then. */
 TEST_F(inode, truncate_is_asked_for_later)
 {
 	int fd = open("file", O_RDWR);

@@ -150,7 +150,7 @@ static int result_of(pid_t pid)
 	       status < NO_ERROR ? -status : status - NO_ERROR;
 }
 
-/* Somebody who has the descriptor, but not the memory. */
+/* A process that has the descriptor, but not the memory. */
 enum who { FORKED, EXECED, RECEIVER };
 
 static pid_t start(enum who who, struct task *t)
@@ -349,7 +349,7 @@ TEST_F(stranger, creates_a_timer)
 /* Shared or not: two consumers of a ring may not die on each other. */
 TEST_F(stranger, maps)
 {
-	/* Without a ring there is nothing to map, whoever asks. */
+	/* Without a ring there is nothing to map, for any process. */
 	if (!variant->entries)
 		self->t.args.mmap_size = sysconf(_SC_PAGESIZE);
 	EXPECT_EQ(-EACCES, as(variant->who, &self->t, MMAP));
@@ -1108,7 +1108,7 @@ static struct kevent_watch intercept(int sig)
 TEST_F(end, signals_go_back)
 {
 	if (!variant->exec)
-		SKIP(return, "there is nobody left to get them");
+		SKIP(return, "there is no process left to get them");
 	self->pid = fork();
 	ASSERT_LE(0, self->pid);
 	if (!self->pid) {
@@ -1151,7 +1151,7 @@ TEST_F(end, signals_go_back)
  * Deferred posts count against those who post.
  */
 #define DEFERRED_MAX	65536
-#define UID		41112	/* nobody else's, it is hoped */
+#define UID		41112	/* no other user, it is hoped */
 #define SYSCTL		"/proc/sys/fs/kevent/max_user_watches"
 #define LIMIT		50
 
