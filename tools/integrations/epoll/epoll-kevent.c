@@ -9,7 +9,6 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,14 +22,11 @@
 #define MAX_EPOLLS 65536
 #define BATCH 64
 
-/* The watches of a queue: handles by descriptor. */
-struct epoll {
-	pthread_mutex_t lock;
-	__u64 *handles;
-	unsigned int room;
-};
+/* Which descriptors are queues. One that was closed stays, until the number is one again. */
+static char queues[MAX_EPOLLS];
 
-static struct epoll *epolls[MAX_EPOLLS];
+/* Looking for a watch and adding one is one step. */
+static pthread_mutex_t adding = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -38,7 +34,6 @@ static int make(int flags)
 {
 	static int said;
 	struct kevent_create args;
-	struct epoll *ep;
 	int fd;
 
 	if (getenv("NO_KEVENT"))
@@ -56,15 +51,12 @@ static int make(int flags)
 	}
 	if (fd < 0)
 		return -1;
-	ep = fd < MAX_EPOLLS ? calloc(1, sizeof(*ep)) : NULL;
-	if (!ep) {
+	if (fd >= MAX_EPOLLS) {
 		close(fd);
-		errno = ENOMEM;
+		errno = EMFILE;
 		return -1;
 	}
-	pthread_mutex_init(&ep->lock, NULL);
-	/* One that was closed and had this number stays: a thread may be in a call on it. */
-	__atomic_store_n(&epolls[fd], ep, __ATOMIC_RELEASE);
+	__atomic_store_n(&queues[fd], 1, __ATOMIC_RELEASE);
 	return fd;
 }
 
@@ -82,46 +74,52 @@ int epoll_create(int size)
 	return make(0);
 }
 
-static struct epoll *find(int epfd)
+static int is_queue(int epfd)
 {
-	return epfd >= 0 && epfd < MAX_EPOLLS ? __atomic_load_n(&epolls[epfd], __ATOMIC_ACQUIRE) : NULL;
+	return epfd >= 0 && epfd < MAX_EPOLLS && __atomic_load_n(&queues[epfd], __ATOMIC_ACQUIRE);
 }
 
-static int grow(struct epoll *ep, int fd)
+static int modify(int epfd, const struct kevent_watch *w, unsigned int what)
 {
-	unsigned int room = ep->room ? ep->room : 64;
-	__u64 *handles;
+	struct kevent_watch record = *w;
 
-	while (room <= (unsigned int)fd)
-		room *= 2;
-	if (room == ep->room)
-		return 0;
-	handles = realloc(ep->handles, room * sizeof(*handles));
-	if (!handles)
-		return -1;
-	memset(handles + ep->room, 0, (room - ep->room) * sizeof(*handles));
-	ep->handles = handles;
-	ep->room = room;
-	return 0;
+	return kevent_modify(epfd, &record, sizeof(record), 1, KEVENT_MODIFY_BY_IDENT | what) == 1 ? 0 : -1;
 }
 
-static int change(struct epoll *ep, int epfd, int op, int fd, struct epoll_event *event)
+static int add(int epfd, struct kevent_watch *w)
+{
+	int ret = -1;
+
+	pthread_mutex_lock(&adding);
+	/* A watch of files has no arguments to change: is there one? */
+	if (!modify(epfd, w, KEVENT_MODIFY_ARG))
+		errno = EEXIST;
+	else if (errno == ENOENT)
+		ret = kevent_add(epfd, w, sizeof(*w), 1, 0) == 1 ? 0 : -1;
+	pthread_mutex_unlock(&adding);
+	return ret;
+}
+
+int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
 	const unsigned int what = KEVENT_MODIFY_EVENTS | KEVENT_MODIFY_MODE |
 				  KEVENT_MODIFY_USER_DATA | KEVENT_MODIFY_ENABLE;
-	__u64 *handle = &ep->handles[fd];
 	struct kevent_watch w;
 	unsigned int flags = 0;
 
+	if (!is_queue(epfd))
+		return REAL(epoll_ctl)(epfd, op, fd, event);
 	if (op == EPOLL_CTL_DEL) {
-		__u64 old = *handle;
-
-		*handle = 0;
-		if (!old) {
-			errno = ENOENT;
-			return -1;
-		}
-		return kevent_remove(epfd, &old, 1, 0) == 1 ? 0 : -1;
+		kevent_prep_poll(&w, fd, 0, 0, 0);
+		return modify(epfd, &w, KEVENT_MODIFY_REMOVE);
+	}
+	if (op != EPOLL_CTL_ADD && op != EPOLL_CTL_MOD) {
+		errno = EINVAL;
+		return -1;
+	}
+	if (!event) {
+		errno = EFAULT;
+		return -1;
 	}
 	if (event->events & EPOLLET)
 		flags |= KEVENT_WATCH_EDGE;
@@ -131,52 +129,7 @@ static int change(struct epoll *ep, int epfd, int op, int fd, struct epoll_event
 		flags |= KEVENT_WATCH_EXCLUSIVE;
 	/* ERR and HUP are reported whether asked for or not. */
 	kevent_prep_poll(&w, fd, event->events & 0x3fff & ~(EPOLLERR | EPOLLHUP), flags, event->data.u64);
-	w.handle = *handle;
-
-	if (op == EPOLL_CTL_MOD) {
-		if (!*handle) {
-			errno = ENOENT;
-			return -1;
-		}
-		return kevent_modify(epfd, &w, sizeof(w), 1, what) == 1 ? 0 : -1;
-	}
-	if (*handle) {
-		/* One that was closed has no watch any more. */
-		struct kevent_watch same = w;
-
-		if (kevent_modify(epfd, &same, sizeof(same), 1, KEVENT_MODIFY_MODE) == 1) {
-			errno = EEXIST;
-			return -1;
-		}
-	}
-	if (kevent_add(epfd, &w, sizeof(w), 1, 0) != 1)
-		return -1;
-	*handle = w.handle;
-	return 0;
-}
-
-int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
-{
-	struct epoll *ep = find(epfd);
-	int ret = -1;
-
-	if (!ep)
-		return REAL(epoll_ctl)(epfd, op, fd, event);
-	if (op != EPOLL_CTL_ADD && op != EPOLL_CTL_MOD && op != EPOLL_CTL_DEL) {
-		errno = EINVAL;
-		return -1;
-	}
-	if (fcntl(fd, F_GETFD) < 0)
-		return -1;
-	if (!event && op != EPOLL_CTL_DEL) {
-		errno = EFAULT;
-		return -1;
-	}
-	pthread_mutex_lock(&ep->lock);
-	if (!grow(ep, fd))
-		ret = change(ep, epfd, op, fd, event);
-	pthread_mutex_unlock(&ep->lock);
-	return ret;
+	return op == EPOLL_CTL_MOD ? modify(epfd, &w, what) : add(epfd, &w);
 }
 
 static int take(int epfd, struct epoll_event *events, int max, const struct __kernel_timespec *timeout,
@@ -201,7 +154,7 @@ int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
 {
 	struct __kernel_timespec ts = { timeout / 1000, timeout % 1000 * 1000000L };
 
-	if (!find(epfd))
+	if (!is_queue(epfd))
 		return REAL(epoll_wait)(epfd, events, max, timeout);
 	return take(epfd, events, max, timeout < 0 ? NULL : &ts, timeout != 0);
 }
@@ -212,7 +165,7 @@ int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout, cons
 	sigset_t old;
 	int ret, error;
 
-	if (!find(epfd))
+	if (!is_queue(epfd))
 		return REAL(epoll_pwait)(epfd, events, max, timeout, mask);
 	if (mask)
 		pthread_sigmask(SIG_SETMASK, mask, &old);
