@@ -5,12 +5,12 @@
 # booted kernel, beside the same tests on the backend that they have, and on a kernel without kevent.
 
 INTEGRATIONS=$ROOT/tools/integrations
-# What 'short' is without names.
-INTEGRATIONS_SHORT=(mio libevent selectors)
+# What 'short' is without names: what is done in three minutes once it is built, and measures no time.
+INTEGRATIONS_SHORT=(mio libevent selectors epoll)
 
 integrations() { find "$INTEGRATIONS" -mindepth 2 -maxdepth 2 -name run.sh -printf '%h\n' | sed 's|.*/||' | sort; }
 
-# test_integrations [short] [NAME...]: 'short' is the part that is quick.
+# test_integrations [short] [NAME...]: 'short' is the part that is quick, in one machine for all.
 test_integrations() {
 	local name names short=''
 	[ "${1:-}" != short ] || { short=short && shift; }
@@ -24,9 +24,34 @@ test_integrations() {
 	build_kernel "$VARIANT"
 	build_kernel nokevent
 	mkdir -p "$CACHE/integrations/src"
-	for name in "${names[@]}"; do
-		test_integration "$name" "$short"
+	if [ -n "$short" ]; then
+		test_integrations_of short "${names[@]}"
+	else
+		for name in "${names[@]}"; do test_integrations_of '' "$name"; done
+	fi
+}
+
+# test_integrations_of SHORT NAME...: those that can be built, in one machine with and one without kevent.
+test_integrations_of() {
+	local short=$1 name built=() start=$SECONDS log totals
+	shift
+	for name; do
+		if integration_build "$name" "$short"; then built+=("$name"); fi
 	done
+	[ ${#built[@]} != 0 ] || return 0
+	[ -z "$short" ] || start=$SECONDS # once for all
+	integrations_boot "$VARIANT" "$short" 'stock kevent' "${built[@]}"
+	integrations_boot nokevent "$short" fallback "${built[@]}"
+	for name in "${built[@]}"; do
+		log=$LOG/integration-$name
+		integration_judge "$INTEGRATIONS/$name/differences" "$log-$VARIANT.log" "$log-nokevent.log" >"$log.log"
+		grep -vE '^(ok|skip) ' "$log.log" | sed -e '$d' -e "s/^not ok /FAIL  $name: /" -e "s/^note /note  $name: /" || true
+		totals=$(tail -n 1 "$log.log")
+		[[ $totals == *" 0 failed"* ]] || say "      (logs: $log*.log)"
+		say "$name: $totals"
+		add_totals "$totals"
+	done
+	say "integrations${short:+ $short}: ${built[*]}: $(clock $((SECONDS - start)))"
 }
 
 # integration NAME ARGUMENTS...: its run.sh, on this machine.
@@ -37,34 +62,31 @@ integration() {
 	ROOT=$ROOT OUT=$out SRC=$CACHE/integrations/src TREE=$TREE MIRROR=$(debian_mirror) bash "$INTEGRATIONS/$name/run.sh" "$@"
 }
 
-# integration_boot NAME KERNEL SHORT BACKEND...: into the log of that name.
-integration_boot() {
-	local name=$1 kernel=$2 short=$3 BOOT_OPTIONS=(--append kunit.enable=0) # tested elsewhere
-	shift 3
-	logged "integration-$name-$kernel" boot_kernel "$kernel" env ROOT="$ROOT" OUT="$CACHE/integrations/$name" \
-		bash "$INTEGRATIONS/guest.sh" "$INTEGRATIONS/$name/run.sh" "$short" "$@" || true
+# integration_build NAME SHORT: fails, having said why, if there is nothing to test.
+integration_build() {
+	local name=$1 status=0 log=$LOG/integration-$1-build.log
+	logged "integration-$name-build" integration "$name" build "$2" || status=$?
+	if [ $status = 3 ]; then
+		say "skip  $name: $(tail -n 1 "$log") (log: $log)"
+		SKIPPED=$((SKIPPED + 1))
+	elif [ $status != 0 ]; then
+		say "FAIL  $name: it does not build: $(grep -m1 -iE 'error' "$log" || tail -n 1 "$log") (log: $log)"
+		FAILED=$((FAILED + 1))
+	else
+		sed -n "s/^cannot get /skip  $name: without /p" "$log" # one of several sources
+	fi
+	return $status
 }
 
-test_integration() {
-	local name=$1 short=$2 status=0 start=$SECONDS log=$LOG/integration-$1 totals
-	logged "integration-$name-build" integration "$name" build || status=$?
-	if [ $status = 3 ]; then
-		say "skip  $name: $(tail -n 1 "$log-build.log") (log: $log-build.log)"
-		SKIPPED=$((SKIPPED + 1))
-		return
-	elif [ $status != 0 ]; then
-		say "FAIL  $name: it does not build: $(grep -m1 -iE 'error' "$log-build.log" || tail -n 1 "$log-build.log") (log: $log-build.log)"
-		FAILED=$((FAILED + 1))
-		return
-	fi
-	integration_boot "$name" "$VARIANT" "$short" stock kevent
-	integration_boot "$name" nokevent "$short" fallback
-	integration_judge "$INTEGRATIONS/$name/differences" "$log-$VARIANT.log" "$log-nokevent.log" >"$log.log"
-	grep -vE '^(ok|skip) ' "$log.log" | sed -e '$d' -e "s/^not ok /FAIL  $name: /" -e "s/^note /note  $name: /" || true
-	totals=$(tail -n 1 "$log.log")
-	[[ $totals == *" 0 failed"* ]] || say "      (logs: $log*.log)"
-	say "$name: $totals ($(clock $((SECONDS - start))))"
-	add_totals "$totals"
+# integrations_boot KERNEL SHORT BACKENDS NAME...: the log of each is integration-NAME-KERNEL.log.
+integrations_boot() {
+	local kernel=$1 short=$2 backends=$3 name log=$LOG/integrations-$1.log BOOT_OPTIONS=(--append kunit.enable=0) # tested elsewhere
+	shift 3
+	logged "integrations-$kernel" boot_kernel "$kernel" env ROOT="$ROOT" OUTS="$CACHE/integrations" \
+		bash "$INTEGRATIONS/guest.sh" "$INTEGRATIONS" "$short" "$backends" "$@" || true
+	for name; do
+		tr -d '\r' <"$log" | awk -v name="$name" '/^integration / { on = $2 == name; next } on' >"$LOG/integration-$name-$kernel.log"
+	done
 }
 
 # integration_judge DIFFERENCES LOG LOG-WITHOUT: 'ok', 'not ok', 'skip' and 'note' lines, and the totals.

@@ -3,7 +3,8 @@
 #
 # What the integrations' run.sh scripts share, on the building machine and in the guest.
 #
-#   run.sh build                 here: fetches and builds into $OUT
+#   run.sh build [short]         here: fetches and builds into $OUT; 'cannot get WHAT' and status 3 if that
+#                                is all, 'cannot get WHAT' alone if the rest can be tested
 #   run.sh test BACKEND [short]  in the guest: runs the suite on 'stock' or 'kevent', or, on a kernel
 #                                without kevent, 'fallback'; prints 'ok TEST', 'not ok TEST', 'skip TEST'
 #
@@ -34,10 +35,10 @@ for p in json.load(sys.stdin)["packages"]:
 	cp -a "$from" "$to.new" && chmod -R u+w "$to.new" && mv "$to.new" "$to"
 }
 
-# fetch_debian source|binary PACKAGE VERSION-PREFIX: from Debian, unpacked as $SRC/PACKAGE-VERSION-PREFIX;
+# fetch_debian source|binary PACKAGE VERSION-PREFIX: from Debian, unpacked as $SRC/PACKAGE-VERSION (no epoch);
 # of a source package what upstream released.  apt checks signatures and sums as always.
 fetch_debian() {
-	local to=$SRC/$2-$3 dl=$SRC/dl suite version type=deb file
+	local to=$SRC/$2-${3##*:} dl=$SRC/dl suite version type=deb file
 	[ ! -d "$to" ] || return 0
 	[ -n "${MIRROR:-}" ] || no_source "Debian's $2 $3: apt's sources name no Debian archive"
 	[ "$1" = binary ] || type=deb-src
@@ -149,10 +150,13 @@ rust_tests() {
 	done <"$list"
 }
 
-# libevent_tests GROUP...: runs those of regress.  tinytest says 'group/test: OK', or what went wrong and
-# then '[test FAILED]'.
+# libevent_tests GROUP...: runs those of regress, without :TEST.  tinytest says 'group/test: OK', or what went
+# wrong and then '[test FAILED]'; what was not asked for it says to have skipped.
 libevent_tests() {
-	local verdict test
+	local verdict test left_out=' '
+	for test; do
+		[[ $test != :* ]] || left_out+="$test "
+	done
 	cd "$OUT/libevent/test" || exit
 	timeout 1500 ./regress "$@" 2>&1 | tee "$TMP/out"
 	awk '
@@ -161,8 +165,23 @@ libevent_tests() {
 		/OK$/                 { seen[test] = "ok" }
 		END { for (test in seen) print seen[test] " " test }' "$TMP/out" |
 		while read -r verdict test; do
-			if [ "$verdict" = failed ]; then again "$test" ./regress "$test"; else echo "$verdict $test"; fi
+			case $verdict in
+			failed) again "$test" ./regress "$test" ;;
+			skip) is_left_out "$test" || echo "skip $test" ;;
+			*) echo "$verdict $test" ;;
+			esac
 		done
+}
+
+# is_left_out TEST: by one of left_out, which may end in ..
+is_left_out() {
+	local pattern
+	for pattern in $left_out; do
+		pattern=${pattern#:}
+		# shellcheck disable=SC2053  # a pattern
+		[[ $1 != ${pattern/%../*} ]] || return 0
+	done
+	return 1
 }
 
 TMP=${TMPDIR:-/tmp}

@@ -11,10 +11,12 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <kevent.h>
@@ -30,13 +32,21 @@ static pthread_mutex_t adding = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
+/* Some programs clear their environment. */
+static int off;
+
+__attribute__((constructor)) static void see_environment(void)
+{
+	off = getenv("NO_KEVENT") != NULL;
+}
+
 static int make(int flags)
 {
 	static int said;
 	struct kevent_create args;
 	int fd;
 
-	if (getenv("NO_KEVENT"))
+	if (off)
 		return REAL(epoll_create1)(flags);
 	if (flags & ~EPOLL_CLOEXEC) {
 		errno = EINVAL;
@@ -160,19 +170,62 @@ int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
 }
 
 /* The mask is not changed and restored in one step with sleeping, as epoll does it. */
-int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout, const sigset_t *mask)
+static int masked(int epfd, struct epoll_event *events, int max, const struct __kernel_timespec *timeout,
+		  int sleep, const sigset_t *mask)
 {
 	sigset_t old;
 	int ret, error;
 
-	if (!is_queue(epfd))
-		return REAL(epoll_pwait)(epfd, events, max, timeout, mask);
 	if (mask)
 		pthread_sigmask(SIG_SETMASK, mask, &old);
-	ret = epoll_wait(epfd, events, max, timeout);
+	ret = take(epfd, events, max, timeout, sleep);
 	error = errno;
 	if (mask)
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 	errno = error;
 	return ret;
+}
+
+int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout, const sigset_t *mask)
+{
+	struct __kernel_timespec ts = { timeout / 1000, timeout % 1000 * 1000000L };
+
+	if (!is_queue(epfd))
+		return REAL(epoll_pwait)(epfd, events, max, timeout, mask);
+	return masked(epfd, events, max, timeout < 0 ? NULL : &ts, timeout != 0, mask);
+}
+
+int epoll_pwait2(int epfd, struct epoll_event *events, int max, const struct timespec *timeout,
+		 const sigset_t *mask)
+{
+	struct __kernel_timespec ts;
+
+	if (!is_queue(epfd))
+		return REAL(epoll_pwait2)(epfd, events, max, timeout, mask);
+	if (timeout) {
+		ts.tv_sec = timeout->tv_sec;
+		ts.tv_nsec = timeout->tv_nsec;
+	}
+	return masked(epfd, events, max, timeout ? &ts : NULL,
+		      !timeout || timeout->tv_sec || timeout->tv_nsec, mask);
+}
+
+/* For those who call the newest one by its number. */
+long syscall(long number, ...)
+{
+	static __typeof__(&syscall) real;
+	long arg[6];
+	va_list list;
+	int i;
+
+	va_start(list, number);
+	for (i = 0; i < 6; i++)
+		arg[i] = va_arg(list, long);
+	va_end(list);
+	if (number == SYS_epoll_pwait2 && is_queue((int)arg[0]))
+		return epoll_pwait2((int)arg[0], (struct epoll_event *)arg[1], (int)arg[2],
+				    (const struct timespec *)arg[3], (const sigset_t *)arg[4]);
+	if (!real)
+		real = REAL(syscall);
+	return real(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
 }

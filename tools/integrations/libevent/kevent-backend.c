@@ -7,7 +7,9 @@
  */
 #include <kevent.h>
 
+/* How many events one call takes: at first, and at most. */
 #define KEVENT_NR 64
+#define KEVENT_NR_MAX 4096
 
 struct kevent_fdinfo {
 	uint64_t handle;	/* 0: no watch */
@@ -16,7 +18,8 @@ struct kevent_fdinfo {
 struct kevent_base {
 	struct kevent_queue queue;
 	uint64_t signals[NSIG];	/* handles */
-	struct kevent_event events[KEVENT_NR];
+	struct kevent_event *events;
+	int nr;
 };
 
 static const struct eventop kevent_signal_ops;
@@ -29,9 +32,12 @@ kevent_backend_init(struct event_base *base)
 
 	if (!kb)
 		return NULL;
-	if (kevent_queue_init(&kb->queue, 0, 0, 0) < 0) {
-		if (errno == ENOSYS && !said++)
+	kb->nr = KEVENT_NR;
+	kb->events = mm_calloc(kb->nr, sizeof(*kb->events));
+	if (!kb->events || kevent_queue_init(&kb->queue, 0, 0, 0) < 0) {
+		if (kb->events && errno == ENOSYS && !said++)
 			event_msgx("no kevent in this kernel: another backend is used");
+		mm_free(kb->events);
 		mm_free(kb);
 		return NULL;
 	}
@@ -99,7 +105,7 @@ kevent_backend_dispatch(struct event_base *base, struct timeval *tv)
 		ts.tv_nsec = tv->tv_usec * 1000;
 	}
 	EVBASE_RELEASE_LOCK(base, th_base_lock);
-	n = kevent_next(&kb->queue, kb->events, KEVENT_NR, tv ? &ts : NULL);
+	n = kevent_next(&kb->queue, kb->events, kb->nr, tv ? &ts : NULL);
 	EVBASE_ACQUIRE_LOCK(base, th_base_lock);
 	base->is_notify_pending = 0;
 
@@ -131,6 +137,14 @@ kevent_backend_dispatch(struct event_base *base, struct timeval *tv)
 		if (what)
 			evmap_io_active_(base, (evutil_socket_t)ev->user_data, what | EV_ET);
 	}
+	if (n == kb->nr && n < KEVENT_NR_MAX) {
+		struct kevent_event *events = mm_realloc(kb->events, 2 * n * sizeof(*events));
+
+		if (events) {
+			kb->events = events;
+			kb->nr = 2 * n;
+		}
+	}
 	return 0;
 }
 
@@ -141,6 +155,7 @@ kevent_backend_dealloc(struct event_base *base)
 
 	evsig_dealloc_(base);
 	kevent_queue_exit(&kb->queue);
+	mm_free(kb->events);
 	mm_free(kb);
 }
 
