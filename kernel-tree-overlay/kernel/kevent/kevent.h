@@ -102,7 +102,6 @@ struct kevent_process {
  * @amount: bytes to read or connections to accept, as last seen
  * @space: free space in the send buffer, as last seen
  * @error: the pending error, as last seen
- * @info: KEVENT_INFO_*, as last seen
  * @flow: of TCP, what decides about space: what was written, sent and
  *	acknowledged, how much there may be, and how much unsent, as last seen
  * @watches_space: it is counted in socket_wq.space_watches
@@ -114,7 +113,6 @@ struct kevent_socket {
 	u32 amount;
 	u32 space;
 	u32 error;
-	u32 info;
 	u32 flow[5];
 	bool watches_space;
 };

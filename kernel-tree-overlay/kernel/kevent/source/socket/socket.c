@@ -434,7 +434,7 @@ static u32 kevent_socket_state(struct kevent_socket *ks,
 	const bool was_listening = kevent_was_listening(look);
 	const struct socket *sock = ks->sock;
 	struct sock *sk = look->sk;
-	u32 events = 0, silent = 0, info = 0, amount = 0, space;
+	u32 events = 0, silent = 0, amount = 0, space;
 	int ret, error;
 
 	space = kevent_free_space(look);
@@ -482,13 +482,10 @@ static u32 kevent_socket_state(struct kevent_socket *ks,
 	error = READ_ONCE(sk->sk_err);
 	if (error || !skb_queue_empty_lockless(&sk->sk_error_queue))
 		events |= KEVENT_SOCKET_ERROR;
-	if (error)
-		info |= KEVENT_INFO_ERROR;
 
 	WRITE_ONCE(ks->amount, amount);
 	WRITE_ONCE(ks->space, space);
 	WRITE_ONCE(ks->error, error);
-	WRITE_ONCE(ks->info, info);
 	silent &= wanted & ~events;
 	return (events & wanted) | silent << KEVENT_SOCKET_SILENT_SHIFT;
 }

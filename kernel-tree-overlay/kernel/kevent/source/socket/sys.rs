@@ -30,9 +30,9 @@ use crate::source::fd::HasFileLink;
 /// # Invariants
 ///
 /// * `sock` is null, or a socket that is released only after the watch has ended.
-/// * The marks, the amount, the space, the error and the info are accessed atomically. `flow` is
-///   accessed with the lock of the socket's wait queue held. The rest is written with the mutex of
-///   the watch's queue held, `sock` not while the watch is on the wait queue.
+/// * The marks, the amount, the space and the error are accessed atomically. `flow` is accessed
+///   with the lock of the socket's wait queue held. The rest is written with the mutex of the
+///   watch's queue held, `sock` not while the watch is on the wait queue.
 #[repr(transparent)]
 pub(crate) struct SocketState(Opaque<bindings::kevent_socket>);
 
@@ -117,11 +117,6 @@ impl SocketState {
         unsafe { self.field(|s| &raw mut (*s).error) }
     }
 
-    fn info(&self) -> &Atomic<u32> {
-        // SAFETY: It is such a field.
-        unsafe { self.field(|s| &raw mut (*s).info) }
-    }
-
     /// Changes the low-water marks.
     pub(crate) fn set_marks(&self, receive: u64, send: u64) {
         self.receive_mark().store(mark(receive), Relaxed);
@@ -139,7 +134,7 @@ impl SocketState {
         EventData {
             data: self.amount().load(Relaxed).into(),
             extra: u64::from(self.space().load(Relaxed)) | error << 32,
-            info: self.info().load(Relaxed),
+            info: 0,
         }
     }
 
@@ -148,7 +143,6 @@ impl SocketState {
         self.amount().store(0, Relaxed);
         self.space().store(0, Relaxed);
         self.error().store(0, Relaxed);
-        self.info().store(0, Relaxed);
     }
 
     /// Finds the socket that `file` is, `ENOTSOCK` if it is none.

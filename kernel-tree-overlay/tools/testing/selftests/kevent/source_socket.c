@@ -276,22 +276,12 @@ static bool ring_watch(struct queue *q, struct kevent_event *ev)
 	return true;
 }
 
-/* What info says beside the number of merges: as the rest of the event. */
-static __u32 sock_info(const struct kevent_event *ev)
-{
-	__u32 info = KEVENT_SOURCE_SOCKET;
-
-	if (KEVENT_SOCKET_ERRNO(ev->extra))
-		info |= KEVENT_INFO_ERROR;
-	return info;
-}
-
 #define EXPECT_SOCKET(q, copy, value, bits, amount, ev)			\
 do {									\
 	ASSERT_EQ(1, take_next((q), (copy), (ev)));			\
 	EXPECT_EQ((__u64)(value), (ev)->user_data);			\
 	EXPECT_EQ((__u32)(bits), (ev)->events);				\
-	EXPECT_EQ(sock_info(ev), (ev)->info & 0xffff);			\
+	EXPECT_EQ(KEVENT_SOURCE_SOCKET, (ev)->info & 0xffff);		\
 	EXPECT_EQ((amount), (ev)->data);				\
 } while (0)
 
@@ -1500,7 +1490,7 @@ TEST_F(connecting, refused)
 			EXPECT_EQ(ERROR | CLOSED, bits);
 			EXPECT_EQ(ECONNREFUSED,
 				  KEVENT_SOCKET_ERRNO(EV->extra));
-			EXPECT_EQ(sock_info(EV), EV->info & 0xffff);
+			EXPECT_EQ(KEVENT_SOURCE_SOCKET, EV->info & 0xffff);
 			/* It is pending still. */
 			EXPECT_EQ(ECONNREFUSED, so_error(fd));
 			EXPECT_EQ(0, so_error(fd));
@@ -1844,7 +1834,7 @@ TEST(udp_refused)
 	ASSERT_TRUE(ring_watch(&q, &ev));
 	EXPECT_EQ(ERROR, ev.events);
 	EXPECT_EQ(ECONNREFUSED, KEVENT_SOCKET_ERRNO(ev.extra));
-	EXPECT_EQ(KEVENT_SOURCE_SOCKET | KEVENT_INFO_ERROR, ev.info & 0xffff);
+	EXPECT_EQ(KEVENT_SOURCE_SOCKET, ev.info & 0xffff);
 	EXPECT_EQ(ECONNREFUSED, so_error(fd));
 	close(fd);
 	queue_close(&q);
