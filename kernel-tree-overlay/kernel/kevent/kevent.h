@@ -34,8 +34,14 @@ struct kevent_holder {
 	kuid_t user;
 };
 
-/* In kevent_file_link.kind: the watch is counted as one of its file. */
+/* In kevent_file_link.kind: the class of the watch. */
+#define KEVENT_LINK_CLASS	0x00ffU
+
+/* And this: the watch is counted as one of its file. */
 #define KEVENT_LINK_COUNTED	0x4000U
+
+/* And this: kevent_poll_is_atomic() has said so of the file. */
+#define KEVENT_LINK_ATOMIC	0x2000U
 
 /**
  * struct kevent_file_link - that a watch is of a file
@@ -43,7 +49,7 @@ struct kevent_holder {
  * @file: without a reference; NULL if it is not linked
  * @files: the table in which the program named the file
  * @fd: by which number
- * @kind: what source it is in, see source/fd.rs, and KEVENT_LINK_COUNTED
+ * @kind: what source it is in, see source/fd.rs and KEVENT_LINK_*
  * @doubtful: KEVENT_POLL_* events that a wake-up may be for although a poll
  *	would not report them, see source/poll/poll.c
  */
@@ -170,15 +176,16 @@ enum { KEVENT_TICK_NS = TICK_NSEC };
 /* entry/, source/ */
 struct file *kevent_do_create(struct kevent_create *args, unsigned int sources);
 int kevent_do_add(int fd, struct kevent_watch __user *watches, size_t wsize,
-		  unsigned int nr);
+		  unsigned int nr, unsigned int flags);
 int kevent_do_modify(int fd, struct kevent_watch __user *watches, size_t wsize,
 		     unsigned int nr, unsigned int flags);
 int kevent_do_remove(int fd, const u64 __user *handles, unsigned int nr);
 int kevent_do_post(int fd, const struct kevent_event __user *events,
 		   size_t esize, unsigned int nr, unsigned int flags);
-int kevent_do_wait(int fd, const struct kevent_wait *args,
+int kevent_do_wait(struct file *file, const struct kevent_wait *args,
 		   const struct kevent_deadline *deadline);
-int kevent_do_get_events(int fd, unsigned int min_nr, unsigned int max_nr,
+int kevent_do_get_events(struct file *file, unsigned int min_nr,
+			 unsigned int max_nr,
 			 const struct kevent_deadline *deadline,
 			 struct kevent_event __user *events);
 
@@ -188,6 +195,8 @@ void kevent_end_queue(const void *queue);
 void kevent_init_locks(void);
 const void *kevent_get_watch(const struct kevent_file_link *link);
 void kevent_watch_closed(const void *watch);
+bool kevent_link_is_named(const struct kevent_file_link *link,
+			  const void *queue);
 void kevent_inode_changed(const void *watch, u32 events, s64 size,
 			  u32 cookie);
 
@@ -220,10 +229,14 @@ void kevent_unlink_file(struct kevent_file_link *link,
 			const struct kevent_holder *holder);
 struct file *kevent_linked_file(const struct kevent_file_link *link);
 bool kevent_link_is_open(const struct kevent_file_link *link);
+struct kevent_file_link *kevent_find_link(const struct file *file, int fd,
+					  u16 class, const void *queue);
 
 /* source/poll/poll.c */
 u16 kevent_poll_doubtful(struct file *file);
 u32 kevent_poll_read(struct file *file, u32 events);
+bool kevent_poll_is_atomic(struct file *file);
+u32 kevent_poll_at_once(struct file *file, u32 key, bool atomic);
 
 /* source/futex/futex.c */
 struct kevent_futex *kevent_futex_new(u64 uaddr, u32 flags, u32 bitset);
@@ -279,8 +292,8 @@ void kevent_signal_resolve(struct kevent_signal *ks, bool oldest, u64 entry,
 void kevent_signal_return(struct kevent_signal *ks);
 
 /* sys/limits.c */
-int kevent_charge_ring(size_t size, struct user_struct **user);
-void kevent_uncharge_ring(size_t size, struct user_struct *user);
+int kevent_charge_queue(size_t size, struct user_struct **user);
+void kevent_uncharge_queue(size_t size, struct user_struct *user);
 struct ucounts *kevent_current_user(void);
 bool kevent_charge_watches(struct ucounts *user, u32 nr);
 void kevent_uncharge_watches(struct ucounts *user, u32 nr);

@@ -101,6 +101,11 @@
 //! leaves its bits in the state of the watch, and the owner finds them before it lets go. See
 //! [`core::state`] for the states.
 //!
+//! The usual wake-up of a file is posted without that, because all wake-ups of a SOCKET watch, or
+//! of a POLL watch with one entry, hold the same lock: [`engine::watch::Watch::fire_plain`]. A task
+//! that makes itself the owner waits for that lock before it posts. It does so for a level that is
+//! found to hold, and each wake-up is spared two atomic operations.
+//!
 //! # How a watch ends
 //!
 //! There are four paths. In each of them, the same is done in the same order, under
@@ -197,9 +202,10 @@
 //! ```
 //!
 //! Without a lock: `Watch::state` changes by compare-and-exchange only; `Watch::entry` is written
-//! by the owner of the watch; `Watch::place` is written once, before the source is attached; the
-//! count of what is pending, and the head of the recheck list, are atomic. The ring has no lock. As
-//! long as the ring has room, posting takes no lock but the one that the source holds anyway.
+//! by the owner of the watch, or as said above; `Watch::place` is written once, before the source
+//! is attached; the count of what is pending, and the head of the recheck list, are atomic. The
+//! ring has no lock. As long as the ring has room, posting takes no lock but the one that the
+//! source holds anyway.
 //!
 //! The lock of `Queue::pollers` is that of a wait queue on which watches of other queues may be, so
 //! it belongs to the locks of sources, and is never taken while a watch is fired:
@@ -208,8 +214,9 @@
 //! No mutex is held while a file is polled, because a file (FUSE) may take as long as it likes and
 //! close(), exec() and exit() wait for `Queue::watches`. The watch and the file are referenced
 //! instead, and the state of the watch is looked at again afterwards. A watch whose file is polled
-//! to attach it is ATTACHING: its removal is left to the task that attaches it. The poll of a pidfd
-//! is an exception: it does not sleep.
+//! to attach it is ATTACHING: its removal is left to the task that attaches it. What is known not
+//! to sleep is polled with the mutex held, because that costs less: pidfds, and of the class POLL
+//! and SOCKET what `kevent_poll_at_once()` knows.
 //!
 //! # Barriers
 //!
@@ -320,12 +327,28 @@
 //!
 //!  CPU 0: request_repoll, kick_waiter     CPU 1: Queue::recheck
 //!
-//!  cmpxchg head of the recheck list       xchg recheck_wanted = false (mb)
-//!  smp_mb()                               clear KEVENT_RING_RECHECK
-//!  set KEVENT_RING_RECHECK                go through the recheck list
+//!  cmpxchg head of the recheck list       KEVENT_RING_RECHECK? clear it (mb)
+//!  store recheck_wanted = true            recheck_wanted? xchg = false  (mb)
+//!  smp_mb()                               go through the recheck list, if that
+//!  set KEVENT_RING_RECHECK                was so all of it
 //! ```
 //!
 //! The flag may be set while the list is empty, which costs the program one call.
+//!
+//! ## A level holds that is not on the recheck list
+//!
+//! CPU 1 goes through the list and has found the event before consumed.
+//!
+//! ```text
+//!  CPU 0: Watch::fire_plain               CPU 1: Watch::recheck
+//!
+//!  the object becomes ready
+//!  state: on the list already?            cmpxchg state: off the list (mb)
+//!  store-release word = READY             the new entry unconsumed?
+//!  xchg Slot::next            (mb)          no: poll the object
+//!  state: on the list still?
+//!    no: request_repoll
+//! ```
 //!
 //! ## A state that holds is not reported after its watch was changed
 //!
@@ -370,6 +393,10 @@
 //! Firing a watch neither sleeps nor allocates, and calls nothing back. It may be done in any
 //! context that may take a spinlock: hard interrupts, with `siglock` or `tasklist_lock` held, with
 //! the lock of a wait queue held. No worker of the kernel ever polls a file on behalf of a program.
+//!
+//! With interrupts disabled the kernel moves at most 64 events out of the backlog at a time, and
+//! looks at 256 at a time for watches that were removed (`Queue::compact`). When the backlog gets
+//! larger or smaller its events stay where they are, see [`core::fifo`].
 //!
 //! The program is not trusted: what the kernel reads in the mapping decides only about the events
 //! of that queue, see [`core::ring`].

@@ -139,6 +139,12 @@ pub(crate) fn remove(queue: &Queue, handle: u64, watch: &Watch) {
     ));
 }
 
+/// Whether it is traced that an event is published, or that no thread is woken for it.
+#[inline(always)]
+pub(crate) fn is_posting_traced() -> bool {
+    tracepoints::kevent_post_enabled() || tracepoints::kevent_skip_wake_enabled()
+}
+
 /// A watch has published an event.
 #[inline(always)]
 pub(crate) fn publish<S: Source + ?Sized>(watch: &Watch<S>, index: Index, events: u32) {

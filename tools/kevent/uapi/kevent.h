@@ -204,7 +204,8 @@ struct kevent_create {
  * @result: out: 0, or the negated error of this record; -ECANCELED if it was not
  *	tried, because one before it failed
  * @user_data: comes back in each event
- * @handle: kevent_add(): out, the watch's name; kevent_modify(): in
+ * @handle: kevent_add(): out, the watch's name; kevent_modify(): in, or out with
+ *	KEVENT_MODIFY_BY_IDENT
  * @arg: per source: low-water mark, deadline, interval, clock, ...
  */
 struct kevent_watch {

@@ -15,6 +15,9 @@
 //!                      merge  cancel
 //! ```
 //!
+//! A slot is free if its state is, whatever else the word says: a consumer may leave a mark there,
+//! which is not needed for anything but to save a poll, see [`Ring::is_exhausted`].
+//!
 //! The kernel moves a slot along the arrows *publish*, *merge* and *cancel*, a consumer (the
 //! program, or [`Ring::take`] on its behalf) along *take* and *free*. Nothing ever goes back: a
 //! consumer in the kernel takes an event after it has copied it to the program.
@@ -93,6 +96,7 @@ const FREE: u32 = uapi::KEVENT_WORD_FREE;
 const READY: u32 = uapi::KEVENT_WORD_READY;
 const TAKEN: u32 = uapi::KEVENT_WORD_TAKEN;
 const CANCELLED: u32 = uapi::KEVENT_WORD_CANCELLED;
+const EXHAUSTED: u32 = uapi::KEVENT_WORD_EXHAUSTED;
 const EVENTS_MASK: u32 = uapi::KEVENT_EVENTS_MASK;
 
 /// What is posted in the word, beside its lap and state: the events, and the number of merges of an
@@ -103,6 +107,7 @@ const POSTED_MASK: u32 = EVENTS_MASK | (MERGED_MAX << MERGED_SHIFT);
 const ENTRIES_OFFSET: usize = 256;
 
 const _: () = assert!(size_of::<uapi::kevent_ring>() <= ENTRIES_OFFSET);
+const _: () = assert!(uapi::KEVENT_MAX_ENTRIES <= 1 << LAP_SHIFT);
 const _: () = assert!(size_of::<uapi::kevent_event>() == 32);
 
 /// How often to try to change the flags of the header.
@@ -176,7 +181,8 @@ impl SlotRef<'_> {
     fn is_free(&self) -> bool {
         // ORDERING: The claim of this slot one lap ago, and its word, come before `next`: look at
         // that first. CAST: It counts modulo 2^32.
-        self.slot.next.load(Acquire) == self.index as u32 && self.word.load(Acquire) == FREE
+        self.slot.next.load(Acquire) == self.index as u32
+            && self.word.load(Acquire) & STATE_MASK == FREE
     }
 }
 
@@ -186,10 +192,12 @@ impl SlotRef<'_> {
 ///
 /// * `entries` is a power of two, `slots` and `levels` have as many elements, and `pages` has room
 ///   for the header and as many entries.
+/// * `lap_unit` is by what an index is multiplied for its lap to be where the word has it.
 /// * What is in `pages` is only accessed atomically or volatile.
 pub(crate) struct Ring {
     pages: SharedPages,
     entries: u32,
+    lap_unit: u32,
     slots: KVVec<Slot>,
     /// Whose level the last entry of each slot reports, if it is one: see [`Ring::publish_level`].
     levels: KVVec<Atomic<u32>>,
@@ -214,9 +222,11 @@ impl Ring {
             levels.push(Atomic::new(NO_LEVEL), GFP_KERNEL_ACCOUNT)?;
         }
         // INVARIANT: `size_for` made room for the header and the slots, and nothing was accessed.
+        // The lap is the index divided by `entries`.
         let ring = Self {
             pages,
             entries,
+            lap_unit: (1 << LAP_SHIFT) >> entries.trailing_zeros(),
             slots,
             levels,
             tail: CacheAligned(Atomic::new(0)),
@@ -332,8 +342,7 @@ impl Ring {
     #[inline(always)]
     fn lap(&self, index: Index) -> u32 {
         // CAST: What is cut off is masked away.
-        let lap = (index >> self.entries.trailing_zeros()) as u32;
-        (lap & LAP_MASK) << LAP_SHIFT
+        (index as u32).wrapping_mul(self.lap_unit) & (LAP_MASK << LAP_SHIFT)
     }
 
     /// Publishes an event and reports its index, or `None` if there is no free slot.
@@ -356,23 +365,52 @@ impl Ring {
     ) -> Option<Index> {
         self.publish_noting(event, |index| {
             entry.store(index, Relaxed);
-            if let Some(level) = self.levels.get(self.slot(index)) {
-                level.store(place, Relaxed);
-            }
+            self.note_level(index, place);
         })
+    }
+
+    /// Notes that the entry at `index` reports the level of the watch at `place`. To be called
+    /// before the event can be seen.
+    #[inline(always)]
+    pub(crate) fn note_level(&self, index: Index, place: u32) {
+        // SAFETY: By the type invariants there are as many as entries.
+        let level = unsafe { self.levels.get_unchecked(self.slot(index)) };
+        level.store(place, Relaxed);
     }
 
     /// [`Ring::publish`], which notes the index before the event can be seen.
     #[inline(always)]
-    fn publish_noting(&self, event: &Event, note: impl FnOnce(Index)) -> Option<Index> {
-        let mut slot_ref = self.slot_ref(self.tail.0.load(Relaxed))?;
-        if !slot_ref.is_free() || self.claim(slot_ref.index).is_err() {
-            slot_ref = self.claim_slowly()?;
-        } else if slot_ref.slot.is_updating() {
-            self.burn_slot(&slot_ref);
-            slot_ref = self.claim_slowly()?;
-        }
+    fn publish_noting(&self, event: &Event, note: impl Fn(Index)) -> Option<Index> {
+        self.publish_at_once(event, &note)
+            .or_else(|| self.publish_slowly(event, note))
+    }
 
+    /// [`Ring::publish_noting`] for the usual case. `None` if there is no free slot, or the one at
+    /// the tail is another producer's, or is being changed.
+    #[inline(always)]
+    pub(crate) fn publish_at_once(&self, event: &Event, note: impl Fn(Index)) -> Option<Index> {
+        let slot_ref = self.slot_ref(self.tail.0.load(Relaxed));
+        if !slot_ref.is_free() || self.claim(slot_ref.index).is_err() {
+            return None;
+        }
+        if slot_ref.slot.is_updating() {
+            self.burn_slot(&slot_ref);
+            return None;
+        }
+        Some(self.fill(&slot_ref, event, note))
+    }
+
+    /// [`Ring::publish_noting`] after an attempt to do so at once has failed.
+    #[cold]
+    #[inline(never)]
+    fn publish_slowly(&self, event: &Event, note: impl Fn(Index)) -> Option<Index> {
+        let slot_ref = self.claim_slowly()?;
+        Some(self.fill(&slot_ref, event, note))
+    }
+
+    /// Publishes an event in a slot that was claimed for it, and returns the index.
+    #[inline(always)]
+    fn fill(&self, slot_ref: &SlotRef<'_>, event: &Event, note: impl Fn(Index)) -> Index {
         // SAFETY: By the type invariants of `SlotRef` the entry is within the pages. Only a
         // program that breaks the protocol accesses its fields before the word is published.
         unsafe {
@@ -384,21 +422,22 @@ impl Ring {
         note(slot_ref.index);
         let word = READY | slot_ref.lap | (event.0.events & POSTED_MASK);
         slot_ref.word.store(word, Release);
-        self.next_lap(&slot_ref);
-        Some(slot_ref.index)
+        self.next_lap(slot_ref);
+        slot_ref.index
     }
 
     /// Where `index` lives.
     #[inline(always)]
-    fn slot_ref(&self, index: Index) -> Option<SlotRef<'_>> {
+    fn slot_ref(&self, index: Index) -> SlotRef<'_> {
         // INVARIANT: It is the entry of that index.
-        Some(SlotRef {
+        SlotRef {
             index,
-            slot: self.slots.get(self.slot(index))?,
+            // SAFETY: By the type invariants there are as many slots as entries.
+            slot: unsafe { self.slots.get_unchecked(self.slot(index)) },
             entry: self.entry(index),
             word: self.word(index),
             lap: self.lap(index),
-        })
+        }
     }
 
     /// Moves the tail beyond `index`; fails with where it is if that is not there.
@@ -408,12 +447,11 @@ impl Ring {
         self.tail.0.cmpxchg(index, index.wrapping_add(1), Full)
     }
 
-    /// Claims the next slot that is not marked, after an attempt to do so at once has failed.
-    #[cold]
+    /// Claims the next slot that is not marked.
     fn claim_slowly(&self) -> Option<SlotRef<'_>> {
         let mut index = self.tail.0.load(Relaxed);
         loop {
-            let slot_ref = self.slot_ref(index)?;
+            let slot_ref = self.slot_ref(index);
             if !slot_ref.is_free() {
                 let tail = self.tail.0.load(Relaxed);
                 if tail == index {
@@ -435,7 +473,7 @@ impl Ring {
     }
 
     /// Gives a slot up that was claimed, because it is marked.
-    #[cold]
+    #[inline(always)]
     fn burn_slot(&self, slot_ref: &SlotRef<'_>) {
         slot_ref.word.store(CANCELLED | slot_ref.lap, Release);
         self.next_lap(slot_ref);
@@ -452,7 +490,7 @@ impl Ring {
     /// Whether there seems to be a free slot.
     pub(crate) fn has_free(&self) -> bool {
         let index = self.tail.0.load(Relaxed);
-        self.word(index).load(Relaxed) == FREE
+        self.word(index).load(Relaxed) & STATE_MASK == FREE
     }
 
     /// Whether the entry at `index` has certainly been taken, if it ever was there. Most often it
@@ -525,6 +563,16 @@ impl Ring {
         let passed = self.tail.0.load(Relaxed).wrapping_sub(index) > u64::from(self.entries);
         let mask = STATE_MASK | (LAP_MASK << LAP_SHIFT);
         !passed && self.word(index).load(Relaxed) & mask == READY | self.lap(index)
+    }
+
+    /// Whether the consumer has freed the slot of the entry at `index` with the exhausted mark.
+    /// That can be seen until a producer claims the slot.
+    ///
+    /// Whose mark it is the lap does not say for certain, which comes round after sixteen; but if
+    /// the slot was not claimed since, it is that of the last entry there.
+    pub(crate) fn is_exhausted(&self, index: Index) -> bool {
+        let passed = self.tail.0.load(Relaxed).wrapping_sub(index) > u64::from(self.entries);
+        !passed && self.word(index).load(Relaxed) == FREE | self.lap(index) | EXHAUSTED
     }
 
     /// The event bits of the entry at `index`, if that has not been taken, else 0.
@@ -893,6 +941,27 @@ mod tests {
         let e = take(&ring).ok_or(ENOENT)?;
         assert_eq!((e.user_data, e.events, e.info >> 16), (2, 13, 3));
         assert!(take(&ring).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn mark_is_that_of_one_entry() -> Result {
+        let ring = Ring::new(2)?;
+        let index = ring.publish(&event(1)).ok_or(ENOENT)?;
+        assert!(!ring.is_exhausted(index));
+        assert_eq!(taken(&ring), Some(1));
+        assert!(!ring.is_exhausted(index));
+        ring.word(index).store(ring.lap(index) | EXHAUSTED, Release);
+        assert!(ring.is_exhausted(index));
+        // Sixteen laps later, with the same mark.
+        for _ in 0..32 {
+            let later = ring.publish(&event(2)).ok_or(ENOSPC)?;
+            assert_eq!(taken(&ring), Some(2));
+            ring.word(later).store(ring.lap(later) | EXHAUSTED, Release);
+            assert!(ring.is_exhausted(later));
+        }
+        assert_eq!(ring.word(index).load(Relaxed), ring.lap(index) | EXHAUSTED);
+        assert!(!ring.is_exhausted(index));
         Ok(())
     }
 

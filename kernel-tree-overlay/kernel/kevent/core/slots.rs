@@ -168,6 +168,11 @@ impl<T> Slots<T> {
         }
     }
 
+    /// How many values there are that were not removed.
+    pub(crate) fn len(&self) -> usize {
+        self.held.wrapping_sub(self.removed)
+    }
+
     /// How many values were removed and keep their slots.
     pub(crate) fn removed(&self) -> usize {
         self.removed
@@ -307,9 +312,16 @@ impl<T> Slots<T> {
         }
     }
 
-    /// The values that were not removed from that slot on, and their handles.
-    pub(crate) fn iter_from(&self, first: u32) -> impl Iterator<Item = (u64, &T)> {
-        (first..self.end()).filter_map(|index| self.used(index))
+    /// The values that were not removed, and their handles.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        let chunks = self.chunks.iter().enumerate();
+        let chunks = chunks.filter(|(_, chunk)| chunk.held != 0);
+        chunks.flat_map(|(nr, _)| {
+            // CAST: There are fewer slots than fit into it.
+            let first = nr.wrapping_mul(CHUNK) as u32;
+            let slots = (0..CHUNK as u32).map(move |at| first.wrapping_add(at));
+            slots.filter_map(|index| self.used(index))
+        })
     }
 }
 
@@ -411,7 +423,7 @@ mod tests {
                     take_out(&mut slots, *handle);
                 }
             }
-            assert!(slots.iter_from(0).count() == left && left == 4);
+            assert!(slots.iter().count() == left && slots.len() == left && left == 4);
             assert!(capacity(&slots) <= (left + 1) * CHUNK);
             for (nr, (handle, _)) in handles.iter().enumerate() {
                 if nr % (NR / 4) == round {

@@ -24,7 +24,8 @@
 //!   follows.
 //! * `ON_LIST`: on the queue's list of watches to be rechecked by the next task that waits;
 //!   `REPOLL`: because something happened that only polling the source can name.
-//! * `REFIRED`: reported while it was listed, so that it is not where it belongs on that list.
+//! * `REFIRED`: reported while it was listed, so that it is not where it belongs on that list, and
+//!   its last entry is not all that it has reported since.
 //! * `WOKE`: the last event of an EXCLUSIVE watch has woken a thread.
 //! * `ATTACHING`: its source is being attached, while no mutex is held. It is owned meanwhile, so
 //!   that what happens is reported afterwards. A task that would remove it leaves that to the one
@@ -187,6 +188,18 @@ impl State {
     #[inline(always)]
     pub(crate) fn can_fire(self) -> bool {
         self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0
+    }
+
+    /// Whether the watch waits for something to happen, and does nothing else. It may be listed.
+    #[inline(always)]
+    pub(crate) fn is_idle(self) -> bool {
+        self.0 & !(ON_LIST | REFIRED) == 0
+    }
+
+    /// Whether it is noted already that a level has been reported while it was listed.
+    #[inline(always)]
+    pub(crate) fn is_refired(self) -> bool {
+        self.0 & REFIRED != 0
     }
 
     #[inline(always)]
@@ -358,6 +371,12 @@ impl State {
         Self((self.0 & !EVENTS) | OWNED | mode.disarm().0 | listed | refired)
     }
 
+    /// A level that is idle is listed, as [`State::fired`] does, and not owned.
+    #[inline(always)]
+    pub(crate) fn listed_idle(self) -> Self {
+        Self(self.0 | ON_LIST | refired(self.0 & ON_LIST))
+    }
+
     /// The caller owns the watch, and takes all there is to report.
     pub(crate) fn claimed(self, mode: Mode) -> Self {
         let disarm = self.report().disarm(mode);
@@ -492,6 +511,12 @@ impl State {
         Self(self.0 | ON_LIST)
     }
 
+    /// The watch is listed because its level may come to hold without a wake-up, or there may be
+    /// more than one entry to look for: whatever the program says of the last one.
+    pub(crate) fn listed_to_poll(self) -> Self {
+        Self(self.0 | ON_LIST | REFIRED)
+    }
+
     /// The watch is listed for its source to be polled, if that [is of use](State::ignores_repoll).
     pub(crate) fn repoll_wanted(self, mode: Mode) -> Self {
         if self.ignores_repoll(mode) {
@@ -620,6 +645,14 @@ impl Mode {
     #[inline(always)]
     pub(crate) fn is_level(self) -> bool {
         self.0 & NO_LEVEL == 0
+    }
+
+    /// Whether an event is a state, and reporting it changes nothing else.
+    #[inline(always)]
+    pub(crate) fn is_plain(self) -> bool {
+        const ONCE: u32 = uapi::KEVENT_WATCH_ONESHOT | uapi::KEVENT_WATCH_DISPATCH;
+        const OTHER: u32 = ONCE | uapi::KEVENT_WATCH_EXCLUSIVE | uapi::KEVENT_WATCH_TAKE;
+        self.0 & ((KINDS & !HAS_DATA) | OTHER) == 0
     }
 
     #[inline(always)]

@@ -14,24 +14,26 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Post {
     pub(crate) event: Event,
-    /// If the task that posted it does not own the queue.
-    charge: Option<PostCharge>,
+    /// Whether the task that posted it does not own the queue.
+    foreign: bool,
+    /// None if it was not posted: an event that a consumer puts back.
+    _charge: Option<PostCharge>,
 }
 
 impl Post {
-    /// What the current task posts to a queue. If that is not its own, it counts against the user
-    /// of the task: `EAGAIN` if that has too much.
+    /// What the current task posts to a queue. It counts against the user of the task, `EAGAIN` if
+    /// that has too much, until it is dropped.
     pub(crate) fn new(queue: &Queue, event: Event) -> Result<KBox<Self>> {
-        let charge = if queue.owner.is_maker() {
-            None
-        } else {
-            Some(PostCharge::new()?)
+        let post = Self {
+            event,
+            foreign: !queue.owner.is_maker(),
+            _charge: Some(PostCharge::new()?),
         };
-        Ok(KBox::new(Self { event, charge }, GFP_KERNEL_ACCOUNT)?)
+        Ok(KBox::new(post, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Whether the task that posted it does not own the queue.
     pub(crate) fn is_foreign(&self) -> bool {
-        self.charge.is_some()
+        self.foreign
     }
 }

@@ -17,6 +17,7 @@ use kernel::{
     new_mutex,
     new_spinlock_irq,
     new_wait_queue,
+    page::PAGE_SIZE,
     prelude::*,
     seq_file::SeqFile,
     seq_print,
@@ -88,8 +89,8 @@ use crate::{
         limits::{
             resched,
             Holder,
+            QueueCharge,
             QueueCount,
-            RingCharge,
             WatchAccount, //
         },
         owner::Owner, //
@@ -98,7 +99,7 @@ use crate::{
 };
 
 /// How many deferred posts a queue may have: what a program posts, or has done for it, faster than
-/// it takes. And as many of other programs.
+/// it takes. And as many of other programs. Each counts as a watch of the user who posted it.
 const MAX_DEFERRED: usize = 65536;
 
 /// What waits for a free slot.
@@ -131,13 +132,14 @@ struct Backlog {
 }
 
 impl Backlog {
-    /// Takes out watches that were removed.
-    fn compact(&mut self) {
-        if self.removed == 0 {
-            return;
+    /// Goes on taking out watches that were removed, up to [`COMPACT_BATCH`] places further.
+    /// Returns whether that is to be gone on with.
+    fn compact_some(&mut self) -> bool {
+        if self.removed == 0 && !self.fifo.is_in_pass() {
+            return false;
         }
         let mut left = 0usize;
-        self.fifo.retain(|pending| match pending {
+        let more = self.fifo.take_out(COMPACT_BATCH, |pending| match pending {
             Pending::Watch(watch) if watch.pass_over() => {
                 left = left.wrapping_add(1);
                 false
@@ -145,6 +147,12 @@ impl Backlog {
             _ => true,
         });
         self.leave(left);
+        more
+    }
+
+    /// Whether so many watches that were removed are in it that they are to be taken out.
+    fn is_littered(&self) -> bool {
+        self.removed > REMOVED_BATCH && self.removed > self.fifo.len() / 2
     }
 
     /// So many watches that were removed have come out.
@@ -184,10 +192,20 @@ impl Backlog {
         }
     }
 
+    /// How many places are needed, whatever waits.
+    fn need(&self) -> usize {
+        self.watches.saturating_add(self.posts)
+    }
+
     /// Whether there is room for that many more watches and posts, whatever else waits.
     fn has_room(&self, watches: usize, posts: usize) -> bool {
-        let need = self.watches.saturating_add(watches);
-        need.saturating_add(self.posts).saturating_add(posts) <= self.fifo.capacity()
+        let need = self.need().saturating_add(self.fifo.gap());
+        need.saturating_add(watches).saturating_add(posts) <= self.fifo.capacity()
+    }
+
+    /// See [`Fifo::excess`].
+    fn excess(&self) -> Option<usize> {
+        self.fifo.excess(self.need())
     }
 }
 
@@ -236,20 +254,26 @@ struct Flushed {
     more: bool,
 }
 
-/// Up to here the room for what waits is doubled when there is not enough.
-const DOUBLING_LIMIT: usize = 4096;
-
 /// How often to try again to take an event, where other consumers may be faster.
 const MAX_TRIES: u32 = 16;
 
 /// How much is moved out of the backlog at a time, with interrupts disabled.
 pub(crate) const FLUSH_BATCH: usize = 64;
 
+/// In how many places of the backlog watches that were removed are looked for at a time, with
+/// interrupts disabled.
+const COMPACT_BATCH: usize = 256;
+
 /// So many watches that were removed may stay in the backlog.
 const REMOVED_BATCH: usize = 64;
 
-/// So many watches are shown in fdinfo before others may add and remove some.
-const SHOWN_AT_ONCE: usize = 64;
+/// So many watches are shown in fdinfo at most: it may be another program that reads it, and the
+/// mutex is held.
+const MAX_SHOWN: usize = 128;
+
+/// How long the rest of fdinfo is at least, and the line of a watch.
+const SHOWN_HEADER: usize = 200;
+const SHOWN_LINE: usize = 86;
 
 /// So many posts are dropped before others may run.
 const DROPPED_AT_ONCE: usize = 1024;
@@ -277,7 +301,7 @@ pub(crate) struct NoRoom;
 #[pin_data(PinnedDrop)]
 pub(crate) struct Queue {
     ring: Option<Ring>,
-    _charge: Option<RingCharge>,
+    _charge: QueueCharge,
     _count: QueueCount,
     /// On whose account watches of one object are counted. Its number is one that no other queue
     /// has, until the next boot.
@@ -315,6 +339,8 @@ pub(crate) struct Queue {
     backlog: SpinLockIrq<Backlog>,
     /// The length of the backlog, to be looked at without the lock. Written with the lock held.
     backlogged: Atomic<u32>,
+    /// It has much more memory than it needs. The same.
+    has_excess: Atomic<bool>,
 
     /// Threads in `kevent_wait()` and `kevent_get_events()`.
     #[pin]
@@ -342,7 +368,7 @@ impl Queue {
     /// Makes a queue of the current task, with a ring of `entries` slots, none if that is 0.
     pub(crate) fn new(entries: u32, sources: u64, shared: bool) -> Result<Arc<Self>> {
         let (ring, charge) = if entries == 0 {
-            (None, None)
+            (None, QueueCharge::new(PAGE_SIZE)?)
         } else if entries > uapi::KEVENT_MAX_ENTRIES {
             return Err(EINVAL);
         } else {
@@ -350,8 +376,8 @@ impl Queue {
                 .max(uapi::KEVENT_MIN_ENTRIES)
                 .checked_next_power_of_two()
                 .ok_or(EINVAL)?;
-            let charge = RingCharge::new(Ring::size_for(entries))?;
-            (Some(Ring::new(entries)?), Some(charge))
+            let charge = QueueCharge::new(Ring::size_for(entries))?;
+            (Some(Ring::new(entries)?), charge)
         };
         let sources = if sources == 0 { source::KNOWN } else { sources };
         if sources & !source::KNOWN != 0 {
@@ -383,6 +409,7 @@ impl Queue {
                     watches: 0,
                 }),
                 backlogged: Atomic::new(0),
+                has_excess: Atomic::new(false),
                 waiters <- new_wait_queue!(),
                 sleepers: Atomic::new(0),
                 pollers <- new_wait_queue!(),
@@ -603,29 +630,31 @@ impl Queue {
         nr: u32,
         mut note: impl FnMut(&Watch),
     ) {
-        // ORDERING: What is listed from here on sets it again.
-        let all = self.recheck_wanted.xchg(false, Full);
         if let Some(ring) = &self.ring {
+            // ORDERING: First, so that who has set it is seen to want all that is listed.
             ring.set_flag(uapi::KEVENT_RING_RECHECK, false);
         }
+        // ORDERING: What is listed from here on sets it again.
+        let all = self.recheck_wanted.load(Relaxed) && self.recheck_wanted.xchg(false, Full);
         if self.recheck_list.is_empty() {
             return;
         }
         let mut walk = Walk::new(all);
-        let mut batch = Batch::new();
+        let mut batch: Option<Batch> = None;
         loop {
-            let mut next = Batch::new();
-            {
+            // What is dropped when it is replaced may be the last reference, to a file for
+            // instance.
+            batch = {
                 let mut table = self.watches.lock_nested(rechecker.depth);
-                table.polled(&batch, &mut note);
+                if let Some(polled) = &batch {
+                    table.polled(polled, &mut note);
+                }
                 let enough = || self.has(seen, nr);
-                table.recheck(self, rechecker, &mut walk, &mut next, enough);
-            }
-            // What is dropped here may be the last reference, to a file for instance.
-            batch = next;
-            if batch.is_empty() {
-                break;
-            }
+                table.recheck(self, rechecker, &mut walk, enough, &mut note)
+            };
+            let Some(batch) = &mut batch else {
+                return;
+            };
             batch.poll(rechecker);
         }
     }
@@ -708,24 +737,33 @@ impl Queue {
     /// Makes room in the backlog for that many more watches and posts.
     fn reserve(&self, watches: usize, posts: usize) -> Result {
         loop {
-            let need = {
+            let have = {
                 let mut backlog = self.backlog.lock();
                 if backlog.has_room(watches, posts) {
                     backlog.watches = backlog.watches.saturating_add(watches);
                     return Ok(());
                 }
-                let have = backlog.fifo.capacity();
-                let more = if have < DOUBLING_LIMIT {
-                    have
-                } else {
-                    have / 2
-                };
-                have.saturating_add(more.max(watches).max(8))
+                backlog.fifo.capacity()
             };
-            let larger = Buffer::new(need, GFP_KERNEL_ACCOUNT)?;
-            let smaller = self.backlog.lock().fifo.grow(larger);
-            drop(smaller);
+            let larger = Buffer::larger(have, GFP_KERNEL_ACCOUNT)?;
+            let rest = self.backlog.lock().fifo.grow(larger);
+            drop(rest);
         }
+    }
+
+    /// Gives back memory of the backlog that it does not need any more. May sleep.
+    #[cold]
+    fn shrink_backlog(&self) {
+        let excess = self.backlog.lock().excess();
+        // Without memory for that it is left as it is.
+        let smaller = excess.map(|blocks| Buffer::smaller(blocks, GFP_KERNEL_ACCOUNT));
+        let rest = {
+            let mut backlog = self.backlog.lock();
+            self.has_excess.store(false, Relaxed);
+            let need = backlog.need();
+            smaller.map(|smaller| smaller.map(|smaller| backlog.fifo.shrink(smaller, need)))
+        };
+        drop(rest);
     }
 
     /// Makes room for so many watches. Every watch has to have a place before it can fire.
@@ -758,12 +796,16 @@ impl Queue {
         } else {
             backlog.watches = backlog.watches.saturating_sub(1);
         }
-        if backlog.removed > REMOVED_BATCH && backlog.removed > backlog.fifo.len() / 2 {
-            backlog.compact();
-        }
+        let many = backlog.is_littered();
         let wake_for = self.flush_some(&mut backlog);
         drop(backlog);
         self.wake_for(wake_for);
+        if many {
+            self.compact();
+        }
+        if self.has_excess.load(Relaxed) {
+            self.shrink_backlog();
+        }
     }
 
     /// A watch is held. If it is deferred, it leaves its place in the backlog, which is passed
@@ -775,21 +817,23 @@ impl Queue {
         let has_place = watch.is_deferred() && self.reserve_watches(1).is_ok();
         let mut backlog = self.backlog.lock();
         let left = watch.leave_backlog();
+        let mut many = false;
         if left.is_some() {
             backlog.removed = backlog.removed.saturating_add(1);
             if !has_place {
                 backlog.watches = backlog.watches.saturating_add(1);
             }
-            let many = backlog.removed > REMOVED_BATCH && backlog.removed > backlog.fifo.len() / 2;
-            if many || !has_place || watch.has_left_many() {
-                backlog.compact();
-            }
+            many = backlog.is_littered() || !has_place || watch.has_left_many();
         } else if has_place {
             backlog.watches = backlog.watches.saturating_sub(1);
         }
         let flushed = self.flush_some(&mut backlog);
         drop(backlog);
         self.wake_for(flushed);
+        if many {
+            // The watch is held: it needs no other place before this is done.
+            self.compact();
+        }
         left
     }
 
@@ -799,9 +843,10 @@ impl Queue {
         f()
     }
 
-    /// Takes watches that were removed out of the backlog.
+    /// Takes watches that were removed out of the backlog, a few at a time, so that interrupts are
+    /// not disabled for long. To be called with the mutex of the watches held.
     pub(crate) fn compact(&self) {
-        self.backlog.lock().compact();
+        while self.backlog.lock().compact_some() {}
     }
 
     /// Puts a watch into the backlog.
@@ -944,6 +989,21 @@ impl Queue {
         }
     }
 
+    /// Whether a producer that has published an event has something to do after that: see
+    /// [`Queue::attend`].
+    #[inline(always)]
+    pub(crate) fn needs_attention(&self) -> bool {
+        self.waiters.is_active() || self.pollers.is_active() || self.is_backlogged()
+    }
+
+    /// Wakes a thread for an event that was published, and flushes the backlog.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn attend(&self) {
+        self.wake();
+        self.flush_backlog();
+    }
+
     /// [`Queue::wake`] if there are sleepers or pollers.
     #[inline(never)]
     fn wake_slowly(&self) -> bool {
@@ -1018,6 +1078,9 @@ impl Queue {
     /// Moves all that waits into free slots, as far as there are any. Not to be called with locks
     /// held.
     pub(crate) fn flush_whole_backlog(&self) {
+        if self.has_excess.load(Relaxed) {
+            self.shrink_backlog();
+        }
         while self.is_backlogged() {
             let wake_for = self.flush_some(&mut self.backlog.lock());
             let more = wake_for.more;
@@ -1075,6 +1138,9 @@ impl Queue {
     fn show_backlog(&self, backlog: &Backlog) {
         let len = u32::try_from(backlog.waiting()).unwrap_or(u32::MAX);
         self.backlogged.store(len, Relaxed);
+        if backlog.excess().is_some() {
+            self.has_excess.store(true, Relaxed);
+        }
     }
 
     /// What there is for a program that has seen all before `seen`, or before the cursor.
@@ -1210,9 +1276,19 @@ impl Queue {
 
     /// Takes the first event out of the backlog, unless it reports a level that is not `tested`.
     fn pop_backlog(&self, tested: &mut Tested) -> Popped {
+        loop {
+            if let Some(popped) = self.pop_backlog_once(tested) {
+                return popped;
+            }
+        }
+    }
+
+    /// [`Queue::pop_backlog`], which passes over up to [`FLUSH_BATCH`] watches; `None` if it has.
+    fn pop_backlog_once(&self, tested: &mut Tested) -> Option<Popped> {
         let mut backlog = self.backlog.lock();
-        let mut popped = Popped::Nothing;
+        let mut popped = Some(Popped::Nothing);
         let mut again = false;
+        let mut nr = 0usize;
         while let Some(front) = backlog.fifo.pop_front() {
             let mut level = None;
             let (event, more) = match &front {
@@ -1236,7 +1312,7 @@ impl Queue {
                         Verdict::Untested => {
                             let left = backlog.fifo.push_front(front);
                             debug_assert!(left.is_ok());
-                            popped = Popped::Untested;
+                            popped = Some(Popped::Untested);
                             break;
                         }
                     }
@@ -1249,7 +1325,12 @@ impl Queue {
                 again = true;
             }
             if let Some(event) = event {
-                popped = Popped::Event(event, front, level);
+                popped = Some(Popped::Event(event, front, level));
+                break;
+            }
+            nr = nr.wrapping_add(1);
+            if nr == FLUSH_BATCH {
+                popped = None;
                 break;
             }
         }
@@ -1372,6 +1453,11 @@ impl FileOperations for Queue {
 
     fn show_fdinfo(this: ArcBorrow<'_, Self>, m: &SeqFile, _file: &File) {
         let ring = this.ring.as_ref();
+        let table = this.watches.lock();
+        let lines = table.len().min(MAX_SHOWN).saturating_mul(SHOWN_LINE);
+        if !m.has_room(SHOWN_HEADER.saturating_add(lines)) {
+            return;
+        }
         seq_print!(m, "id:\t{}\n", this.id());
         seq_print!(m, "shared:\t{}\n", u32::from(this.owner.is_shared()));
         seq_print!(m, "ended:\t{}\n", u32::from(this.has_ended()));
@@ -1389,44 +1475,25 @@ impl FileOperations for Queue {
         seq_print!(m, "saved:\t{}\n", posted.saturating_sub(woken));
         seq_print!(m, "backlog:\t{}\n", this.backlogged.load(Relaxed));
         seq_print!(m, "waiters:\t{}\n", this.sleepers.load(Relaxed));
-        // If the buffer is full it is grown, and all of this is done again.
-        let mut next = Some(0u32);
-        while let Some(first) = next.filter(|_| !m.has_overflowed()) {
-            next = this.show_watches(m, first);
-        }
-    }
-}
-
-impl Queue {
-    /// Shows some of the watches from that slot on; which one is next. Others may add and remove
-    /// watches then.
-    fn show_watches(&self, m: &SeqFile, first: u32) -> Option<u32> {
-        let table = self.watches.lock();
-        for (nr, (handle, watch)) in table.iter_from(first).enumerate() {
-            if nr >= SHOWN_AT_ONCE {
-                // CAST: The low half is the slot.
-                return Some(handle as u32);
+        seq_print!(m, "watches:\t{}\n", table.len());
+        for (handle, watch) in table.iter().take(MAX_SHOWN) {
+            if m.has_overflowed() {
+                // All of this is done again with a larger buffer.
+                return;
             }
             seq_print!(
                 m,
-                "watch: handle:{:016x} source:{} flags:{:x} ident:{}",
+                "watch: handle:{:016x} source:{} flags:{:x} ident:{} events:{:x} user_data:{:x} \
+                 state:{}\n",
                 handle,
                 watch.class(),
                 watch.flags(),
                 watch.source().ident(),
-            );
-            seq_print!(
-                m,
-                " events:{:x} user_data:{:x} state:{}\n",
                 watch.interest(),
                 watch.user_data(),
                 watch.describe(),
             );
-            if m.has_overflowed() {
-                return None;
-            }
         }
-        None
     }
 }
 

@@ -27,7 +27,10 @@ use crate::{
             Watch, //
         }, //
     },
-    source::Target,
+    source::{
+        fd::Name,
+        Target, //
+    },
     sys::limits::{
         resched,
         WatchAccount, //
@@ -61,10 +64,6 @@ impl Batch {
             items: [const { None }; BATCH],
             nr: 0,
         }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.nr == 0
     }
 
     /// One of them.
@@ -163,6 +162,19 @@ impl Table {
             .get(index)
             .filter(|watch| !watch.has_ended() && !watch.is_attaching());
         watch.ok_or(ENOENT)
+    }
+
+    /// Whether another task is attaching the watch that `handle` is going to be issued for.
+    pub(crate) fn is_attaching(&self, handle: u64) -> bool {
+        let watch = self.slots.index_of(handle).and_then(|i| self.slots.get(i));
+        watch.is_some_and(|watch| watch.is_attaching())
+    }
+
+    /// The handle of the watch that has this name; `ENOENT` if there is none, `EEXIST` if there are
+    /// several.
+    pub(crate) fn named(&self, queue: &Queue, name: &Name) -> Result<u64> {
+        let named = self.slots.used(name.place(queue)?);
+        named.map(|(handle, _)| handle).ok_or(ENOENT)
     }
 
     /// Whether a watch is in the table, and was not removed.
@@ -282,8 +294,9 @@ impl Table {
         self.slots.free(index);
     }
 
-    /// Rechecks the watches that are on the list, in the order in which they were posted, until
-    /// `batch` is full of what has to be polled without the mutex.
+    /// Rechecks the watches that are on the list, in the order in which they were posted. Those
+    /// whose poll may sleep are returned, some at a time, to be polled without the mutex. Of the
+    /// others, hands those to `note` of which something was posted.
     ///
     /// If the caller has `enough` events, that is up to the first level whose event is unconsumed,
     /// and as far as there is room for what they report. Unless all of them have to be looked at.
@@ -292,9 +305,10 @@ impl Table {
         queue: &Queue,
         rechecker: Rechecker,
         walk: &mut Walk,
-        batch: &mut Batch,
         enough: impl Fn() -> bool,
-    ) {
+        mut note: impl FnMut(&Watch),
+    ) -> Option<Batch> {
+        let mut batch: Option<Batch> = None;
         // Others may go on with the same list, and list more.
         let most = (self.slots.end() as usize).saturating_mul(2);
         let recheck_list = queue.recheck_list();
@@ -302,7 +316,7 @@ impl Table {
         loop {
             let Some(index) = recheck_list.first() else {
                 if walk.taken {
-                    return;
+                    break;
                 }
                 walk.taken = true;
                 self.take_listed(queue);
@@ -311,11 +325,11 @@ impl Table {
             let Some(watch) = self.slots.get(index) else {
                 // A listed watch keeps its place.
                 debug_assert!(false);
-                return;
+                break;
             };
             let is_last = !walk.all && watch.ends_recheck(queue) && enough();
             if is_last || walk.nr > most {
-                return;
+                break;
             }
             recheck_list.pop(watch.next());
             walk.nr = walk.nr.saturating_add(1);
@@ -333,20 +347,23 @@ impl Table {
                     self.remove_at(queue, index, false);
                     self.free(index);
                 }
-                RecheckOutcome::Poll => {
-                    if let Some(target) = watch.source().target(watch.as_arc_borrow()) {
-                        if !batch.push(watch.clone(), target) {
-                            return;
+                RecheckOutcome::Poll => match watch.as_arc_borrow().poll_source(rechecker) {
+                    Ok(events) => {
+                        let watch = watch.as_arc_borrow();
+                        if events != 0 && watch.fire_as_task(events) == PostOutcome::Posted {
+                            note(&watch);
                         }
-                        continue;
                     }
-                    let events = watch.source().test(watch.as_arc_borrow(), rechecker);
-                    if events != 0 {
-                        watch.as_arc_borrow().fire(events);
+                    Err(target) => {
+                        let batch = batch.get_or_insert_with(Batch::new);
+                        if !batch.push(watch.clone(), target) {
+                            break;
+                        }
                     }
-                }
+                },
             }
         }
+        batch
     }
 
     /// Reports what was found by polling, of watches that are still there, and hands those to
@@ -357,7 +374,7 @@ impl Table {
             if self.has(&item.watch) && !item.watch.is_muted() {
                 let watch = item.watch.as_arc_borrow();
                 let events = watch.source().polled(watch, item.found);
-                if events != 0 && watch.fire(events) == PostOutcome::Posted {
+                if events != 0 && watch.fire_as_task(events) == PostOutcome::Posted {
                     note(&watch);
                 }
             }
@@ -406,6 +423,7 @@ impl Table {
     fn each_listed(&mut self, queue: &Queue, delist: impl Fn(&Arc<Watch>) -> bool) {
         let recheck_list = queue.recheck_list();
         let _turn = recheck_list.begin();
+        let mut nr = 0usize;
         for again in [true, false] {
             while let Some(index) = recheck_list.first() {
                 let Some(watch) = self.slots.get(index) else {
@@ -414,6 +432,10 @@ impl Table {
                     return;
                 };
                 recheck_list.pop(watch.next());
+                nr = nr.wrapping_add(1);
+                if nr % MANY == 0 {
+                    resched();
+                }
                 if delist(watch) {
                     // As in `recheck`.
                     self.remove_at(queue, index, false);
@@ -440,8 +462,13 @@ impl Table {
         debug_assert!(self.slots.removed() == 0);
     }
 
-    /// The watches from that slot on, and their handles.
-    pub(crate) fn iter_from(&self, first: u32) -> impl Iterator<Item = (u64, &Arc<Watch>)> {
-        self.slots.iter_from(first)
+    /// How many watches there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The watches, and their handles.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Arc<Watch>)> {
+        self.slots.iter()
     }
 }

@@ -18,10 +18,13 @@
 //! A level watch is listed when it reports something, before that can be seen, and as long as it
 //! may come to hold without a wake-up. The next task that waits rechecks it: if its entry is still
 //! unconsumed it stays on the list; else the source is polled, and the watch fires again, or is off
-//! the list until a wake-up fires it. A program that is busy consumes events without any of that;
-//! for those that the kernel consumes on its behalf, see [`level`](crate::engine::level).
+//! the list until a wake-up fires it. If the program says that it has used all that was reported,
+//! the source is not polled: [`Ring::is_exhausted`]. A program that is busy consumes events without
+//! any of that; for those that the kernel consumes on its behalf, see
+//! [`level`](crate::engine::level).
 //!
 //! [`Ring::merge`]: crate::core::ring::Ring::merge
+//! [`Ring::is_exhausted`]: crate::core::ring::Ring::is_exhausted
 //! [`core::state`]: crate::core::state
 
 use core::cell::Cell;
@@ -31,6 +34,7 @@ use kernel::{
     sync::{
         atomic::{
             ordering::{
+                Acquire,
                 Full,
                 Relaxed, //
             },
@@ -188,7 +192,7 @@ impl<S: Source + ?Sized> Watch<S> {
     }
 
     #[inline(always)]
-    fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         Mode::from_bits(self.mode.load(Relaxed))
     }
 
@@ -248,6 +252,14 @@ impl<S: Source + ?Sized> Watch<S> {
     pub(crate) fn is_removed(&self) -> bool {
         let state = self.state();
         state.is_removed() || state.is_vanish_pending()
+    }
+
+    /// Whether the program may name the watch by what it is of: it can be changed, or at least
+    /// removed.
+    pub(crate) fn is_named(&self) -> bool {
+        let state = self.state();
+        let is_over = state.has_ended(self.mode()) && !state.is_reporting();
+        !self.is_removed() && (!is_over || self.is_unconsumed())
     }
 
     /// Whether the event of a ONESHOT watch was posted, and has left the backlog.
@@ -351,6 +363,16 @@ impl<S: Source + ?Sized> Watch<S> {
         let is_deferred = self.state().is_deferred();
         let last = self.any_entry();
         is_deferred || last.is_some_and(|(ring, entry)| ring.is_unconsumed(entry))
+    }
+
+    /// Whether a level that was in the state `state` need not be polled: the program says of its
+    /// last entry that nothing is left of what that reports, and there was no other one since it
+    /// was rechecked. What happens later is in a new entry.
+    fn is_exhausted(&self, state: State) -> bool {
+        let last = self.last_entry();
+        !(state.is_refired() || state.is_reporting())
+            && last.is_some_and(|(ring, entry)| ring.is_exhausted(entry))
+            && !self.source.holds_silently()
     }
 
     /// The bits of the last event if it is unconsumed, else 0.
@@ -537,8 +559,8 @@ impl<S: Source + ?Sized> Watch<S> {
     /// Has each task that waits recheck the watch if it reports a level: that may come to hold
     /// without a wake-up.
     pub(crate) fn list_level(&self) {
-        if self.is_level() {
-            self.list();
+        if self.is_level() && !self.update(State::listed_to_poll).is_on_list() {
+            self.relist();
         }
     }
 
@@ -978,15 +1000,100 @@ impl Watch {
         self.fire_inline(events)
     }
 
+    /// [`Watch::fire`], for the wake-up that is most frequent: of a file, for an EDGE or LEVEL
+    /// watch whose last event was consumed, in a queue with free slots. `mode` is the watch's, and
+    /// `data` what the event says beside its bits: [`Source::words`].
+    ///
+    /// All who call this hold one lock, that of the wait queue, so they need not own the watch to
+    /// post its event. Who does own it, has waited for that lock: a task that fires it, see
+    /// [`Source::finish_wake`], or holds, detaches or attaches it; and who moves it out of the
+    /// backlog got it from one of these. What is not as usual is done by a function that is not
+    /// inlined, and after which there is nothing left to do: so no register has to be saved.
+    #[inline(always)]
+    pub(crate) fn fire_plain(self: ArcBorrow<'_, Self>, mode: Mode, events: u32, data: EventData) {
+        let queue = &self.queue;
+        // ORDERING: Who was the owner before has written the last entry.
+        let mut state = State::from_bits(self.state.load(Acquire));
+        let Some(ring) = queue.ring() else {
+            return self.fire_slowly(events);
+        };
+        if !state.is_idle() || queue.is_backlogged() {
+            return self.fire_slowly(events);
+        }
+        if mode.is_level() && !state.is_refired() {
+            // Before the event can be seen.
+            let listed = state.listed_idle();
+            if !self.exchange(state, listed) {
+                return self.fire_slowly(events);
+            }
+            if !state.is_on_list() {
+                self.relist();
+            }
+        }
+        // Without a last entry this is another word, and what that says is wrong, but harmless: the
+        // event is posted all the same.
+        if !ring.is_taken(self.entry.load(Relaxed)) {
+            return self.fire_slowly(events);
+        }
+        let event = self.event(mode, Report::of(events), data);
+        let posted = ring.publish_at_once(&event, |index| {
+            self.entry.store(index, Relaxed);
+            if mode.is_level() {
+                ring.note_level(index, self.place());
+            }
+        });
+        if posted.is_none() {
+            return self.fire_slowly(events);
+        }
+        // There is a full barrier between the event and this. Who rechecks the watch takes it off
+        // the list, full barrier, and looks for an event, and what there is: if the two did not see
+        // each other, that has to be done again.
+        state = self.state();
+        let is_off_list = mode.is_level() && !state.is_on_list();
+        if is_off_list || queue.needs_attention() || trace::is_posting_traced() {
+            self.posted_plainly(events, is_off_list);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fire_slowly(self: ArcBorrow<'_, Self>, events: u32) {
+        self.fire(events);
+    }
+
+    /// The rest of [`Watch::fire_plain`]: the event was published.
+    #[cold]
+    #[inline(never)]
+    fn posted_plainly(self: ArcBorrow<'_, Self>, events: u32, is_off_list: bool) {
+        trace::publish(&*self, self.entry.load(Relaxed), events);
+        if is_off_list {
+            self.request_repoll();
+        }
+        self.queue.attend();
+    }
+
+    /// Changes the state from `old` to `new`. Fails if it is not `old`.
+    #[inline(always)]
+    fn exchange(&self, old: State, new: State) -> bool {
+        self.state.cmpxchg(old.bits(), new.bits(), Full).is_ok()
+    }
+
     /// [`Watch::fire`], for where each instruction counts.
     #[inline(always)]
     pub(crate) fn fire_inline(self: ArcBorrow<'_, Self>, events: u32) -> PostOutcome {
+        self.fire_with(events, || {})
+    }
+
+    /// [`Watch::fire`], which does `owned` when it has made itself the owner, if it does.
+    #[inline(always)]
+    fn fire_with(self: ArcBorrow<'_, Self>, events: u32, owned: impl FnOnce()) -> PostOutcome {
         let mode = self.mode();
         let report = Report::of(events);
         let old = self.update(|state| state.fired(mode, report));
         if !old.can_fire() {
             return self.fire_busy(mode, report, old);
         }
+        owned();
         if mode.is_level() && !old.is_on_list() {
             self.relist();
         }
@@ -1053,6 +1160,13 @@ impl Watch {
         claims
     }
 
+    /// [`Watch::fire`] by a task that has polled the source.
+    ///
+    /// To be called with the mutex of the queue's watches held.
+    pub(crate) fn fire_as_task(self: ArcBorrow<'_, Self>, events: u32) -> PostOutcome {
+        self.fire_with(events, || self.source.finish_wake())
+    }
+
     /// Something has happened to the source, but only polling it shows what. Has that done soon, in
     /// the context of a task.
     ///
@@ -1077,14 +1191,14 @@ impl Watch {
         let old = self.update(State::attached);
         let events = events | old.events();
         if events != 0 && !old.is_off() {
-            self.fire(events);
+            self.fire_as_task(events);
         }
         old.is_removed()
     }
 
     /// Polls the source, and reports what there is now, after the program has changed what it wants
-    /// to be reported. If a file has to be polled for that, returns it: that is left to the caller,
-    /// without the mutex.
+    /// to be reported. If a file has to be polled for that which may sleep, returns it: that is
+    /// left to the caller, without the mutex.
     ///
     /// To be called with the mutex of the queue's watches held.
     pub(crate) fn poll(self: ArcBorrow<'_, Self>) -> Option<Target> {
@@ -1100,14 +1214,31 @@ impl Watch {
             // It may not have been a level when it began to report.
             self.list();
         }
-        let target = self.source.target(self);
-        if target.is_none() {
-            let events = self.source.test(self, Rechecker::PROGRAM);
-            if events != 0 {
-                self.fire(events);
+        match self.poll_source(Rechecker::PROGRAM) {
+            Ok(0) => None,
+            Ok(events) => {
+                self.fire_as_task(events);
+                None
             }
+            Err(target) => Some(target),
         }
-        target
+    }
+
+    /// Polls the source: which of the events of interest there are. If a file has to be polled for
+    /// that which may sleep, returns that instead.
+    ///
+    /// To be called with the mutex of the queue's watches held.
+    pub(crate) fn poll_source(
+        self: ArcBorrow<'_, Self>,
+        rechecker: Rechecker,
+    ) -> Result<u32, Target> {
+        if let Some(events) = self.source.poll_at_once(self) {
+            return Ok(events);
+        }
+        match self.source.target(self) {
+            Some(target) => Err(target),
+            None => Ok(self.source.test(self, rechecker)),
+        }
     }
 
     /// Cancels the unconsumed event of a watch that is held, in the ring or in the backlog, and
@@ -1193,8 +1324,8 @@ impl Watch {
     /// too.
     pub(crate) fn vanish(self: ArcBorrow<'_, Self>, events: u32) -> bool {
         let mode = self.mode();
-        // A CPU that is flushing it into the ring may yet find no slot for its last event; and while
-        // it does that, the event is neither in the backlog nor in the ring.
+        // A CPU that is flushing it into the ring may yet find no slot for its last event; and
+        // while it does that, the event is neither in the backlog nor in the ring.
         let (old, has_event) = self.queue.with_backlog_lock(|| {
             let old = self.update(|state| state.vanished(mode, events));
             (old, self.keeps_place(old))
@@ -1256,6 +1387,8 @@ impl Watch {
                 return first;
             }
             (report, disarm) = self.claim();
+            // That may be an entry more.
+            self.list_level();
             outcome = self.post(self.mode(), report, false);
         }
     }
@@ -1378,6 +1511,9 @@ impl Watch {
             }
             if self.is_unconsumed() {
                 self.list();
+                return RecheckOutcome::Stays;
+            }
+            if self.is_exhausted(old) {
                 return RecheckOutcome::Stays;
             }
             // If it is owned, what it reports may have been consumed already: poll.

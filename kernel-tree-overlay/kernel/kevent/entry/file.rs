@@ -59,11 +59,16 @@ impl QueueFile {
 
     /// The queue, for what only its owner may do, else `EACCES`.
     pub(crate) fn own_queue(&self) -> Result<ArcBorrow<'_, Queue>> {
-        let queue = self.queue()?;
-        if queue.owner.may_use() {
-            Ok(queue)
-        } else {
-            Err(EACCES)
-        }
+        own_queue(&self.0)
+    }
+}
+
+/// The queue that a file is, for what only its owner may do, else `EACCES`.
+pub(crate) fn own_queue(file: &LocalFile) -> Result<ArcBorrow<'_, Queue>> {
+    let queue = private_data::<Queue>(file).ok_or(EINVAL)?;
+    if queue.owner.may_use() {
+        Ok(queue)
+    } else {
+        Err(EACCES)
     }
 }

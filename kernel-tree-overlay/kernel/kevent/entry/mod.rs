@@ -5,7 +5,10 @@
 
 use kernel::{
     bindings,
-    fs::anon_inode::create_getfile,
+    fs::{
+        anon_inode::create_getfile,
+        LocalFile, //
+    },
     prelude::*,
     sync::aref::ARef,
     time::deadline::Deadline,
@@ -26,7 +29,10 @@ use crate::{
         queue::Queue, //
     },
     entry::{
-        file::QueueFile,
+        file::{
+            own_queue,
+            QueueFile, //
+        },
         register::Record, //
     },
     source, //
@@ -82,8 +88,10 @@ unsafe fn deadline_from(deadline: *const bindings::kevent_deadline) -> Result<Op
 }
 
 /// What this kernel has beside the classes: the upper half of `kevent_create.features`.
-const FEATURES: u64 =
-    kernel::uapi::KEVENT_FEATURE_WAKE_NEXT | kernel::uapi::KEVENT_FEATURE_USER_WATCH;
+const FEATURES: u64 = kernel::uapi::KEVENT_FEATURE_EXHAUSTED
+    | kernel::uapi::KEVENT_FEATURE_BY_IDENT
+    | kernel::uapi::KEVENT_FEATURE_WAKE_NEXT
+    | kernel::uapi::KEVENT_FEATURE_USER_WATCH;
 
 /// `kevent_create()`: makes a queue and fills in what `args` returns.
 ///
@@ -125,10 +133,11 @@ pub(crate) unsafe extern "C" fn kevent_do_add(
     watches: *mut bindings::kevent_watch,
     wsize: usize,
     nr: c_uint,
+    flags: c_uint,
 ) -> c_int {
     to_ret(QueueFile::get(fd).and_then(|file| {
         let at = UserPtr::from_ptr(watches.cast());
-        register::add(file.own_queue()?, at, wsize, nr)
+        register::add(file.own_queue()?, at, wsize, nr, flags)
     }))
 }
 
@@ -191,19 +200,21 @@ pub(crate) unsafe extern "C" fn kevent_do_post(
 ///
 /// # Safety
 ///
-/// `args` must be valid, `deadline` valid or null.
+/// `file` and `args` must be valid, `deadline` valid or null.
 #[export]
 pub(crate) unsafe extern "C" fn kevent_do_wait(
-    fd: c_int,
+    file: *mut bindings::file,
     args: *const bindings::kevent_wait,
     deadline: *const bindings::kevent_deadline,
 ) -> c_int {
     // SAFETY: By the safety requirements. The two types are generated from one C structure.
     let args = unsafe { &*args.cast::<kernel::uapi::kevent_wait>() };
-    to_ret(QueueFile::get(fd).and_then(|file| {
+    // SAFETY: By the safety requirements.
+    let file = unsafe { LocalFile::from_raw_file(file) };
+    to_ret(own_queue(file).and_then(|queue| {
         // SAFETY: By the safety requirements.
         let deadline = unsafe { deadline_from(deadline) }?;
-        wait::wait(&*file.own_queue()?, args, deadline.as_ref())
+        wait::wait(&queue, args, deadline.as_ref())
     }))
 }
 
@@ -211,19 +222,21 @@ pub(crate) unsafe extern "C" fn kevent_do_wait(
 ///
 /// # Safety
 ///
-/// `deadline` must be valid or null.
+/// `file` must be valid, `deadline` valid or null.
 #[export]
 pub(crate) unsafe extern "C" fn kevent_do_get_events(
-    fd: c_int,
+    file: *mut bindings::file,
     min_nr: c_uint,
     max_nr: c_uint,
     deadline: *const bindings::kevent_deadline,
     events: *mut bindings::kevent_event,
 ) -> c_int {
-    to_ret(QueueFile::get(fd).and_then(|file| {
+    // SAFETY: By the safety requirements.
+    let file = unsafe { LocalFile::from_raw_file(file) };
+    to_ret(own_queue(file).and_then(|queue| {
         // SAFETY: By the safety requirements.
         let deadline = unsafe { deadline_from(deadline) }?;
         let to = UserPtr::from_ptr(events.cast());
-        wait::get_events(&*file.own_queue()?, min_nr, max_nr, deadline.as_ref(), to)
+        wait::get_events(&queue, min_nr, max_nr, deadline.as_ref(), to)
     }))
 }

@@ -5,6 +5,10 @@
 use kernel::{
     prelude::*,
     sync::{
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
         Arc,
         ArcBorrow, //
     },
@@ -16,12 +20,18 @@ use kernel::{
     uapi, //
 };
 
-use core::mem::offset_of;
+use core::{
+    cell::Cell,
+    mem::offset_of, //
+};
 
 use crate::{
     engine::{
         queue::Queue,
-        table::Batch,
+        table::{
+            Batch,
+            Table, //
+        },
         watch::{
             Rechecker,
             Watch, //
@@ -30,6 +40,7 @@ use crate::{
     entry::user::read_record,
     source::{
         self,
+        fd::Name,
         Make,
         Target, //
     },
@@ -128,34 +139,90 @@ impl Drop for Reserved<'_> {
 }
 
 /// `kevent_add()`: registers `nr` watches.
-pub(crate) fn add(queue: ArcBorrow<'_, Queue>, at: UserPtr, size: usize, nr: u32) -> Result<u32> {
+pub(crate) fn add(
+    queue: ArcBorrow<'_, Queue>,
+    at: UserPtr,
+    size: usize,
+    nr: u32,
+    flags: u32,
+) -> Result<u32> {
     let queue: Arc<Queue> = queue.into();
-    let mut wanted = nr;
+    let updates = flags & uapi::KEVENT_ADD_UPDATE != 0;
+    let mut left = nr;
     let mut reserved = Reserved {
         queue: &queue,
         left: 0,
     };
+    let is_new = Cell::new(true);
     let add_one = |record: &mut uapi::kevent_watch| {
+        let wanted = left;
+        left = left.saturating_sub(1);
         record.handle = 0;
+        let name = if updates {
+            source::check_class(&queue, record.source)?;
+            Some(Name::of(record)?)
+        } else {
+            None
+        };
+        if let Some(name) = &name {
+            let updated = update(&queue, name, record);
+            is_new.set(updated == Err(ENOENT));
+            if !is_new.get() {
+                record.handle = updated?;
+                return Ok(());
+            }
+        }
         reserved.take(wanted)?;
-        wanted = wanted.saturating_sub(1);
-        let mut handle = add_one(&queue, record, source::watch);
+        let mut handle = add_one(&queue, record, name.as_ref(), source::watch);
         if handle == Err(ENOBUFS) {
             reserved.take(1)?;
-            handle = add_one(&queue, record, source::watch_large);
+            handle = add_one(&queue, record, name.as_ref(), source::watch_large);
         }
         record.handle = handle?;
         Ok(())
     };
     let undo = |record: &uapi::kevent_watch| {
-        queue.watches().lock().withdraw(&queue, record.handle);
+        if is_new.get() {
+            queue.watches().lock().withdraw(&queue, record.handle);
+        }
     };
     each(at, size, nr, add_one, undo)
 }
 
+/// Changes the watch that has this name to all that `record` says, and returns its handle; `ENOENT`
+/// if one has to be made.
+fn update(queue: &Queue, name: &Name, record: &uapi::kevent_watch) -> Result<u64> {
+    let able = if record.flags & uapi::KEVENT_WATCH_DISABLED != 0 {
+        uapi::KEVENT_MODIFY_DISABLE
+    } else {
+        uapi::KEVENT_MODIFY_ENABLE
+    };
+    let flags = uapi::KEVENT_MODIFY_EVENTS
+        | uapi::KEVENT_MODIFY_MODE
+        | uapi::KEVENT_MODIFY_USER_DATA
+        | uapi::KEVENT_MODIFY_ARG
+        | able;
+    let mut table = queue.watches().lock();
+    let handle = table.named(queue, name)?;
+    if table.is_attaching(handle) {
+        return Err(EBUSY);
+    }
+    if table.get(handle).is_err() {
+        // It is a ONESHOT watch that has fired: what it has reported is of the old settings.
+        table.remove(queue, handle)?;
+        return Err(ENOENT);
+    }
+    change_one(queue, table, handle, record, flags).map(|()| handle)
+}
+
 /// Makes a watch, for which there is room.
-fn add_one(queue: &Arc<Queue>, record: &uapi::kevent_watch, make: Make) -> Result<u64> {
-    let add = || add_made(queue, record, || make(queue, record));
+fn add_one(
+    queue: &Arc<Queue>,
+    record: &uapi::kevent_watch,
+    name: Option<&Name>,
+    make: Make,
+) -> Result<u64> {
+    let add = || add_made(queue, record, name, || make(queue, record));
     match add() {
         Err(e) if e == ENOSPC => {
             // The last events of some may have been consumed, which counts when it is noticed.
@@ -176,23 +243,33 @@ pub(crate) fn add_internal(
     make: impl FnOnce() -> Result<Arc<Watch>>,
 ) -> Result<u64> {
     queue.reserve_watches(1)?;
-    add_made(queue, record, make)
+    add_made(queue, record, None, make)
 }
 
-/// Adds the watch that `make` makes, for which there is room.
+/// Adds the watch that `make` makes, for which there is room. If it has a `name`, it must be the
+/// only one with that.
 fn add_made(
     queue: &Arc<Queue>,
     record: &uapi::kevent_watch,
+    name: Option<&Name>,
     make: impl FnOnce() -> Result<Arc<Watch>>,
 ) -> Result<u64> {
     let unreserve = ScopeGuard::new(|| queue.unreserve_watches(1));
     let watch = make()?;
     let mut table = queue.watches().lock();
+    if name.is_some_and(|name| table.named(queue, name) != Err(ENOENT)) {
+        return Err(EBUSY);
+    }
     let handle = table.insert(queue, watch.clone())?;
     unreserve.dismiss();
     trace::add(queue, handle, record);
     let record = &uapi::kevent_watch { handle, ..*record };
-    let target = match watch.source().attach_file(watch.as_arc_borrow(), record) {
+    let attached = watch.source().attach_file(watch.as_arc_borrow(), record);
+    let target = match attached.and_then(|target| {
+        // If not, it may be attached to another file, by which there may be one of that name.
+        let is_open = name.is_none_or(Name::is_open);
+        is_open.then_some(target).ok_or(EBADF)
+    }) {
         Ok(Some(target)) => target,
         Ok(None) => return Ok(handle),
         Err(e) => {
@@ -216,20 +293,39 @@ pub(crate) fn modify(queue: &Queue, at: UserPtr, size: usize, nr: u32, flags: u3
     if flags & uapi::KEVENT_MODIFY_TRIGGER != 0 {
         return trigger(queue, at, size, nr);
     }
-    let change_one = |record: &mut uapi::kevent_watch| {
-        // Held while the watch is changed: one change at a time.
-        let table = queue.watches().lock();
-        let watch = table.get(record.handle)?;
-        let Some(target) = change(watch, record, flags)? else {
-            return Ok(());
-        };
-        let mut batch = Batch::of(watch.clone(), target);
-        drop(table);
-        batch.poll(Rechecker::PROGRAM);
-        queue.watches().lock().polled(&batch, |_| {});
-        Ok(())
+    let modify_one = |record: &mut uapi::kevent_watch| {
+        let by_ident = flags & uapi::KEVENT_MODIFY_BY_IDENT != 0;
+        let name = by_ident.then(|| Name::of(record)).transpose()?;
+        let mut table = queue.watches().lock();
+        if let Some(name) = &name {
+            record.handle = table.named(queue, name)?;
+        }
+        if flags & uapi::KEVENT_MODIFY_REMOVE != 0 {
+            return table.remove(queue, record.handle);
+        }
+        change_one(queue, table, record.handle, record, flags)
     };
-    each(at, size, nr, change_one, |_| {})
+    each(at, size, nr, modify_one, |_| {})
+}
+
+/// Changes the watch that `handle` was issued for. The mutex is held while it is changed: one
+/// change at a time.
+fn change_one(
+    queue: &Queue,
+    table: Guard<'_, Table, MutexBackend>,
+    handle: u64,
+    record: &uapi::kevent_watch,
+    flags: u32,
+) -> Result {
+    let watch = table.get(handle)?;
+    let Some(target) = change(watch, record, flags)? else {
+        return Ok(());
+    };
+    let mut batch = Batch::of(watch.clone(), target);
+    drop(table);
+    batch.poll(Rechecker::PROGRAM);
+    queue.watches().lock().polled(&batch, |_| {});
+    Ok(())
 }
 
 /// `kevent_modify()` with `KEVENT_MODIFY_TRIGGER`: fires `nr` watches. Takes no mutex.

@@ -29,7 +29,8 @@ static_assert(sizeof(struct kevent_ring) == 192);
 #define KEVENT_MODIFY_ALL	(KEVENT_MODIFY_EVENTS | KEVENT_MODIFY_MODE | \
 				 KEVENT_MODIFY_USER_DATA | KEVENT_MODIFY_ARG | \
 				 KEVENT_MODIFY_ENABLE | KEVENT_MODIFY_DISABLE | \
-				 KEVENT_MODIFY_TRIGGER)
+				 KEVENT_MODIFY_TRIGGER | KEVENT_MODIFY_BY_IDENT | \
+				 KEVENT_MODIFY_REMOVE)
 
 static int kevent_copy_args(void *args, size_t size, const void __user *uargs,
 			    size_t usize, size_t ver0)
@@ -39,6 +40,33 @@ static int kevent_copy_args(void *args, size_t size, const void __user *uargs,
 	if (usize > PAGE_SIZE)
 		return -E2BIG;
 	return copy_struct_from_user(args, size, uargs, usize);
+}
+
+/*
+ * The arguments of kevent_wait(), word by word if they have the size that is
+ * known: to copy so few bytes by a loop is dearer than all else that the call
+ * has to do if there are events.
+ */
+static int kevent_copy_wait(struct kevent_wait *args,
+			    const struct kevent_wait __user *uargs, size_t usize)
+{
+	if (usize != sizeof(*args))
+		return kevent_copy_args(args, sizeof(*args), uargs, usize,
+					KEVENT_WAIT_SIZE_VER0);
+	scoped_user_read_access(uargs, efault) {
+		unsafe_get_user(args->flags, &uargs->flags, efault);
+		unsafe_get_user(args->clockid, &uargs->clockid, efault);
+		unsafe_get_user(args->seen, &uargs->seen, efault);
+		unsafe_get_user(args->min_nr, &uargs->min_nr, efault);
+		unsafe_get_user(args->timeout, &uargs->timeout, efault);
+		unsafe_get_user(args->min_wait, &uargs->min_wait, efault);
+		unsafe_get_user(args->sigmask, &uargs->sigmask, efault);
+		unsafe_get_user(args->sigsetsize, &uargs->sigsetsize, efault);
+		unsafe_get_user(args->__resv, &uargs->__resv, efault);
+	}
+	return 0;
+efault:
+	return -EFAULT;
 }
 
 static int kevent_get_deadline(struct kevent_deadline *deadline,
@@ -128,23 +156,26 @@ SYSCALL_DEFINE5(kevent_add, int, fd, struct kevent_watch __user *, watches,
 
 	if (err)
 		return err;
-	if (flags)
+	if (flags & ~KEVENT_ADD_UPDATE)
 		return -EINVAL;
-	return kevent_do_add(fd, watches, wsize, nr);
+	return kevent_do_add(fd, watches, wsize, nr, flags);
 }
 
 SYSCALL_DEFINE5(kevent_modify, int, fd, struct kevent_watch __user *, watches,
 		size_t, wsize, unsigned int, nr, unsigned int, flags)
 {
 	int err = kevent_check_batch(wsize, KEVENT_WATCH_SIZE_VER0, nr);
+	unsigned int changes = flags & ~KEVENT_MODIFY_BY_IDENT;
 
 	if (err)
 		return err;
-	if (!flags || flags & ~KEVENT_MODIFY_ALL)
+	if (!changes || flags & ~KEVENT_MODIFY_ALL)
 		return -EINVAL;
 	if (flags & KEVENT_MODIFY_ENABLE && flags & KEVENT_MODIFY_DISABLE)
 		return -EINVAL;
 	if (flags & KEVENT_MODIFY_TRIGGER && flags != KEVENT_MODIFY_TRIGGER)
+		return -EINVAL;
+	if (changes & KEVENT_MODIFY_REMOVE && changes != KEVENT_MODIFY_REMOVE)
 		return -EINVAL;
 	return kevent_do_modify(fd, watches, wsize, nr, flags);
 }
@@ -176,8 +207,7 @@ SYSCALL_DEFINE3(kevent_wait, int, fd, struct kevent_wait __user *, uargs,
 	struct kevent_wait args;
 	int err;
 
-	err = kevent_copy_args(&args, sizeof(args), uargs, usize,
-			       KEVENT_WAIT_SIZE_VER0);
+	err = kevent_copy_wait(&args, uargs, usize);
 	if (err)
 		return err;
 	if (args.flags & ~(KEVENT_WAIT_ABSTIME | KEVENT_WAIT_WAKE_NEXT) ||
@@ -199,6 +229,12 @@ SYSCALL_DEFINE3(kevent_wait, int, fd, struct kevent_wait __user *, uargs,
 			return err;
 	}
 
+	CLASS(fd, f)(fd);
+	if (fd_empty(f))
+		return -EBADF;
+	if (!args.sigmask)
+		return kevent_do_wait(fd_file(f), &args, args.timeout ? &deadline : NULL);
+
 	/* No compat entry point: a sigset_t is all that would need one. */
 	if (in_compat_syscall())
 		err = set_compat_user_sigmask(u64_to_user_ptr(args.sigmask),
@@ -209,7 +245,7 @@ SYSCALL_DEFINE3(kevent_wait, int, fd, struct kevent_wait __user *, uargs,
 	if (err)
 		return err;
 
-	err = kevent_do_wait(fd, &args, args.timeout ? &deadline : NULL);
+	err = kevent_do_wait(fd_file(f), &args, args.timeout ? &deadline : NULL);
 	restore_saved_sigmask_unless(err == -EINTR);
 	return err;
 }
@@ -233,6 +269,9 @@ SYSCALL_DEFINE6(kevent_get_events, int, fd, unsigned int, min_nr,
 		if (err)
 			return err;
 	}
-	return kevent_do_get_events(fd, min_nr, max_nr,
+	CLASS(fd, f)(fd);
+	if (fd_empty(f))
+		return -EBADF;
+	return kevent_do_get_events(fd_file(f), min_nr, max_nr,
 				    timeout ? &deadline : NULL, events);
 }

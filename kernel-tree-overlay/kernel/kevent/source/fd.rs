@@ -6,7 +6,10 @@ use core::ptr::NonNull;
 
 use kernel::{
     bindings,
-    error::to_result,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     fs::{
         anon_inode::private_data,
         File,
@@ -23,7 +26,8 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
-    types::Opaque, //
+    types::Opaque,
+    uapi, //
 };
 
 use crate::{
@@ -53,7 +57,8 @@ unsafe impl Send for FileLink {}
 unsafe impl Sync for FileLink {}
 
 /// In `kevent_file_link.kind`: the class. The byte above is for the class itself.
-const CLASS_MASK: u16 = 0xff;
+// CAST: It is the lower byte.
+const CLASS_MASK: u16 = bindings::KEVENT_LINK_CLASS as u16;
 
 /// In `kevent_file_link.kind`: the file is a queue.
 const NESTED: u16 = 1 << 15;
@@ -61,6 +66,10 @@ const NESTED: u16 = 1 << 15;
 /// And this: the watch is counted as one of its file.
 // CAST: It is in the upper byte.
 const COUNTED: u16 = bindings::KEVENT_LINK_COUNTED as u16;
+
+/// And this: the file does not sleep when it is polled.
+// CAST: As above.
+const ATOMIC: u16 = bindings::KEVENT_LINK_ATOMIC as u16;
 
 /// A source that is of a file, so that its watch goes when that is closed.
 ///
@@ -132,6 +141,20 @@ impl FileLink {
         NonNull::new(file).map(|file| unsafe { ARef::from_raw(file.cast()) })
     }
 
+    /// Polls the file for `key` if it does not sleep for that: `EPOLL*` bits. `None` if it may, or
+    /// is about to be released.
+    pub(crate) fn poll_at_once(&self, key: u32) -> Option<u32> {
+        // SAFETY: By the type invariants the mutex of the queue is held, so `file` is not written.
+        let (file, kind) = unsafe { ((*self.0.get()).file, (*self.0.get()).kind) };
+        if file.is_null() {
+            return None;
+        }
+        // SAFETY: As long as it is linked and the mutex is held, a task that closes the file waits,
+        // see `files.c`: it is live.
+        let found = unsafe { bindings::kevent_poll_at_once(file, key, kind & ATOMIC != 0) };
+        Some(found).filter(|found| found & bindings::KEVENT_POLL_UNKNOWN == 0)
+    }
+
     /// The number that the program gave.
     pub(crate) fn fd(&self) -> u32 {
         // SAFETY: It is written once, when linked. CAST: It is not negative.
@@ -141,6 +164,14 @@ impl FileLink {
     /// The file is a queue. To be called before it is linked.
     pub(crate) fn set_nested(&self) {
         self.set_kind(NESTED);
+    }
+
+    /// Notes whether `file`, which it is going to be linked to, does not sleep when it is polled.
+    pub(crate) fn note_atomic(&self, file: &File) {
+        // SAFETY: The file is live.
+        if unsafe { bindings::kevent_poll_is_atomic(file.as_ptr()) } {
+            self.set_kind(ATOMIC);
+        }
     }
 
     fn set_kind(&self, bit: u16) {
@@ -188,7 +219,7 @@ impl FileLink {
 /// `link` must be that of the source of a watch in an `Arc`.
 unsafe fn watch_of(link: *const bindings::kevent_file_link) -> Option<*const Watch> {
     // SAFETY: By the safety requirements the link is valid.
-    let kind = unsafe { (*link).kind } & !(NESTED | COUNTED);
+    let kind = unsafe { (*link).kind } & !(NESTED | COUNTED | ATOMIC);
     source::of_link((kind & CLASS_MASK).into()).map(|of_link| of_link(link, kind))
 }
 
@@ -225,10 +256,78 @@ pub(crate) unsafe extern "C" fn kevent_watch_closed(link: *const c_void) {
     };
     // SAFETY: As above.
     let watch = unsafe { Arc::from_raw(watch) };
-    let reports = watch.flags() & kernel::uapi::KEVENT_WATCH_VANISHED != 0;
+    let reports = watch.flags() & uapi::KEVENT_WATCH_VANISHED != 0;
     let queue = watch.queue();
     let mut table = queue.watches().lock();
     table.vanished(queue, &watch, watch.source().closed(), reports);
+}
+
+/// Whether a link is that of a watch in `queue` which the program may name.
+///
+/// # Safety
+///
+/// `link` must have been linked, and the lock of its bucket been held since.
+#[export]
+pub(crate) unsafe extern "C" fn kevent_link_is_named(
+    link: *const bindings::kevent_file_link,
+    queue: *const c_void,
+) -> bool {
+    // SAFETY: As in `kevent_get_watch`.
+    let Some(watch) = (unsafe { watch_of(link) }) else {
+        return false;
+    };
+    // SAFETY: As there.
+    let watch = unsafe { ArcBorrow::from_raw(watch) };
+    core::ptr::eq::<Queue>(&**watch.queue(), queue.cast()) && watch.is_named()
+}
+
+/// By what a program may name a watch, instead of by a handle: a class and a descriptor of the
+/// current task.
+pub(crate) struct Name {
+    class: u16,
+    fd: u32,
+    /// What the descriptor stands for.
+    file: ARef<File>,
+}
+
+impl Name {
+    /// The name in a record.
+    pub(crate) fn of(record: &uapi::kevent_watch) -> Result<Self> {
+        source::of_link(record.source).ok_or(EINVAL)?;
+        let (fd, file) = fget(record.ident)?;
+        Ok(Self {
+            // CAST: There are few classes.
+            class: record.source as u16,
+            fd,
+            file,
+        })
+    }
+
+    /// The place of the watch in the table of `queue`; `ENOENT` if there is none of that name,
+    /// `EEXIST` if there are several.
+    ///
+    /// To be called with the mutex of the queue's watches held.
+    pub(crate) fn place(&self, queue: &Queue) -> Result<u32> {
+        let queue = core::ptr::from_ref(queue).cast();
+        // SAFETY: There is a reference to the file. CAST: It is the number of a file, so small
+        // enough.
+        let link = from_err_ptr(unsafe {
+            bindings::kevent_find_link(self.file.as_ptr(), self.fd as c_int, self.class, queue)
+        })?;
+        if link.is_null() {
+            return Err(ENOENT);
+        }
+        // SAFETY: It is linked, and stays as long as the mutex is held.
+        let watch = unsafe { watch_of(link) }.ok_or(ENOENT)?;
+        // SAFETY: The watch is in the table, which has a reference.
+        Ok(unsafe { ArcBorrow::from_raw(watch) }.place())
+    }
+
+    /// Whether the descriptor still stands for that file.
+    pub(crate) fn is_open(&self) -> bool {
+        let now = fget(self.fd.into());
+        now.is_ok_and(|(_, file)| core::ptr::eq(file.as_ptr(), self.file.as_ptr()))
+    }
 }
 
 /// The descriptor of the current task that a record's `ident` is, and the file it stands for.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which files are watched, so that a watch goes when its descriptor is closed.
+ * Which files are watched, so that a watch goes when its descriptor is closed,
+ * and can be found by it.
  *
  * A watch of a file has a struct kevent_file_link, in a hash table by the
  * addresses of the file and of the table of descriptors that the watch was made
@@ -33,6 +34,7 @@
  * file->f_lock and files->file_lock.
  */
 #include <linux/cache.h>
+#include <linux/err.h>
 #include <linux/fdtable.h>
 #include <linux/fs.h>
 #include <linux/hash.h>
@@ -204,6 +206,53 @@ bool kevent_link_is_open(const struct kevent_file_link *link)
 	is_open = files_lookup_fd_locked(files, link->fd) == link->file;
 	spin_unlock(&files->file_lock);
 	return is_open;
+}
+
+/**
+ * kevent_find_link - the link of the watch that a program names by a descriptor
+ * @file: what @fd stands for; the caller has a reference
+ * @fd: a descriptor of the current task
+ * @class: of the watch
+ * @queue: the watch's; its mutex is held, so its links stay
+ *
+ * The links of a file that is watched in many queues may be many, so the lock of
+ * the bucket is dropped in between.
+ *
+ * Return: the link, NULL if there is none, or -EEXIST if there are several.
+ */
+struct kevent_file_link *kevent_find_link(const struct file *file, int fd,
+					  u16 class, const void *queue)
+{
+	struct kevent_file_link *link, *found = NULL, cursor = {};
+	struct files_struct *files = current->files;
+	struct kevent_bucket *bucket = kevent_bucket(file, files);
+	struct hlist_node *node, *next;
+	int nr = 0;
+
+	spin_lock(&bucket->lock);
+	for (node = bucket->links.first; node; node = next) {
+		link = hlist_entry(node, struct kevent_file_link, node);
+		if (link->file == file && link->files == files && link->fd == fd &&
+		    (link->kind & KEVENT_LINK_CLASS) == class &&
+		    kevent_link_is_named(link, queue)) {
+			if (found) {
+				found = ERR_PTR(-EEXIST);
+				break;
+			}
+			found = link;
+		}
+		next = node->next;
+		if (++nr % KEVENT_LINKS_AT_ONCE || !next)
+			continue;
+		hlist_add_behind(&cursor.node, node);
+		spin_unlock(&bucket->lock);
+		cond_resched();
+		spin_lock(&bucket->lock);
+		next = cursor.node.next;
+		hlist_del(&cursor.node);
+	}
+	spin_unlock(&bucket->lock);
+	return found;
 }
 
 /* Whether @link is to go because a descriptor of @files for @file is closed. */

@@ -64,6 +64,12 @@ pub(crate) trait Source: Send + Sync {
         0
     }
 
+    /// Whether a level may come to hold again without a wake-up after the program has used all of
+    /// it.
+    fn holds_silently(&self) -> bool {
+        false
+    }
+
     /// Which events a poll may take away, so that they cannot be tested before they are consumed:
     /// it is the poll that has found them which reports them. These are the second, of an event
     /// that has the first.
@@ -137,6 +143,10 @@ pub(crate) trait Source: Send + Sync {
     /// it still, and those that begin later see the new settings.
     fn synchronize(&self);
 
+    /// A task has made itself the owner of the watch. When this returns, no wake-up is reporting
+    /// that began before, and found it idle: see [`Watch::fire_plain`].
+    fn finish_wake(&self) {}
+
     /// The watch was changed by the program.
     fn resumed(&self, _watch: ArcBorrow<'_, Watch>) {}
 
@@ -150,6 +160,12 @@ pub(crate) trait Source: Send + Sync {
     /// For a class that has levels or completions: which of the events of interest there are now.
     fn test(&self, _watch: ArcBorrow<'_, Watch>, _visitor: Rechecker) -> u32 {
         0
+    }
+
+    /// For a class whose watches are of files that are polled: which of the events of interest
+    /// there are now, if the file does not sleep when it is polled.
+    fn poll_at_once(&self, _watch: ArcBorrow<'_, Watch>) -> Option<u32> {
+        None
     }
 
     /// For a class whose watches are of files that are polled: what is to be polled while the mutex
@@ -321,6 +337,22 @@ pub(crate) fn of_link(class: u32) -> Option<fd::OfLink> {
     Entry::find(class).and_then(|entry| entry.of_link)
 }
 
+/// The class of that number, of which `queue` may have watches.
+fn class_for(queue: &Queue, number: u32) -> Result<&'static Entry> {
+    if number >= u64::BITS || KNOWN & (1 << number) == 0 {
+        return Err(ENOSYS);
+    }
+    if !queue.allows(number) {
+        return Err(EPERM);
+    }
+    Entry::find(number).ok_or(EOPNOTSUPP)
+}
+
+/// Checks that `queue` may have watches of the class of that number.
+pub(crate) fn check_class(queue: &Queue, number: u32) -> Result {
+    class_for(queue, number).map(|_| ())
+}
+
 /// Makes a watch from a change record.
 pub(crate) fn watch(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Result<Arc<Watch>> {
     (class_of(queue, record)?.watch)(queue, record)
@@ -333,13 +365,7 @@ pub(crate) fn watch_large(queue: &Arc<Queue>, record: &uapi::kevent_watch) -> Re
 
 /// The class of a watch that the record may make in that queue.
 fn class_of(queue: &Queue, record: &uapi::kevent_watch) -> Result<&'static Entry> {
-    if record.source >= u64::BITS || KNOWN & (1 << record.source) == 0 {
-        return Err(ENOSYS);
-    }
-    if !queue.allows(record.source) {
-        return Err(EPERM);
-    }
-    let class = Entry::find(record.source).ok_or(EOPNOTSUPP)?;
+    let class = class_for(queue, record.source)?;
     class.check(record.flags, record.events)?;
     Ok(class)
 }

@@ -18,13 +18,13 @@
 #include "../kevent.h"
 
 /**
- * kevent_charge_ring - charge a ring to RLIMIT_MEMLOCK of the current user
- * @size: size of the ring in bytes, a multiple of PAGE_SIZE
+ * kevent_charge_queue - charge a queue to RLIMIT_MEMLOCK of the current user
+ * @size: size of its ring, or a page if it has none, a multiple of PAGE_SIZE
  * @user: out: whom it was charged to, NULL if the task has CAP_IPC_LOCK
  *
  * Return: 0, or -ENOMEM if the limit does not allow it.
  */
-int kevent_charge_ring(size_t size, struct user_struct **user)
+int kevent_charge_queue(size_t size, struct user_struct **user)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	unsigned long pages = size >> PAGE_SHIFT;
@@ -47,11 +47,11 @@ int kevent_charge_ring(size_t size, struct user_struct **user)
 }
 
 /**
- * kevent_uncharge_ring - give back what kevent_charge_ring() charged
+ * kevent_uncharge_queue - give back what kevent_charge_queue() charged
  * @size: as it was
  * @user: as it was returned
  */
-void kevent_uncharge_ring(size_t size, struct user_struct *user)
+void kevent_uncharge_queue(size_t size, struct user_struct *user)
 {
 	if (!user)
 		return;

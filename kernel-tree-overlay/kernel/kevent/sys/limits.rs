@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What is charged to whom: rings, watches; and that there are queues.
+//! What is charged to whom: queues, watches, posts; and that there are queues.
 
 use core::ptr::NonNull;
 
@@ -9,36 +9,36 @@ use kernel::{
     prelude::*, //
 };
 
-/// A ring's share of its user's `RLIMIT_MEMLOCK`.
+/// A queue's share of its user's `RLIMIT_MEMLOCK`: that of its ring, or a page.
 ///
 /// # Invariants
 ///
 /// `size` is charged to `user`.
-pub(crate) struct RingCharge {
+pub(crate) struct QueueCharge {
     size: usize,
     user: *mut bindings::user_struct,
 }
 
 // SAFETY: A charge may be given back by any task.
-unsafe impl Send for RingCharge {}
+unsafe impl Send for QueueCharge {}
 // SAFETY: A shared reference gives access to nothing.
-unsafe impl Sync for RingCharge {}
+unsafe impl Sync for QueueCharge {}
 
-impl RingCharge {
+impl QueueCharge {
     /// Charges `size` bytes to the current user, or fails with `ENOMEM`.
     pub(crate) fn new(size: usize) -> Result<Self> {
         let mut user = core::ptr::null_mut();
         // SAFETY: FFI call with a pointer to a local variable.
-        kernel::error::to_result(unsafe { bindings::kevent_charge_ring(size, &mut user) })?;
+        kernel::error::to_result(unsafe { bindings::kevent_charge_queue(size, &mut user) })?;
         // INVARIANT: It has just been charged.
         Ok(Self { size, user })
     }
 }
 
-impl Drop for RingCharge {
+impl Drop for QueueCharge {
     fn drop(&mut self) {
         // SAFETY: By the type invariants this is what was charged, and it is given back once.
-        unsafe { bindings::kevent_uncharge_ring(self.size, self.user) };
+        unsafe { bindings::kevent_uncharge_queue(self.size, self.user) };
     }
 }
 
@@ -162,8 +162,7 @@ impl Holder {
     }
 }
 
-/// One deferred post to the queue of another program, which counts as a watch of the user who
-/// posted it.
+/// One deferred post, which counts as a watch of the user who posted it.
 ///
 /// It may be dropped in any context that may take a spinlock.
 ///

@@ -52,7 +52,14 @@ unsafe impl Sync for SharedPages {}
 
 impl SharedPages {
     /// Allocates at least `size` bytes, rounded up to whole pages.
+    ///
+    /// Fails with [`EOPNOTSUPP`] on a machine whose data cache has aliases: what a program writes
+    /// would not be seen at the address that the kernel uses, as flushing is not done.
     pub fn new(size: usize, flags: Flags) -> Result<Self> {
+        // SAFETY: FFI call without requirements.
+        if unsafe { bindings::cpu_dcache_is_aliasing() } {
+            return Err(EOPNOTSUPP);
+        }
         let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(EINVAL)?;
         let mut memory = VVec::from_elem(0u8, size, flags)?;
         let mut pages = KVVec::with_capacity(size / PAGE_SIZE, flags)?;

@@ -27,6 +27,7 @@ use kernel::{
 };
 
 use crate::{
+    core::event::EventData,
     engine::{
         nest,
         queue::Queue,
@@ -72,6 +73,9 @@ const EVENTS: u32 = uapi::KEVENT_POLL_IN
 
 /// What it gets in any case.
 const ALWAYS: u32 = uapi::KEVENT_POLL_ERR | uapi::KEVENT_POLL_HUP;
+
+/// Those who poll the queue have to know this, see [`Queue::note_waker`].
+pub(crate) const RELAYED: u32 = kernel::bindings::EPOLL_URING_WAKE;
 
 /// In what a poll has found: something may come to hold without a wake-up. No poll says that.
 const SILENT: u32 = 1 << 25;
@@ -145,6 +149,25 @@ impl<const N: usize> Poll<N> {
         events: u32,
         unknown: bool,
     ) -> bool {
+        let mode = watch.mode();
+        // With more entries there is more than one lock that wakers hold.
+        if N > 1 || !mode.is_plain() || events == 0 || unknown || key & RELAYED != 0 {
+            return Self::woken_slowly(watch, key, events, unknown);
+        }
+        let watch: ArcBorrow<'_, Watch> = watch;
+        watch.fire_plain(mode, events, EventData::default());
+        false
+    }
+
+    /// [`Poll::woken`], if it is not the usual wake-up.
+    #[cold]
+    #[inline(never)]
+    fn woken_slowly(
+        watch: ArcBorrow<'_, Watch<Self>>,
+        key: u32,
+        events: u32,
+        unknown: bool,
+    ) -> bool {
         let watch: ArcBorrow<'_, Watch> = watch;
         let mut claims = false;
         if events != 0 {
@@ -152,7 +175,7 @@ impl<const N: usize> Poll<N> {
             if watch.is_exclusive() {
                 claims = watch.fire_exclusive(events);
             } else {
-                watch.fire_inline(events);
+                watch.fire(events);
             }
         }
         if unknown {
@@ -218,6 +241,7 @@ impl<const N: usize> Source for Poll<N> {
             return Err(EPERM);
         }
         self.link.set_doubtful(doubtful(&file));
+        self.link.note_atomic(&file);
         if let Some(inner) = queue_of(&file) {
             nest::link(watch.queue(), &inner.into(), self.name())?;
             self.link.set_nested();
@@ -268,6 +292,13 @@ impl<const N: usize> Source for Poll<N> {
         }
     }
 
+    fn finish_wake(&self) {
+        // With more entries there is more than one lock, and no plain report.
+        if let [entry] = self.entries.as_slice() {
+            entry.synchronize();
+        }
+    }
+
     fn detach(&self, queue: &Queue) {
         let watch = watch_around(self);
         // In this order, see `files.c`.
@@ -280,6 +311,16 @@ impl<const N: usize> Source for Poll<N> {
         self.link.unlink(queue);
     }
 
+    fn poll_at_once(&self, watch: ArcBorrow<'_, Watch>) -> Option<u32> {
+        if self.entries.iter().any(WaitEntry::is_freed) {
+            return None;
+        }
+        let found = self
+            .link
+            .poll_at_once(key(watch.flags(), watch.interest()))?;
+        Some(self.polled(watch, found))
+    }
+
     fn target(&self, watch: ArcBorrow<'_, Watch>) -> Option<Target> {
         if self.entries.iter().any(WaitEntry::is_freed) {
             return None;
@@ -288,6 +329,11 @@ impl<const N: usize> Source for Poll<N> {
             file: self.link.file()?,
             key: key(watch.flags(), watch.interest()),
         })
+    }
+
+    fn holds_silently(&self) -> bool {
+        // By what its levels are of, which the program has consumed.
+        self.link.is_nested()
     }
 
     fn taken_by_poll(&self) -> (u32, u32) {

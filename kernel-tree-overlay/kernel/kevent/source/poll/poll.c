@@ -8,8 +8,13 @@
  * that no event is reported that never was, the doubtful ones are read here, as
  * poll() reads them, in the context of the waker.  What cannot be read so is
  * left to a poll.
+ *
+ * And how files are polled that do not sleep for that.
  */
+#include <linux/err.h>
+#include <linux/eventfd.h>
 #include <linux/net.h>
+#include <linux/pipe_fs_i.h>
 #include <linux/poll.h>
 #include <linux/skbuff.h>
 #include <net/af_unix.h>
@@ -164,4 +169,67 @@ u32 kevent_poll_read(struct file *file, u32 events)
 		return kevent_poll_socket(sock, events);
 #endif
 	return kevent_poll_unknown(events, POLL_DOUBTFUL);
+}
+
+/**
+ * kevent_poll_is_atomic - whether a file never sleeps when it is polled
+ * @file: it; of a socket that is for kevent_poll_at_once() to see
+ *
+ * Return: whether it is known not to.
+ */
+bool kevent_poll_is_atomic(struct file *file)
+{
+	struct eventfd_ctx *ctx;
+
+	if (get_pipe_info(file, false))
+		return true;
+	ctx = eventfd_ctx_fileget(file);
+	if (IS_ERR(ctx))
+		return false;
+	eventfd_ctx_put(ctx);
+	return true;
+}
+
+#ifdef CONFIG_NET
+/* TLS and others replace the operations of a socket: what is read is called. */
+static u32 kevent_poll_socket_at_once(struct file *file, struct socket *sock,
+				      struct poll_table_struct *table)
+{
+	const struct proto_ops *ops = READ_ONCE(sock->ops);
+
+	if (!ops || !sock->sk)
+		return KEVENT_POLL_UNKNOWN;
+#ifdef CONFIG_INET
+	if (ops->poll == tcp_poll)
+		return tcp_poll(file, sock, table);
+	if (ops->poll == udp_poll)
+		return udp_poll(file, sock, table);
+#endif
+	if (ops->poll == datagram_poll || sk_is_unix(sock->sk))
+		return ops->poll(file, sock, table);
+	return KEVENT_POLL_UNKNOWN;
+}
+#endif
+
+/**
+ * kevent_poll_at_once - poll a file that does not sleep for it
+ * @file: it
+ * @key: what is of interest, EPOLL* bits
+ * @atomic: what kevent_poll_is_atomic() has said of it
+ *
+ * A socket that polls its device meanwhile if it is asked to is not.
+ *
+ * Return: what there is, EPOLL* bits; KEVENT_POLL_UNKNOWN if it may sleep, and
+ * was not polled.
+ */
+u32 kevent_poll_at_once(struct file *file, u32 key, bool atomic)
+{
+	struct poll_table_struct table = { ._key = key };
+#ifdef CONFIG_NET
+	struct socket *sock = sock_from_file(file);
+
+	if (sock)
+		return kevent_poll_socket_at_once(file, sock, &table);
+#endif
+	return atomic ? file->f_op->poll(file, &table) : KEVENT_POLL_UNKNOWN;
 }

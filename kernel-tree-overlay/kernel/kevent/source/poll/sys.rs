@@ -38,14 +38,16 @@ unsafe impl<const N: usize> HasWaitEntries for Watch<Poll<N>> {
 
     #[inline(always)]
     fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool {
-        let events = Poll::wanted(&this, key);
+        let mut events = Poll::wanted(&this, key);
+        let mut unknown = key & uapi::KEVENT_EVENTS_MASK == 0;
+        if events == 0 && !unknown {
+            return false;
+        }
         let link = &this.source().link;
-        let (events, unknown) = if events & link.doubtful() == 0 {
-            (events, key & uapi::KEVENT_EVENTS_MASK == 0)
-        } else {
+        if events & link.doubtful() != 0 {
             // SAFETY: This is called by a wake function, on a wait queue that the file has named.
-            unsafe { link.read(events) }
-        };
+            (events, unknown) = unsafe { link.read(events) };
+        }
         Poll::woken(this, key, events, unknown)
     }
 }

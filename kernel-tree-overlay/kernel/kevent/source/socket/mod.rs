@@ -38,7 +38,10 @@ use crate::{
             watch_around,
             FileLink, //
         },
-        poll::check_entry,
+        poll::{
+            check_entry,
+            RELAYED, //
+        },
         socket::sys::{
             Found,
             SocketState,
@@ -110,6 +113,7 @@ impl Socket {
         key: u32,
         found: Result<Found, Unknown>,
     ) -> bool {
+        let source = watch.source();
         let watch: ArcBorrow<'_, Watch> = watch;
         if found.is_ok_and(|found| found.silent != 0) {
             watch.list_level();
@@ -117,11 +121,16 @@ impl Socket {
         match found.map(|found| found.events) {
             Ok(0) => {}
             Ok(events) => {
+                let mode = watch.mode();
+                if mode.is_plain() && key & RELAYED == 0 {
+                    watch.fire_plain(mode, events, source.words());
+                    return false;
+                }
                 watch.queue().note_waker(key);
                 if watch.is_exclusive() {
                     return watch.fire_exclusive(events);
                 }
-                watch.fire_inline(events);
+                watch.fire(events);
             }
             Err(Unknown) => {
                 watch.request_repoll();
@@ -252,6 +261,10 @@ impl Source for Socket {
         }
     }
 
+    fn finish_wake(&self) {
+        self.synchronize();
+    }
+
     fn detach(&self, queue: &Queue) {
         let watch = watch_around(self);
         // In this order, see `files.c`.
@@ -261,6 +274,16 @@ impl Source for Socket {
         self.state.watch_space(false);
         self.state.clear();
         self.link.unlink(queue);
+    }
+
+    fn poll_at_once(&self, watch: ArcBorrow<'_, Watch>) -> Option<u32> {
+        if self.entries.iter().any(WaitEntry::is_freed) {
+            return None;
+        }
+        let interest = watch.interest();
+        self.watch_space(interest);
+        let found = self.link.poll_at_once(key(interest))?;
+        Some(self.polled(watch, found))
     }
 
     fn target(&self, watch: ArcBorrow<'_, Watch>) -> Option<Target> {

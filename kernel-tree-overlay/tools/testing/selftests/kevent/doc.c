@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -325,6 +326,26 @@ TEST_F(doc, user)
 	EXPECT_EQ(1, ring_doorbell(self->q.fd, handle, 4));
 	EXPECT_EVENT(5);
 	EXPECT_NONE();
+}
+
+TEST_F(doc, want)
+{
+	struct kevent_create args = {};
+	int fd;
+
+	fd = kevent_create(&args, sizeof(args), 0);
+	close(fd);
+	if (!(args.features & KEVENT_FEATURE_BY_IDENT))
+		SKIP(return, "no watches by name in this kernel");
+	fd = eventfd(0, EFD_NONBLOCK);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(1, want(self->q.fd, fd, KEVENT_POLL_IN, 0));
+	EXPECT_NONE();
+	EXPECT_EQ(1, want(self->q.fd, fd, KEVENT_POLL_OUT, USER_DATA));
+	EXPECT_EVENT(KEVENT_POLL_OUT);
+	EXPECT_EQ(1, want(self->q.fd, fd, 0, 0));
+	EXPECT_NONE();
+	close(fd);
 }
 
 TEST_F(doc, sigev)

@@ -70,9 +70,12 @@ static inline int nr_watches(int fd)
 	f = fopen(path, "r");
 	if (!f)
 		return -1;
+	/* Not all of them may have a line. */
 	while (fgets(line, sizeof(line), f)) {
-		if (!strncmp(line, "watch:", 6) && !strstr(line, "state:gone"))
-			nr++;
+		if (!strncmp(line, "watches:", 8))
+			nr += atoi(line + 8);
+		else if (!strncmp(line, "watch:", 6) && strstr(line, "state:gone"))
+			nr--;
 	}
 	fclose(f);
 	return nr;

@@ -433,6 +433,38 @@ TEST_F(user, threads_lose_no_count)
 	EXPECT_EQ(0, as_user(limit_counts, NULL));
 }
 
+/* Deferred posts count as watches: those to all queues together. */
+static int posts_count(void *arg)
+{
+	struct kevent_event ev[2 * LIMIT] = {};
+	int fd = new_file(), i;
+	struct queue q[2];
+
+	(void)arg;
+	STEP(queue_open(&q[0], 2) >= 0 && queue_open(&q[1], 0) >= 0);
+	for (i = 0; i < 3; i++) {
+		/* Two are in the ring, and need no memory. */
+		STEP(kevent_post(q[0].fd, ev, sizeof(*ev), 2 + LIMIT / 2,
+				 KEVENT_POST_DEFER) == 2 + LIMIT / 2);
+		STEP(kevent_post(q[1].fd, ev, sizeof(*ev), LIMIT, 0) ==
+		     LIMIT - LIMIT / 2);
+		STEP(kevent_post(q[1].fd, ev, sizeof(*ev), 1, 0) == -EAGAIN);
+		STEP(add_some(&q[0], fd, 1, NULL) == -ENOSPC);
+		/* Consumed, or dropped with the queue. */
+		STEP(queue_drain(&q[0]) == 2 + LIMIT / 2);
+		queue_close(&q[1]);
+		STEP(queue_open(&q[1], 0) >= 0);
+	}
+	STEP(add_some(&q[0], fd, LIMIT + 1, NULL) == LIMIT);
+	return 0;
+}
+
+TEST_F(user, deferred_posts_count)
+{
+	EXPECT_EQ(0, as_user(posts_count, NULL));
+	EXPECT_EQ(0, as_user(limit_counts, NULL));
+}
+
 /*
  * The ring counts as locked memory of the user who made it.
  */
@@ -471,6 +503,32 @@ TEST(ring_counts_until_it_is_unmapped)
 }
 
 /* Passed to another user, it stays charged to the one who made it. */
+/* A queue without one counts as a page. */
+static int queues_without_a_ring(void *arg)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	struct rlimit limit = { 8 * page, 8 * page };
+	struct queue q[9];
+	int i;
+
+	(void)arg;
+	STEP(!setrlimit(RLIMIT_MEMLOCK, &limit));
+	for (i = 0; i < 8; i++)
+		STEP(queue_open(&q[i], 0) >= 0);
+	STEP(queue_open(&q[8], 0) == -ENOMEM);
+	queue_close(&q[3]);
+	STEP(queue_open(&q[8], 0) >= 0);
+	STEP(queue_open(&q[3], 0) == -ENOMEM);
+	return 0;
+}
+
+TEST(queues_without_a_ring_count)
+{
+	if (geteuid())
+		SKIP(return, "needs to be root");
+	EXPECT_EQ(0, as_user(queues_without_a_ring, NULL));
+}
+
 TEST(ring_counts_for_its_creator)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -651,8 +709,8 @@ TEST(memory_of_a_watch)
 	if (slab_debugging())
 		ksft_print_msg("objects are larger than they should be: debugging\n");
 	else
-		/* The watch, the cgroup's pointer to it, and its slot. */
-		EXPECT_GE((128LL + (int)sizeof(void *) + 32) * NR + 16384, batch);
+		/* The watch, the cgroup's pointer to it, its slot, its place in the backlog. */
+		EXPECT_GE((128LL + (int)sizeof(void *) + 64) * NR + 16384, batch);
 	/* As much again for the tables is too much in any case. */
 	EXPECT_GE(2 * batch * BATCHES, last - before);
 	queue_close(&q);
@@ -667,6 +725,76 @@ TEST(memory_of_a_watch)
 	}
 	EXPECT_GT(batch, after - before);
 	free(w);
+	memcg_leave(&m);
+}
+
+#define EMPTIED	20000
+/* What a queue may keep of that. */
+#define KEPT	65536
+
+/* Of a queue that has had many watches, or posts, and has none any more. */
+TEST(memory_is_given_back)
+{
+	struct kevent_event ev[256] = {};
+	long long before, with[2], after = 0;
+	struct kevent_watch *w;
+	__u64 *handles;
+	struct memcg m;
+	struct queue q;
+	int i, n, way;
+
+	if (geteuid())
+		SKIP(return, "needs to be root");
+	if (!memcg_enter(&m))
+		SKIP(return, "no memory cgroup");
+	w = calloc(EMPTIED, sizeof(*w));
+	handles = calloc(EMPTIED, sizeof(*handles));
+	ASSERT_TRUE(w && handles);
+	ASSERT_LE(0, queue_open(&q, 0));
+	before = memcg_stat(&m, "kernel");
+	for (way = 0; way < 2; way++) {
+		if (way) {
+			for (n = 0; n < EMPTIED; n += i) {
+				i = kevent_post(q.fd, ev, sizeof(ev[0]),
+						ARRAY_SIZE(ev), 0);
+				ASSERT_LT(0, i);
+			}
+		} else {
+			for (i = 0; i < EMPTIED; i++) {
+				w[i].source = KEVENT_SOURCE_USER;
+				w[i].events = 1;
+			}
+			ASSERT_EQ(EMPTIED, kevent_add(q.fd, w, sizeof(*w),
+						      EMPTIED, 0));
+		}
+		with[way] = memcg_stat(&m, "kernel");
+		if (way) {
+			while (kevent_get_events(q.fd, 0, ARRAY_SIZE(ev), NULL,
+						 ev, 0) > 0)
+				;
+		} else {
+			for (i = 0; i < EMPTIED; i++)
+				handles[i] = w[i].handle;
+			ASSERT_EQ(EMPTIED, kevent_remove(q.fd, handles,
+							 EMPTIED, 0));
+		}
+		/* Some of it after a while. */
+		for (i = 0; i < 2000; i++) {
+			after = memcg_stat(&m, "kernel");
+			if (after - before < KEPT)
+				break;
+			usleep(5000);
+		}
+		EXPECT_LT(EMPTIED * 64LL, with[way] - before);
+		EXPECT_GT(KEPT, after - before) {
+			TH_LOG("%s: with %lld, after %lld",
+			       way ? "posts" : "watches", with[way] - before,
+			       after - before);
+		}
+	}
+	queue_close(&q);
+	free(w);
+	free(handles);
 	memcg_leave(&m);
 }
 

@@ -355,6 +355,68 @@ TEST_F(overflow, removed_while_waiting)
 	EXPECT_ALL_EMPTY();
 }
 
+#define MANY	6000
+
+/* The program triggers it. */
+static int trigger(int fd, __u64 handle)
+{
+	struct kevent_watch w = {
+		.source = KEVENT_SOURCE_USER, .handle = handle, .events = 1,
+	};
+
+	return kevent_modify(fd, &w, sizeof(w), 1, KEVENT_MODIFY_TRIGGER);
+}
+
+/*
+ * While many watches wait, most are removed, others are held, and some of those
+ * that stay are consumed, and fired again.
+ */
+TEST_F(overflow, most_are_removed_while_waiting)
+{
+	struct kevent_event ev[16];
+	__u64 last = 0, handle;
+	struct kevent_watch *w;
+	int i, j, nr, seen;
+
+	w = calloc(MANY, sizeof(*w));
+	ASSERT_NE(NULL, w);
+	for (i = 0; i < MANY; i++) {
+		w[i].source = KEVENT_SOURCE_USER;
+		w[i].events = 1;
+		w[i].user_data = i + 1;
+	}
+	ASSERT_EQ(MANY, kevent_add(self->q.fd, w, sizeof(*w), MANY, 0));
+	for (i = 0; i < MANY; i++)
+		ASSERT_EQ(1, trigger(self->q.fd, w[i].handle));
+	/* All but each fifth. */
+	for (i = MANY - 1; i >= 0; i--) {
+		if (i % 5) {
+			handle = w[i].handle;
+			ASSERT_EQ(1, remove_one(&self->q, handle));
+		}
+	}
+	/* A few go to the end. */
+	for (i = 0; i < MANY; i += 500) {
+		w[i].user_data = MANY + i + 1;
+		ASSERT_EQ(1, modify_one(&self->q, &w[i],
+					KEVENT_MODIFY_USER_DATA));
+	}
+	for (i = 0, seen = 0; seen < MANY / 5; i++) {
+		nr = take_some(&self->q, variant->how, i, ev, ARRAY_SIZE(ev));
+		ASSERT_LT(0, nr);
+		for (j = 0; j < nr; j++) {
+			ASSERT_LT(last, ev[j].user_data);
+			last = ev[j].user_data;
+			ASSERT_EQ(0, (last - 1) % 5);
+			ASSERT_EQ(last > MANY, (last - 1) % 500 == 0);
+		}
+		seen += nr;
+	}
+	EXPECT_EQ(MANY / 5, seen);
+	EXPECT_ALL_EMPTY();
+	free(w);
+}
+
 /*
  * ONESHOT watches that have fired: each is removed or reported, none is both,
  * and none is neither.

@@ -452,6 +452,68 @@ TEST_F(sigev, waiting_brings_it_back)
 	EXPECT_GT(5, i);
 }
 
+/* A call counts what has expired by then, although no interrupt has. */
+TEST_F(sigev, up_to_date_after_a_call)
+{
+	struct kevent_event ev;
+	struct tally t;
+	__u64 least;
+	int i;
+
+	ASSERT_EQ(0, tally_start(&t, self->q.fd, 50 * USEC, 50 * USEC));
+	for (i = 0; i < 4; i++) {
+		usleep(i % 2 ? 2000 : 300000);
+		least = tally_least(&t, now_ns(CLOCK_MONOTONIC));
+		EXPECT_LE(1, queue_refill(Q));
+		ASSERT_EQ(1, take_now(Q, COPY, &ev));
+		ASSERT_TRUE(tally_add(&t, &ev));
+		EXPECT_LE(least, t.sum);
+	}
+	EXPECT_EQ(0, destroy(t.id));
+}
+
+/* How many interrupts there are while a program consumes and makes no call. */
+static long count_interrupts(struct queue *q, __u64 *expired)
+{
+	__u64 end = now_ns(CLOCK_MONOTONIC) + 300 * MSEC;
+	long before = timer_interrupts();
+	struct kevent_event ev;
+
+	*expired = 0;
+	while (now_ns(CLOCK_MONOTONIC) < end) {
+		if (ring_take(q, &ev))
+			*expired += ev.data;
+	}
+	return timer_interrupts() - before;
+}
+
+/* Many timers interrupt together, once in a tick. */
+TEST(no_interrupt_storm)
+{
+	enum { TIMERS = 50 };
+	int id[TIMERS], i;
+	long idle, busy;
+	__u64 expired;
+	struct queue q;
+
+	if (timer_interrupts() < 0)
+		SKIP(return, "no LOC in /proc/interrupts");
+	ASSERT_LE(0, queue_open(&q, 64));
+	idle = count_interrupts(&q, &expired);
+	for (i = 0; i < TIMERS; i++) {
+		id[i] = create(q.fd, i);
+		ASSERT_LE(0, id[i]);
+		ASSERT_EQ(0, set(id[i], 10 * USEC, 10 * USEC + i));
+	}
+	busy = count_interrupts(&q, &expired);
+	EXPECT_GT(10 * idle + 100, busy);
+	EXPECT_LT(TIMERS * 10000, expired);
+	TH_LOG("%ld timer interrupts, %ld without timers", busy, idle);
+	for (i = 0; i < TIMERS; i++)
+		EXPECT_EQ(0, destroy(id[i]));
+	queue_close(&q);
+}
+
 /* A program that takes events, but makes no calls. */
 TEST_F(sigev, program_is_busy)
 {

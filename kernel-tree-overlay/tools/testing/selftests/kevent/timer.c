@@ -738,27 +738,6 @@ TEST_F(timer, span_does_not_move_with_the_clock)
 	EXPECT_EQ(0, clock_settime(CLOCK_REALTIME, &ts));
 }
 
-/* How many timer interrupts there were, or -1. */
-static long timer_interrupts(void)
-{
-	char line[4096], *at, *end;
-	FILE *f = fopen("/proc/interrupts", "r");
-	long sum = -1, nr;
-
-	while (f && fgets(line, sizeof(line), f)) {
-		at = strstr(line, "LOC:");
-		if (!at)
-			continue;
-		sum = 0;
-		for (at += 4; (nr = strtol(at, &end, 10)), end != at; at = end)
-			sum += nr;
-		break;
-	}
-	if (f)
-		fclose(f);
-	return sum;
-}
-
 /* How many there are while a program consumes and makes no call. */
 static long count_interrupts(struct queue *q, __u64 *expired)
 {
