@@ -76,6 +76,8 @@ const QUEUE_METHODS: &[&str] = &[
     "leave_backlog",
     "publish",
     "wake",
+    "needs_attention",
+    "attend",
     "wake_slowly",
     "flush_if_free",
     "flush_backlog",
@@ -137,7 +139,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     ("no_lap_bits", &[NO_LAP_BITS]),
     (
         "no_next",
-        &[("self.slot.next.load(Acquire) == self.index as u32 && ", "")],
+        &[("self.slot.next.load(Acquire) == self.index as u32\n            && ", "")],
     ),
     (
         "relaxed_next",
@@ -192,7 +194,7 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     (
         "relaxed_claim",
         &[
-            ("self.word.load(Acquire) == FREE", "self.word.load(Relaxed) == FREE"),
+            ("self.word.load(Acquire) & STATE_MASK == FREE", "self.word.load(Relaxed) & STATE_MASK == FREE"),
             ("tail.0.cmpxchg(index, index.wrapping_add(1), Full)", "tail.0.cmpxchg(index, index.wrapping_add(1), Relaxed)"),
         ],
     ),
@@ -488,8 +490,8 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         &[
             (
                 "watch",
-                "self.entry.store(index, Relaxed);",
-                "",
+                "self.entry.store(index, Relaxed);\n        trace::publish(",
+                "trace::publish(",
             ),
         ],
     ),
@@ -617,6 +619,10 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     (
         "left_place_not_passed_over",
         &[("watch", "if state.has_left() {", "if false {")],
+    ),
+    (
+        "plain_event_without_a_wake",
+        &[("watch", "|| queue.needs_attention() ||", "||")],
     ),
     (
         "freed_while_busy",

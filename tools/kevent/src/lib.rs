@@ -93,7 +93,7 @@ pub use queue::{Builder, Calls, Queue};
 #[cfg(all(feature = "std", not(all(loom, test))))]
 pub use ring::Ring;
 #[cfg(not(all(loom, test)))]
-pub use ring::{Geometry, Stats};
+pub use ring::{Geometry, Rest, Stats};
 pub use wait::{Clock, SignalSet, Wait};
 pub use watch::{Handle, Modify, Watch};
 

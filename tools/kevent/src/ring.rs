@@ -70,6 +70,31 @@ pub(crate) struct Consumer<'a> {
     slots: &'a [Slot],
 }
 
+/// What is left of what an event has reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Maybe something.
+    Unknown,
+    /// Nothing: a read or write was short, or failed with `EAGAIN`, for every bit of the event. If that is
+    /// not true the program may not be told what is left, until there is more.
+    Nothing,
+}
+
+/// A slot whose entry was taken. It is freed when this is dropped.
+struct Held<'a> {
+    slot: &'a Slot,
+    /// What it is freed with.
+    free: u32,
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Release: what was read of the entry was read before the kernel can fill the slot again.
+        self.slot.word.store(self.free, Ordering::Release);
+    }
+}
+
 impl<'a> Consumer<'a> {
     /// `slots.len()` must be a power of two, else entries are not found.
     #[inline]
@@ -124,6 +149,16 @@ impl<'a> Consumer<'a> {
     /// Takes the entry at `index`, in `slot`, if the cursor is still there and it is not cancelled meanwhile.
     #[inline]
     fn claim(&self, index: u32, slot: &Slot) -> Option<Event> {
+        let (event, held) = self.hold(index, slot)?;
+
+        drop(held);
+        event
+    }
+
+    /// Takes the entry at `index`, in `slot`, if the cursor is still there. The slot is not free before the
+    /// second is dropped. The event is missing if it was cancelled meanwhile.
+    #[inline]
+    fn hold<'s>(&self, index: u32, slot: &'s Slot) -> Option<(Option<Event>, Held<'s>)> {
         // Release: see front(). The index is this thread's alone from here on.
         self.cursor
             .compare_exchange(
@@ -150,10 +185,30 @@ impl<'a> Consumer<'a> {
                 extra: slot.extra.load(Ordering::Relaxed),
             },
         );
-        // Release: the loads above are over before the kernel can fill the slot again.
-        slot.word.store(sys::KEVENT_WORD_FREE, Ordering::Release);
+        let held = Held {
+            slot,
+            free: sys::KEVENT_WORD_FREE,
+        };
+        let is_ready = word & sys::KEVENT_WORD_STATE_MASK == sys::KEVENT_WORD_READY;
 
-        (word & sys::KEVENT_WORD_STATE_MASK == sys::KEVENT_WORD_READY).then_some(event)
+        Some((is_ready.then_some(event), held))
+    }
+
+    /// Takes the next event and hands it to `serve`, before its slot is free. If that has used all that
+    /// the event reports, the slot is freed with the exhausted mark. Fails with the index up to which
+    /// everything has been taken.
+    #[inline]
+    pub(crate) fn serve(&self, serve: impl FnOnce(Event) -> Rest) -> Result<(), u32> {
+        loop {
+            let (index, slot, _) = self.front()?;
+
+            if let Some((Some(event), mut held)) = self.hold(index, slot) {
+                if serve(event) == Rest::Nothing {
+                    held.free = self.lap(index) | sys::KEVENT_WORD_EXHAUSTED;
+                }
+                return Ok(());
+            }
+        }
     }
 
     /// Takes the next event, or gives the index up to which everything has been taken.
@@ -208,7 +263,7 @@ pub use view::{Geometry, Stats, View};
 
 #[cfg(not(all(loom, test)))]
 mod view {
-    use super::{Consumer, Slot};
+    use super::{Consumer, Rest, Slot};
     use crate::error::Error;
     use crate::event::Event;
     use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -350,6 +405,13 @@ mod view {
             self.consumer().take().ok()
         }
 
+        /// Takes the next event and hands it to `serve`; whether there is one. See
+        /// [`Ring::serve()`](crate::Ring::serve).
+        #[inline]
+        pub fn serve(&self, serve: impl FnOnce(Event) -> Rest) -> bool {
+            self.consumer().serve(serve).is_ok()
+        }
+
         /// Takes the next event, or gives the cursor at which there was none: what
         /// [`Wait::seen()`](crate::Wait::seen) wants.
         ///
@@ -426,7 +488,7 @@ mod view {
 
 #[cfg(all(feature = "std", not(all(loom, test))))]
 mod mapped {
-    use super::{Geometry, Stats, View};
+    use super::{Geometry, Rest, Stats, View};
     use crate::error::Error;
     use crate::event::Event;
     use crate::fork::Process;
@@ -526,6 +588,18 @@ mod mapped {
         #[inline]
         pub fn take(&self) -> Option<Event> {
             self.view()?.take()
+        }
+
+        /// Takes the next event and hands it to `serve`, whose result says whether anything is left of
+        /// what it reports; whether there is one.
+        ///
+        /// Nothing is left of a level if a read or write was short or failed with `EAGAIN`. The kernel
+        /// then need not poll it when the program waits next. That pays for programs that wait often;
+        /// kernels without it do not mind. The event's slot is free only after that, so a program that
+        /// serves for long needs more slots.
+        #[inline]
+        pub fn serve(&self, serve: impl FnOnce(Event) -> Rest) -> bool {
+            self.view().is_some_and(|view| view.serve(serve))
         }
 
         /// Takes the next event, or gives the cursor at which there was none: what

@@ -109,5 +109,6 @@ watches! {
     mover_not_waited_for: modify(watch(EDGE).full(), Kernel);
     cancelled_count_is_lost: modify(watch(EDGE).counted(), Kernel);
     left_place_not_passed_over: modify_twice(watch(EDGE).without_ring(), Kernel);
+    plain_event_without_a_wake: level(watch(LEVEL).plain(), Program, false);
     freed_while_busy: remove_what_waits(watch(EDGE));
 }

@@ -257,6 +257,10 @@ pub(crate) mod sys {
 
 /// Of the module of that name in kevent: nothing is traced.
 pub(crate) mod trace {
+    pub(crate) fn is_posting_traced() -> bool {
+        false
+    }
+
     pub(crate) fn merge<W, I, E>(_: W, _: I, _: E) {}
     pub(crate) fn publish<W, I, E>(_: W, _: I, _: E) {}
     pub(crate) fn post<Q, I, E>(_: Q, _: I, _: E) {}

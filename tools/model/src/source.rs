@@ -13,9 +13,19 @@ use crate::prelude::{ArcMethods, Result, EINVAL, ENOENT};
 use crate::sync::{Arc, ArcBorrow};
 use crate::uapi;
 
-/// No watch here is of a file.
+/// No watch here is of a file, and so none has a name.
 pub(crate) mod fd {
+    use super::{Queue, Result, ENOENT};
+
     pub(crate) type OfLink = ();
+
+    pub(crate) struct Name;
+
+    impl Name {
+        pub(crate) fn place(&self, _: &Queue) -> Result<u32> {
+            Err(ENOENT)
+        }
+    }
 }
 
 include!(concat!(env!("OUT_DIR"), "/source_items.rs"));
@@ -32,15 +42,18 @@ pub(crate) struct Object {
     kept: Atomic<u32>,
     /// The locks under which wakers fire, as those of wait queues are; whether they still do.
     entries: [Mutex<bool>; WAKERS],
+    /// All wakers take the first of them, and report plainly.
+    is_plain: bool,
 }
 
 impl Object {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(is_plain: bool) -> Arc<Self> {
         let object = Self {
             state: Atomic::new(0),
             pending_count: Atomic::new(0),
             kept: Atomic::new(0),
             entries: [(); WAKERS].map(|()| Mutex::new(true)),
+            is_plain,
         };
         let object = Arc::new(object);
         object.state.load(Relaxed);
@@ -66,19 +79,31 @@ impl Object {
 
     /// Something happens, which is reported by one of those who can. Fails if they do not any more.
     pub(crate) fn complete(&self, waker: usize, watch: &Arc<Watch>, events: u32) -> bool {
-        let attached = self.entries[waker].lock();
+        let attached = self.entry(waker).lock();
         if *attached {
-            watch.as_arc_borrow().fire(events);
+            self.fire(watch, events);
         }
         *attached
     }
 
+    fn entry(&self, waker: usize) -> &Mutex<bool> {
+        &self.entries[if self.is_plain { 0 } else { waker }]
+    }
+
+    fn fire(&self, watch: &Arc<Watch>, events: u32) {
+        if self.is_plain {
+            watch.as_arc_borrow().fire_plain(watch.mode(), events, EventData::default());
+        } else {
+            watch.as_arc_borrow().fire(events);
+        }
+    }
+
     /// The same, `count` times.
     pub(crate) fn happens_often(&self, waker: usize, watch: &Arc<Watch>, events: u32, count: u64) {
-        let attached = self.entries[waker].lock();
+        let attached = self.entry(waker).lock();
         if *attached {
             self.pending_count.fetch_add(count, Relaxed);
-            watch.as_arc_borrow().fire(events);
+            self.fire(watch, events);
         }
     }
 
@@ -112,7 +137,7 @@ impl Object {
 
     /// Something happens, but what is not known.
     pub(crate) fn stirs(&self, waker: usize, watch: &Arc<Watch>) {
-        let attached = self.entries[waker].lock();
+        let attached = self.entry(waker).lock();
         if *attached {
             watch.as_arc_borrow().request_repoll();
         }
@@ -160,6 +185,12 @@ impl<const COUNTS: bool> Source for Tested<COUNTS> {
 
     fn synchronize(&self) {
         self.0.synchronize();
+    }
+
+    fn finish_wake(&self) {
+        if self.0.is_plain {
+            drop(self.0.entries[0].lock());
+        }
     }
 
     fn test(&self, _: ArcBorrow<'_, Watch>, _: Rechecker) -> u32 {

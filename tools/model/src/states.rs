@@ -50,6 +50,8 @@ pub(crate) struct Setting {
     pub(crate) is_triggered: bool,
     /// The ring is full of what was posted.
     pub(crate) is_full: bool,
+    /// All wake-ups hold one lock, and are reported by `Watch::fire_plain`.
+    pub(crate) is_plain: bool,
 }
 
 pub(crate) const fn watch(flags: u32) -> Setting {
@@ -59,6 +61,7 @@ pub(crate) const fn watch(flags: u32) -> Setting {
         counts: false,
         is_triggered: false,
         is_full: false,
+        is_plain: false,
     }
 }
 
@@ -84,6 +87,13 @@ impl Setting {
         }
     }
 
+    pub(crate) const fn plain(self) -> Self {
+        Self {
+            is_plain: true,
+            ..self
+        }
+    }
+
     pub(crate) const fn without_ring(self) -> Self {
         Self { entries: 0, ..self }
     }
@@ -100,7 +110,7 @@ struct World {
 impl World {
     fn new(setting: Setting) -> Arc<Self> {
         let queue = Queue::new(setting.entries);
-        let object = Object::new();
+        let object = Object::new(setting.is_plain);
         let record = uapi::kevent_watch {
             flags: setting.flags,
             events: A | B,

@@ -175,6 +175,26 @@ hold! {
     removed_while_it_is_polled: 2,
         look_and_remove(watch(EDGE)),
         look_and_remove(watch(LEVEL));
+    plain_wakers_are_told: 2,
+        two_wakers(watch(EDGE).plain(), Program),
+        two_wakers(watch(LEVEL).plain(), Program),
+        full_ring(watch(EDGE).plain(), Program),
+        sleeper_and_backlog(watch(EDGE).plain(), Program);
+    plain_level: 2,
+        level(watch(LEVEL).plain(), Program, false),
+        level(watch(LEVEL).plain(), Program, true),
+        level_of_two(watch(LEVEL).plain(), Program),
+        level_and_look(watch(LEVEL).plain(), Program),
+        level_meets_look(watch(LEVEL).plain());
+    plain_modified: 2,
+        modify(watch(EDGE).plain(), Program),
+        modify(watch(LEVEL).plain(), Program),
+        edge_becomes_level(watch(EDGE).plain(), Program);
+    plain_removed: 2,
+        remove(watch(EDGE).plain(), Kernel),
+        remove(watch(LEVEL).plain(), Program),
+        vanish(watch(LEVEL | VANISHED).plain(), Program),
+        look_and_remove(watch(LEVEL).plain());
     untaken: 3,
         unconsume(watch(EDGE).without_ring()),
         unconsume(watch(EDGE).without_ring().counted());

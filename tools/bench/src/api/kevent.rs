@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 use anyhow::{Context, Result, ensure};
-use kevent::{Error, Event, Handle, Modify, Queue, Readiness, Ring, SocketEvents, Wait, Watch};
+use kevent::{
+    Error, Event, Handle, Modify, Queue, Readiness, Rest, Ring, SocketEvents, Wait, Watch,
+};
 use std::ops::Range;
 
 use super::{AT_ONCE, Api};
@@ -158,8 +160,8 @@ impl Api for Busy {
     }
 }
 
-/// Takes from the ring until it is empty, and then makes a call, which tests level watches again:
-/// it has nothing else to do after each round.
+/// Takes from the ring until it is empty, and then makes a call, which tests level watches again
+/// unless it has said that nothing is left: it has nothing else to do after each round.
 pub struct Idle(Watching);
 
 impl Idle {
@@ -178,9 +180,17 @@ impl Api for Idle {
         let mut left = ready.len();
 
         loop {
-            for event in ring.drain() {
-                left -= usize::from(ends.read(event.user_data() as usize)?);
-            }
+            let mut read = Ok(true);
+
+            // A read that leaves something would have filled the buffer.
+            while read.is_ok()
+                && ring.serve(|event| {
+                    read = ends.read(event.user_data() as usize);
+                    left -= usize::from(matches!(read, Ok(true)));
+                    Rest::Nothing
+                })
+            {}
+            read?;
             if self.0.wait(&Wait::new().min(u32::from(left > 0)))? == 0 {
                 return Ok(());
             }

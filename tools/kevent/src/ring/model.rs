@@ -101,12 +101,14 @@ impl Producer<'_> {
     /// Moves the tail from `index` on, if it is there and the slot is free.
     fn claim(&self, index: u32) -> Option<bool> {
         let Private { tail, next, .. } = self.private;
-        // That the word is zero is not enough. So it is while another producer has claimed the slot
+        // That the state is FREE is not enough. So it is while another producer has claimed the slot
         // and not published yet, and the tail may have gone all the way round meanwhile. So look
         // first whether the entry of the lap before was published, and then whether it was taken.
         // Acquire: pairs with the release in publish(), and with the consumer's when it frees.
         let free = next[self.at(index)].load(Ordering::Acquire) == index
-            && self.slots[self.at(index)].word.load(Ordering::Acquire) == sys::KEVENT_WORD_FREE;
+            && self.slots[self.at(index)].word.load(Ordering::Acquire)
+                & sys::KEVENT_WORD_STATE_MASK
+                == sys::KEVENT_WORD_FREE;
 
         if !free {
             return (tail.load(Ordering::Relaxed) == index).then_some(false);

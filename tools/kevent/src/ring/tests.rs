@@ -4,7 +4,7 @@
 //! mapped [`Ring`] on a memfd.
 
 use super::model::{Change, Model, Private, Producer, empty_slot};
-use super::{Geometry, Ring, Slot};
+use super::{Geometry, Rest, Ring, Slot};
 use crate::error::Error;
 use crate::event::{Event, Source};
 use crate::sys;
@@ -53,6 +53,36 @@ fn one_by_one() {
         assert_eq!(seen, Some(taken));
         assert!(is_whole(&taken));
         assert_eq!(consumer.take(), Err(n as u32 + 1));
+    }
+}
+
+#[test]
+fn served() {
+    let model = Model::new(2, 0);
+    let (consumer, producer) = (model.consumer(), model.producer());
+
+    assert_eq!(consumer.serve(|_| Rest::Nothing), Err(0));
+    for n in 0..40u64 {
+        let index = producer.post(event(n)).unwrap();
+        let word = &consumer.slot(index).word;
+        let rest = if n % 3 == 0 {
+            Rest::Unknown
+        } else {
+            Rest::Nothing
+        };
+        let served = consumer.serve(|event| {
+            assert!(is_whole(&event));
+            assert_eq!(word.load(Ordering::Relaxed), sys::KEVENT_WORD_TAKEN);
+            rest
+        });
+
+        assert_eq!(served, Ok(()));
+        let mark = match rest {
+            Rest::Unknown => 0,
+            Rest::Nothing => consumer.lap(index) | sys::KEVENT_WORD_EXHAUSTED,
+        };
+        assert_eq!(word.load(Ordering::Relaxed), mark);
+        assert!(consumer.is_empty());
     }
 }
 
