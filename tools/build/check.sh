@@ -110,15 +110,18 @@ check_shellcheck() {
 
 check_clippy() { in_workspace clippy --locked -q --workspace --all-targets -- -D warnings; }
 
+# cargo, without the network if what it needs is there.
+cached() { CARGO_NET_OFFLINE=true cargo "$@" || cargo "$@"; }
+
 # The kevent crate as it would be published, unpacked where there is no repository.
 check_crate() {
 	local dir=$CACHE/target/published name
 	export CARGO_TARGET_DIR=$dir/target
 	rm -rf "$dir/kevent" "$dir/user" && mkdir -p "$dir/kevent" "$dir/user" || return
-	cargo package -q -p kevent --no-verify --allow-dirty || { echo "cargo package refuses it"; return 1; }
+	cached package -q -p kevent --no-verify --allow-dirty || { echo "cargo package refuses it"; return 1; }
 	name=$(echo "$dir"/target/package/kevent-*.crate)
 	tar -xzf "$name" --strip-components=1 -C "$dir/kevent" && rm "$name" || return
-	(cd "$dir/kevent" && cargo test -q && RUSTDOCFLAGS='-D warnings' cargo doc -q --no-deps) ||
+	(cd "$dir/kevent" && cached test -q && RUSTDOCFLAGS='-D warnings' cached doc -q --no-deps) ||
 		{ echo "its tests or its documentation fail outside of the repository"; return 1; }
 	# With std in it there would be two panic handlers.
 	cat >"$dir/user/Cargo.toml" <<-END
@@ -144,7 +147,7 @@ check_crate() {
 	}
 	END
 	cp "$dir/kevent/Cargo.lock" "$dir/user/" || return
-	(cd "$dir/user" && cargo build -q) || { echo "without its features it is not no_std"; return 1; }
+	(cd "$dir/user" && cached build -q) || { echo "without its features it is not no_std"; return 1; }
 }
 
 # Each block is compiled by itself; one without #include gets those that its calls need.
