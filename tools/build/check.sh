@@ -120,7 +120,8 @@ check_crate() {
 	rm -rf "$dir/kevent" "$dir/user" && mkdir -p "$dir/kevent" "$dir/user" || return
 	cached package -q -p kevent --no-verify --allow-dirty || { echo "cargo package refuses it"; return 1; }
 	name=$(echo "$dir"/target/package/kevent-*.crate)
-	tar -xzf "$name" --strip-components=1 -C "$dir/kevent" && rm "$name" || return
+	# With the time of now, for cargo to see what is new.
+	tar -xzmf "$name" --strip-components=1 -C "$dir/kevent" && rm "$name" || return
 	(cd "$dir/kevent" && cached test -q && RUSTDOCFLAGS='-D warnings' cached doc -q --no-deps) ||
 		{ echo "its tests or its documentation fail outside of the repository"; return 1; }
 	# With std in it there would be two panic handlers.
