@@ -27,10 +27,7 @@ use crate::{
             Watch, //
         }, //
     },
-    source::{
-        fd::Name,
-        Target, //
-    },
+    source::Target,
     sys::limits::{
         resched,
         WatchAccount, //
@@ -170,11 +167,10 @@ impl Table {
         watch.is_some_and(|watch| watch.is_attaching())
     }
 
-    /// The handle of the watch that has this name; `ENOENT` if there is none, `EEXIST` if there are
-    /// several.
-    pub(crate) fn named(&self, queue: &Queue, name: &Name) -> Result<u64> {
-        let named = self.slots.used(name.place(queue)?);
-        named.map(|(handle, _)| handle).ok_or(ENOENT)
+    /// The handle of the watch at `place`.
+    pub(crate) fn handle_at(&self, place: u32) -> Result<u64> {
+        let used = self.slots.used(place);
+        used.map(|(handle, _)| handle).ok_or(ENOENT)
     }
 
     /// Whether a watch is in the table, and was not removed.

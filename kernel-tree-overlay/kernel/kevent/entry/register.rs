@@ -203,7 +203,7 @@ fn update(queue: &Queue, name: &Name, record: &uapi::kevent_watch) -> Result<u64
         | uapi::KEVENT_MODIFY_ARG
         | able;
     let mut table = queue.watches().lock();
-    let handle = table.named(queue, name)?;
+    let handle = name.handle(queue, &table)?;
     if table.is_attaching(handle) {
         return Err(EBUSY);
     }
@@ -257,7 +257,7 @@ fn add_made(
     let unreserve = ScopeGuard::new(|| queue.unreserve_watches(1));
     let watch = make()?;
     let mut table = queue.watches().lock();
-    if name.is_some_and(|name| table.named(queue, name) != Err(ENOENT)) {
+    if name.is_some_and(|name| name.handle(queue, &table) != Err(ENOENT)) {
         return Err(EBUSY);
     }
     let handle = table.insert(queue, watch.clone())?;
@@ -298,7 +298,7 @@ pub(crate) fn modify(queue: &Queue, at: UserPtr, size: usize, nr: u32, flags: u3
         let name = by_ident.then(|| Name::of(record)).transpose()?;
         let mut table = queue.watches().lock();
         if let Some(name) = &name {
-            record.handle = table.named(queue, name)?;
+            record.handle = name.handle(queue, &table)?;
         }
         if flags & uapi::KEVENT_MODIFY_REMOVE != 0 {
             return table.remove(queue, record.handle);

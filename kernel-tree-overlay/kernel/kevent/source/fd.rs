@@ -33,6 +33,7 @@ use kernel::{
 use crate::{
     engine::{
         queue::Queue,
+        table::Table,
         watch::Watch, //
     },
     source::{
@@ -303,11 +304,9 @@ impl Name {
         })
     }
 
-    /// The place of the watch in the table of `queue`; `ENOENT` if there is none of that name,
-    /// `EEXIST` if there are several.
-    ///
-    /// To be called with the mutex of the queue's watches held.
-    pub(crate) fn place(&self, queue: &Queue) -> Result<u32> {
+    /// The handle of the watch that has this name in `table`, which is that of `queue`; `ENOENT` if
+    /// there is none, `EEXIST` if there are several.
+    pub(crate) fn handle(&self, queue: &Queue, table: &Table) -> Result<u64> {
         let queue = core::ptr::from_ref(queue).cast();
         // SAFETY: There is a reference to the file. CAST: It is the number of a file, so small
         // enough.
@@ -317,10 +316,10 @@ impl Name {
         if link.is_null() {
             return Err(ENOENT);
         }
-        // SAFETY: It is linked, and stays as long as the mutex is held.
+        // SAFETY: It is linked, and stays as long as the mutex is held, which that of the table is.
         let watch = unsafe { watch_of(link) }.ok_or(ENOENT)?;
         // SAFETY: The watch is in the table, which has a reference.
-        Ok(unsafe { ArcBorrow::from_raw(watch) }.place())
+        table.handle_at(unsafe { ArcBorrow::from_raw(watch) }.place())
     }
 
     /// Whether the descriptor still stands for that file.

@@ -237,6 +237,34 @@ TEST_F(fuse, add_that_polls_holds_up_no_one)
 	EXPECT_EQ(1, remove_one(&self->q, self->w.handle));
 }
 
+/* No second watch of that name, and none that could be changed yet. */
+TEST_F(fuse, named_while_it_is_added)
+{
+	struct adder adder = { .q = &self->q, .w = &self->w };
+	struct kevent_watch w = self->w;
+	struct sleeper s;
+
+	if (!(self->q.args.features & KEVENT_FEATURE_BY_IDENT))
+		SKIP(return, "this kernel finds watches by handle only");
+	hold(&self->server, true);
+	ASSERT_EQ(0, sleeper_start(&s, adder_call, &adder));
+	until_polled(&self->server, 1);
+	EXPECT_EQ(-EBUSY, kevent_add(self->q.fd, &w, sizeof(w), 1,
+				     KEVENT_ADD_UPDATE));
+	EXPECT_EQ(-ENOENT, modify_one(&self->q, &w, KEVENT_MODIFY_BY_IDENT |
+				      KEVENT_MODIFY_USER_DATA));
+	EXPECT_EQ(-ENOENT, modify_one(&self->q, &w, KEVENT_MODIFY_BY_IDENT |
+				      KEVENT_MODIFY_REMOVE));
+	hold(&self->server, false);
+	sem_post(&self->server.answer);
+	EXPECT_EQ(1, sleeper_join(&s));
+	EXPECT_EQ(1, kevent_add(self->q.fd, &w, sizeof(w), 1,
+				KEVENT_ADD_UPDATE));
+	EXPECT_EQ(self->w.handle, w.handle);
+	EXPECT_EQ(1, modify_one(&self->q, &w, KEVENT_MODIFY_BY_IDENT |
+				KEVENT_MODIFY_REMOVE));
+}
+
 TEST_F(fuse, closed_while_it_is_added)
 {
 	struct adder adder = { .q = &self->q, .w = &self->w };
