@@ -98,6 +98,17 @@ impl Counter {
     pub(crate) fn fetch_sub(&self, _: u32, _: Relaxed) {}
 }
 
+/// A backlog as small as here has never too much memory.
+pub(crate) struct Never;
+
+impl Never {
+    pub(crate) fn load(&self, _: Relaxed) -> bool {
+        false
+    }
+
+    pub(crate) fn store(&self, _: bool, _: Relaxed) {}
+}
+
 pub(crate) struct Deadline;
 
 /// An event that was posted: by the owner of the queue, there is no other one here.
@@ -207,6 +218,7 @@ pub(crate) struct Queue {
     pub(crate) look_wanted: Flag,
     pub(crate) backlog: Mutex<Backlog>,
     pub(crate) backlogged: Atomic<u32>,
+    pub(crate) has_excess: Never,
     pub(crate) waiters: WaitQueue,
     pub(crate) sleepers: Counter,
     pub(crate) pollers: Pollers,
@@ -234,6 +246,7 @@ impl Queue {
             look_wanted: Flag::new(),
             backlog: Mutex::new(Backlog::new()),
             backlogged: Atomic::new(0),
+            has_excess: Never,
             waiters: WaitQueue {
                 queue: queue.clone(),
                 asleep: Flag::new(),

@@ -166,6 +166,14 @@ pub(crate) mod prelude {
             Ok(())
         }
 
+        pub(crate) fn push_within_capacity(&mut self, value: T) -> Result<(), T> {
+            if self.0.len() == self.0.capacity() {
+                return Err(value);
+            }
+            self.0.push(value);
+            Ok(())
+        }
+
         pub(crate) fn push(&mut self, value: T, _: Flags) -> Result<(), AllocError> {
             assert!(self.0.len() < self.0.capacity());
             self.0.push(value);
