@@ -14,6 +14,7 @@ ROOT=$PWD
 . tools/build/kernel.sh
 . tools/build/boot.sh
 . tools/build/check.sh
+. tools/build/configs.sh
 . tools/build/man.sh
 . tools/build/uapi.sh
 . tools/build/each.sh

@@ -46,6 +46,7 @@ impl Queue {
     pub fn parse(text: &str) -> Option<Queue> {
         let mut queue = Queue::default();
         let mut known = 0;
+        let mut watches = 0;
 
         for line in text.lines() {
             let (name, value) = line.split_once(':')?;
@@ -60,6 +61,10 @@ impl Queue {
                 "saved" => &mut queue.saved,
                 "backlog" => &mut queue.backlog,
                 "waiters" => &mut queue.waiters,
+                "watches" => {
+                    watches = number(value)?;
+                    continue;
+                }
                 "watch" => {
                     *queue.watches.entry(class(value)).or_default() += 1;
                     continue;
@@ -68,6 +73,11 @@ impl Queue {
             };
             *field = number(value)?;
             known += 1;
+        }
+        // The kernel shows only the first of them.
+        let shown = queue.watch_count();
+        if watches > shown {
+            queue.watches.insert("others".to_string(), watches - shown);
         }
         (known >= 9).then_some(queue)
     }
@@ -118,6 +128,10 @@ mod tests {
 
     #[test]
     fn lines_of_a_newer_kernel_are_passed_over() {
+        let many = format!("{QUEUE}watches:\t1000\n");
+        let queue = Queue::parse(&many).unwrap();
+        assert_eq!((queue.watch_count(), queue.watches["others"]), (1000, 996));
+
         let newer = format!("{QUEUE}colour:\tblue\nwatch: kind:9\n");
 
         assert_eq!(Queue::parse(&newer).unwrap().watches["?"], 1);

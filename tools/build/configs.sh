@@ -1,0 +1,72 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# check --configs: compiles kevent, and the files of the kernel that it changes, in configurations
+# that no variant of the kernel has: selftests/configs/compile/.
+
+configs() { find "$ROOT/selftests/configs/compile" -name '*.fragment' ! -name base.fragment -printf '%f\n' | sed 's/\.fragment$//' | sort; }
+
+# check_configs NAME...: those, or all.
+check_configs() {
+	local name start stamp
+	use_tools
+	check_tools
+	for name; do
+		[ -e "$ROOT/selftests/configs/compile/$name.fragment" ] || die "there is no configuration '$name': they are $(configs | tr '\n' ' ')"
+	done
+	[ $# != 0 ] || mapfile -t ARGS < <(configs)
+	need_space 3000 "$CACHE" "compiling ${#ARGS[@]} configurations"
+	for name in "${ARGS[@]}"; do
+		start=$SECONDS
+		FRAGMENTS=("$ROOT/selftests/configs/compile/base.fragment" "$ROOT/selftests/configs/compile/$name.fragment")
+		stamp=$(config_key)
+		if [ "$stamp" = "$(cat "$BUILD/compile-$name/.kevent-compiled" 2>/dev/null)" ]; then
+			say "ok    $name, as before"
+			PASSED=$((PASSED + 1))
+		elif logged "compile-$name" compile_config "$name"; then
+			echo "$stamp" >"$BUILD/compile-$name/.kevent-compiled"
+			say "ok    $name ($(clock $((SECONDS - start))))"
+			PASSED=$((PASSED + 1))
+		else
+			say "FAIL  $name: $(compile_errors "$LOG/compile-$name.log" | head -n 1) (log: $LOG/compile-$name.log)"
+			FAILED=$((FAILED + 1))
+		fi
+	done
+}
+
+# What the result depends on.
+config_key() {
+	{
+		git -C "$TREE" rev-parse 'HEAD^{tree}'
+		git -C "$TREE" diff HEAD
+		cat "${FRAGMENTS[@]}"
+		clang --version && rustc --version && bindgen --version
+	} | sha256sum
+}
+
+# The C files that the series changes, as objects.
+touched_objects() {
+	git -C "$TREE" diff --name-only --diff-filter=M base -- '*.c' |
+		grep -vE '^(tools|samples|rust|scripts)/' | sed 's/\.c$/.o/'
+}
+
+# Files whose option is off have no rule, which is no error.
+compile_errors() {
+	grep -E '(^|[: ])(fatal )?error(\[E[0-9]+\])?:|(rust/|kernel/kevent/).*warning:|^make.*\*\*\*' "$1" |
+		grep -vE 'No rule to make target|not remade because of errors|Nothing to be done|^make.*(Error 2|Interrupt)'
+}
+
+compile_config() {
+	local out=$BUILD/compile-$1 arch
+	arch=$(sed -n 's/^# arch: //p' "${FRAGMENTS[1]}")
+	export ARCH=$arch
+	mkdir -p "$out"
+	rm -f "$out/.kevent-compiled"
+	(cd "$TREE" && scripts/kconfig/merge_config.sh -n -Q -O "$out" "${FRAGMENTS[@]}") || return
+	check_config "$out/.config" || return
+	make -C "$TREE" O="$out" -j"$(nproc)" prepare || return
+	make -C "$TREE" O="$out" -j"$(nproc)" kernel/kevent/ || return
+	# shellcheck disable=SC2046 # a list
+	make -C "$TREE" O="$out" -j"$(nproc)" -k $(touched_objects) 2>&1 | tee "$out/touched.log"
+	! compile_errors "$out/touched.log"
+}
