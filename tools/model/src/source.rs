@@ -13,19 +13,9 @@ use crate::prelude::{ArcMethods, Result, EINVAL, ENOENT};
 use crate::sync::{Arc, ArcBorrow};
 use crate::uapi;
 
-/// No watch here is of a file, and so none has a name.
+/// No watch here is of a file.
 pub(crate) mod fd {
-    use super::{Queue, Result, ENOENT};
-
     pub(crate) type OfLink = ();
-
-    pub(crate) struct Name;
-
-    impl Name {
-        pub(crate) fn place(&self, _: &Queue) -> Result<u32> {
-            Err(ENOENT)
-        }
-    }
 }
 
 include!(concat!(env!("OUT_DIR"), "/source_items.rs"));

@@ -223,7 +223,7 @@ impl World {
                     return delivered;
                 }
                 Take::Dropped => self.queue.wake_to_look(),
-                Take::Untested => tested = self.queue.test_levels(1, tested),
+                Take::Untested => self.queue.test_levels(1, &mut tested),
                 // It may have been cancelled after it was delivered.
                 Take::Nothing => break,
             }
