@@ -15,7 +15,8 @@ help_test() {
 	                    the names: ./build.sh test --list
 	  libkevent, kqueue the C libraries: their unit tests, and their tests in the booted kernel
 	  integrations [short] [NAME...]  other people's event loops on kevent, with their own tests, see
-	                    tools/integrations; half an hour the first time
+	                    tools/integrations; half an hour the first time.  'short', which is part of the
+	                    whole, takes three minutes once it is built, and a few for that
 	  crate             the kevent crate's live tests and examples, and the manual pages' programs
 	  --kernel VARIANT  boot this kernel instead of 'default', only it, and run only what runs in it;
 	                    'debug' takes an hour
@@ -59,6 +60,9 @@ verb_test() {
 		if [ -n "$PICKED" ] || [ ${#ARGS[@]} = 0 ]; then
 			test_libraries_live
 			[ -z "$CRATE" ] || test_crate_live
+		fi
+		if [ -z "$only" ] && [ ${#ARGS[@]} = 0 ] && [ -z "$PICKED" ]; then
+			test_integrations short
 		fi
 	fi
 	say "$PASSED passed, $FAILED failed, $SKIPPED skipped"
