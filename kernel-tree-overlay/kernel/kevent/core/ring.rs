@@ -190,13 +190,15 @@ impl SlotRef<'_> {
 ///
 /// # Invariants
 ///
-/// * `entries` is a power of two, `slots` and `levels` have as many elements, and `pages` has room
-///   for the header and as many entries.
+/// * `entries` is a power of two, `mask` is that less one, `slots` and `levels` have as many
+///   elements, and `pages` has room for the header and as many entries.
 /// * `lap_unit` is by what an index is multiplied for its lap to be where the word has it.
 /// * What is in `pages` is only accessed atomically or volatile.
 pub(crate) struct Ring {
     pages: SharedPages,
     entries: u32,
+    /// `entries` less one.
+    mask: u32,
     lap_unit: u32,
     slots: KVVec<Slot>,
     /// Whose level the last entry of each slot reports, if it is one: see [`Ring::publish_level`].
@@ -226,6 +228,7 @@ impl Ring {
         let ring = Self {
             pages,
             entries,
+            mask: entries.wrapping_sub(1),
             lap_unit: (1 << LAP_SHIFT) >> entries.trailing_zeros(),
             slots,
             levels,
@@ -276,7 +279,7 @@ impl Ring {
     #[inline(always)]
     fn slot(&self, index: Index) -> usize {
         // CAST: What is cut off is masked away.
-        (index as u32 & self.entries.wrapping_sub(1)) as usize
+        (index as u32 & self.mask) as usize
     }
 
     #[inline(always)]

@@ -148,6 +148,7 @@ pub(crate) struct Tested {
 
 impl Tested {
     /// None was looked at, beside those that are `fresh`.
+    #[inline(always)]
     pub(crate) fn new(fresh: Fresh) -> Self {
         Self {
             fresh,
@@ -255,10 +256,12 @@ impl Tested {
 }
 
 impl Queue {
-    /// Tests the levels among the next `most` events, or some of them, beside those that `last` has
-    /// found fresh. Not to be called with locks held.
-    pub(crate) fn test_levels(&self, most: u32, last: Tested) -> Tested {
-        let mut tested = Tested::new(last.fresh);
+    /// Tests the levels among the next `most` events, or some of them, beside those that are known
+    /// to be fresh, instead of what was `tested` before. Not to be called with locks held.
+    pub(crate) fn test_levels(&self, most: u32, tested: &mut Tested) {
+        // What is dropped here may be the last reference to a watch.
+        tested.levels.iter_mut().for_each(|level| *level = None);
+        tested.nr = 0;
         let most = most.min(MOST);
         {
             let table = self.watches().lock();
@@ -278,6 +281,5 @@ impl Queue {
         for level in tested.levels.iter_mut().flatten() {
             level.target = None;
         }
-        tested
     }
 }

@@ -74,7 +74,6 @@ use crate::{
         nest::Nest,
         post::Post,
         table::{
-            Batch,
             Table,
             Walk, //
         },
@@ -640,22 +639,18 @@ impl Queue {
             return;
         }
         let mut walk = Walk::new(all);
-        let mut batch: Option<Batch> = None;
-        loop {
-            // What is dropped when it is replaced may be the last reference, to a file for
-            // instance.
-            batch = {
-                let mut table = self.watches.lock_nested(rechecker.depth);
-                if let Some(polled) = &batch {
-                    table.polled(polled, &mut note);
-                }
-                let enough = || self.has(seen, nr);
-                table.recheck(self, rechecker, &mut walk, enough, &mut note)
-            };
-            let Some(batch) = &mut batch else {
-                return;
-            };
+        let enough = || self.has(seen, nr);
+        let mut next = None;
+        self.watches
+            .lock_nested(rechecker.depth)
+            .recheck(self, rechecker, &mut walk, &mut next, enough, &mut note);
+        while let Some(mut batch) = next.take() {
             batch.poll(rechecker);
+            let mut table = self.watches.lock_nested(rechecker.depth);
+            table.polled(&batch, &mut note);
+            table.recheck(self, rechecker, &mut walk, &mut next, enough, &mut note);
+            drop(table);
+            // What is dropped with the batch may be the last reference, to a file for instance.
         }
     }
 

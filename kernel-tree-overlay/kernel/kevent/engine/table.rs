@@ -291,8 +291,8 @@ impl Table {
     }
 
     /// Rechecks the watches that are on the list, in the order in which they were posted. Those
-    /// whose poll may sleep are returned, some at a time, to be polled without the mutex. Of the
-    /// others, hands those to `note` of which something was posted.
+    /// whose poll may sleep are put into `batch`, some at a time, to be polled without the mutex.
+    /// Of the others, hands those to `note` of which something was posted.
     ///
     /// If the caller has `enough` events, that is up to the first level whose event is unconsumed,
     /// and as far as there is room for what they report. Unless all of them have to be looked at.
@@ -301,10 +301,10 @@ impl Table {
         queue: &Queue,
         rechecker: Rechecker,
         walk: &mut Walk,
+        batch: &mut Option<Batch>,
         enough: impl Fn() -> bool,
         mut note: impl FnMut(&Watch),
-    ) -> Option<Batch> {
-        let mut batch: Option<Batch> = None;
+    ) {
         // Others may go on with the same list, and list more.
         let most = (self.slots.end() as usize).saturating_mul(2);
         let recheck_list = queue.recheck_list();
@@ -323,7 +323,7 @@ impl Table {
                 debug_assert!(false);
                 break;
             };
-            let is_last = !walk.all && watch.ends_recheck(queue) && enough();
+            let is_last = !walk.all && enough() && watch.ends_recheck(queue);
             if is_last || walk.nr > most {
                 break;
             }
@@ -359,7 +359,6 @@ impl Table {
                 },
             }
         }
-        batch
     }
 
     /// Reports what was found by polling, of watches that are still there, and hands those to

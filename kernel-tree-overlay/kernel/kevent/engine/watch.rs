@@ -1035,7 +1035,13 @@ impl Watch {
         if !ring.is_taken(self.entry.load(Relaxed)) {
             return self.fire_slowly(events);
         }
-        let event = self.event(mode, Report::of(events), data);
+        let event = Event(uapi::kevent_event {
+            user_data: self.user_data(),
+            events: events & uapi::KEVENT_EVENTS_MASK,
+            info: mode.class() | data.info,
+            data: data.data,
+            extra: data.extra,
+        });
         let posted = ring.publish_at_once(&event, |index| {
             self.entry.store(index, Relaxed);
             if mode.is_level() {

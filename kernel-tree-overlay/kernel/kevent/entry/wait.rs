@@ -166,7 +166,7 @@ impl Copies {
             if !self.collect_tested(queue, &mut tested, &mut dropped)? {
                 break;
             }
-            tested = queue.test_levels(self.max.saturating_sub(self.nr), tested);
+            queue.test_levels(self.max.saturating_sub(self.nr), &mut tested);
             resched();
         }
         Ok(dropped)

@@ -179,15 +179,15 @@ u32 kevent_poll_read(struct file *file, u32 events)
  */
 bool kevent_poll_is_atomic(struct file *file)
 {
-	struct eventfd_ctx *ctx;
+#ifdef CONFIG_EVENTFD
+	struct eventfd_ctx *ctx = eventfd_ctx_fileget(file);
 
-	if (get_pipe_info(file, false))
+	if (!IS_ERR(ctx)) {
+		eventfd_ctx_put(ctx);
 		return true;
-	ctx = eventfd_ctx_fileget(file);
-	if (IS_ERR(ctx))
-		return false;
-	eventfd_ctx_put(ctx);
-	return true;
+	}
+#endif
+	return get_pipe_info(file, false);
 }
 
 #ifdef CONFIG_NET
