@@ -395,7 +395,9 @@
 //! the lock of a wait queue held. No worker of the kernel ever polls a file on behalf of a program.
 //!
 //! With interrupts disabled the kernel moves at most 64 events out of the backlog at a time, and
-//! looks at 256 at a time for watches that were removed (`Queue::compact`). When the backlog gets
+//! looks at 256 at a time for watches that were removed (`Queue::compact`). An event that happens
+//! moves as many, and the irq_work once more; what is left then is moved by the program, in
+//! `kevent_wait()`, for which a thread that sleeps is woken. When the backlog gets
 //! larger or smaller its events stay where they are, see [`core::fifo`].
 //!
 //! The program is not trusted: what the kernel reads in the mapping decides only about the events

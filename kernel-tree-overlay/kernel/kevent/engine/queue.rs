@@ -66,7 +66,6 @@ use crate::{
     },
     engine::{
         level::{
-            Fresh,
             State,
             Tested,
             Verdict, //
@@ -268,7 +267,7 @@ const REMOVED_BATCH: usize = 64;
 
 /// So many watches are shown in fdinfo at most: it may be another program that reads it, and the
 /// mutex is held.
-const MAX_SHOWN: usize = 128;
+const MAX_SHOWN: usize = 64;
 
 /// How long the rest of fdinfo is at least, and the line of a watch.
 const SHOWN_HEADER: usize = 200;
@@ -327,7 +326,7 @@ pub(crate) struct Queue {
     recheck_list: RecheckList,
     /// One of them cannot wait for that.
     recheck_wanted: Atomic<bool>,
-    /// A level was taken: one more thread that sleeps is to look whether it holds still.
+    /// A level was taken, or much waits in the backlog: one more thread that sleeps is to look.
     look_wanted: Atomic<bool>,
     /// Clears the table if the last reference goes where that cannot be done.
     #[pin]
@@ -463,8 +462,10 @@ impl Queue {
             if self.has(seen, nr) {
                 break Woken::Ready;
             }
-            // Asked to look, or another thread took the event: a level may hold still.
+            // Asked to look, or another thread took the event: a level may hold still, and more may
+            // wait in the backlog.
             self.look_wanted.store(false, Relaxed);
+            self.flush_whole_backlog();
             self.recheck(Rechecker::PROGRAM, seen, nr);
             if self.has(seen, nr) {
                 break Woken::Ready;
@@ -492,9 +493,11 @@ impl Queue {
         woken
     }
 
-    /// A level was taken, which may hold still: has one more thread that sleeps look at it.
+    /// A level was taken, which may hold still: has one more thread that sleeps look at it. And at
+    /// what waits in the backlog.
     pub(crate) fn wake_to_look(&self) {
-        // Pairs with the barrier in `sleep`: who counts later sees that the level was taken.
+        // Pairs with the barrier in `sleep`: who counts later sees that the level was taken, and
+        // what waits.
         smp_mb(Full);
         if self.sleepers.load(Relaxed) == 0 {
             return;
@@ -1026,11 +1029,16 @@ impl Queue {
 
     /// Wakes threads for what was moved into the ring. To be called without the backlog's lock.
     fn wake_for(&self, wake_for: Flushed) {
-        // All can be seen already: a thread that is not woken now waits for more than that.
-        let _ = (0..wake_for.entries).all(|_| self.wake_one());
+        self.wake_sleepers(wake_for.entries);
         if wake_for.more || (wake_for.entries != 0 && self.pollers.is_active()) {
             IrqWork::queue(self);
         }
+    }
+
+    /// Wakes threads that sleep for so many entries, which can be seen already.
+    fn wake_sleepers(&self, entries: u32) {
+        // A thread that is not woken now waits for more than that.
+        let _ = (0..entries).all(|_| self.wake_one());
     }
 
     /// Wakes threads for what was put into the backlog, and moved out of it. To be called without
@@ -1055,8 +1063,8 @@ impl Queue {
         }
     }
 
-    /// Moves what waits into free slots, in any context: if that is much, the irq_work moves the
-    /// rest.
+    /// Moves what waits into free slots, in any context: if that is much, the irq_work goes on with
+    /// [`Queue::flush_more`].
     #[inline(always)]
     pub(crate) fn flush_backlog(&self) {
         if self.is_backlogged() {
@@ -1068,6 +1076,19 @@ impl Queue {
     fn flush_backlog_slowly(&self) {
         let wake_for = self.flush_some(&mut self.backlog.lock());
         self.wake_for(wake_for);
+    }
+
+    /// Moves some more of what waits into free slots, for the irq_work. If that was much again, a
+    /// thread that sleeps goes on: the rest is not done on the account of others.
+    pub(crate) fn flush_more(&self) {
+        if !self.is_backlogged() {
+            return;
+        }
+        let flushed = self.flush_some(&mut self.backlog.lock());
+        self.wake_sleepers(flushed.entries);
+        if flushed.more {
+            self.wake_to_look();
+        }
     }
 
     /// Moves all that waits into free slots, as far as there are any. Not to be called with locks
@@ -1496,6 +1517,8 @@ impl FileOperations for Queue {
 #[kunit_tests(kevent_queue)]
 mod tests {
     use super::*;
+
+    use crate::engine::level::Fresh;
 
     fn event(n: u64) -> Event {
         Event(uapi::kevent_event {

@@ -37,7 +37,7 @@ unsafe impl HasIrqWork for Queue {
     const OFFSET: usize = core::mem::offset_of!(Queue, poll_wake_work);
 
     fn run(&self) {
-        self.flush_backlog();
+        self.flush_more();
         self.wake_pollers();
     }
 }

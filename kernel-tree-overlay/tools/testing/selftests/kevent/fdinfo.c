@@ -235,7 +235,7 @@ TEST_F(fdinfo, closed)
 /* More than fits into a page, each of them once. */
 TEST_F(fdinfo, many_watches)
 {
-	enum { NR = 100 };
+	enum { NR = 60 };
 	struct kevent_watch w[NR];
 	struct line *lines = calloc(NR, sizeof(*lines));
 	bool seen[NR] = {};
@@ -340,7 +340,7 @@ TEST_F(fdinfo, backlog)
 /* However many there are, all are counted, and only the first have a line. */
 TEST_F(fdinfo, lines_are_bounded)
 {
-	enum { NR = 200, TIMES = 50, LINES = 128 };
+	enum { NR = 200, TIMES = 50, LINES = 64 };
 	struct kevent_watch w[NR];
 	__u64 handles[NR];
 	int i, n;

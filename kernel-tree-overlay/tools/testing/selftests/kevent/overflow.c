@@ -553,44 +553,93 @@ TEST_F(overflow, fired_while_taken)
 	pthread_join(b.thread, NULL);
 }
 
-/*
- * What there is room for is moved, though that is more than is moved at a time,
- * and the program does nothing for it.
- */
-TEST(much_is_moved_by_the_kernel)
+/* A ring that was full, and as much in the backlog; then the ring is empty. */
+FIXTURE(behind)
 {
-	enum { NR = 1024 };
-	struct kevent_event ev = {};
-	struct kevent_watch w;
 	struct queue q;
-	int fd, i;
+	int fd;
+};
 
-	ASSERT_LE(0, queue_open(&q, NR));
-	fd = new_file();
-	ASSERT_LE(0, fd);
-	w = watch_poll(fd, IN, EDGE, 2 * NR - 1);
-	ASSERT_EQ(1, add_one(&q, &w));
-	ASSERT_EQ(NR, seq_post(q.fd, 0, NR, 0));
-	ASSERT_EQ(NR - 1, seq_post(q.fd, NR, NR - 1, KEVENT_POST_DEFER));
-	for (i = 0; i < NR; i++) {
-		ASSERT_EQ(1, ring_take(&q, &ev));
-		ASSERT_EQ(i, ev.user_data);
-	}
-	EXPECT_EQ(0, ring_take(&q, &ev));
-	/* The next producer finds that there is room. */
-	efd_fire(fd);
-	for (; i < 2 * NR; i++) {
-		while (!ring_take(&q, &ev))
-			usleep(100);
-		ASSERT_EQ(i, ev.user_data);
-	}
-	EXPECT_EQ(IN, ev.events);
-	EXPECT_EQ(0, ring_take(&q, &ev));
-	while (__atomic_load_n(&q.ring->flags, __ATOMIC_ACQUIRE) &
-	       KEVENT_RING_BACKLOG)
-		usleep(100);
-	queue_close(&q);
-	close(fd);
+#define BEHIND	1024
+
+FIXTURE_SETUP(behind)
+{
+	struct kevent_watch w;
+
+	ASSERT_LE(0, queue_open(&self->q, BEHIND));
+	self->fd = new_file();
+	ASSERT_LE(0, self->fd);
+	w = watch_poll(self->fd, IN, EDGE, 2 * BEHIND - 1);
+	ASSERT_EQ(1, add_one(&self->q, &w));
+	ASSERT_EQ(BEHIND, seq_post(self->q.fd, 0, BEHIND, 0));
+	ASSERT_EQ(BEHIND - 1, seq_post(self->q.fd, BEHIND, BEHIND - 1,
+				       KEVENT_POST_DEFER));
+}
+
+FIXTURE_TEARDOWN(behind)
+{
+	queue_close(&self->q);
+	close(self->fd);
+}
+
+#define EXPECT_NEXT(from, to)						\
+do {									\
+	struct kevent_event __ev = {};					\
+	int __i;							\
+									\
+	for (__i = (from); __i < (to); __i++) {				\
+		ASSERT_EQ(1, ring_take(&self->q, &__ev));		\
+		ASSERT_EQ(__i, __ev.user_data);				\
+	}								\
+} while (0)
+
+/* Whoever causes an event moves a little of it, the program the rest. */
+TEST_F(behind, others_move_some_of_it)
+{
+	struct kevent_event ev;
+	int n;
+
+	EXPECT_NEXT(0, BEHIND);
+	efd_fire(self->fd);
+	usleep(100000);
+	for (n = BEHIND; ring_take(&self->q, &ev); n++)
+		ASSERT_EQ(n, ev.user_data);
+	EXPECT_LT(BEHIND, n);
+	EXPECT_GE(BEHIND + 128, n);
+	EXPECT_TRUE(__atomic_load_n(&self->q.ring->flags, __ATOMIC_ACQUIRE) &
+		    KEVENT_RING_BACKLOG);
+	EXPECT_EQ(2 * BEHIND - n, queue_refill(&self->q));
+	EXPECT_FALSE(__atomic_load_n(&self->q.ring->flags, __ATOMIC_ACQUIRE) &
+		     KEVENT_RING_BACKLOG);
+	EXPECT_NEXT(n, 2 * BEHIND);
+	EXPECT_ALL_EMPTY();
+}
+
+static void *wait_for_all(void *arg)
+{
+	struct queue *q = arg;
+	struct kevent_wait args = {
+		.clockid = CLOCK_MONOTONIC,
+		.seen = BEHIND,
+		.min_nr = BEHIND,
+	};
+
+	return (void *)(long)kevent_wait(q->fd, &args, sizeof(args));
+}
+
+/* A thread that sleeps until all of it is there, too. */
+TEST_F(behind, a_sleeper_moves_the_rest)
+{
+	pthread_t thread;
+	void *ret;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_for_all, &self->q));
+	usleep(100000);
+	EXPECT_NEXT(0, BEHIND);
+	efd_fire(self->fd);
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	EXPECT_EQ(BEHIND, (long)ret);
+	EXPECT_NEXT(BEHIND, 2 * BEHIND);
 }
 
 /*
