@@ -87,6 +87,7 @@ const QUEUE_METHODS: &[&str] = &[
     "publish_silently",
     "wake_one",
     "wake_for",
+    "wake_sleepers",
     "wake_after_append",
     "count_unwoken",
     "flush_some",
@@ -298,16 +299,6 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         ],
     ),
     (
-        "owned_not_listed",
-        &[
-            (
-                "watch",
-                "mode.is_level() && old.is_reporting()",
-                "mode.is_level() && old.is_deferred()",
-            ),
-        ],
-    ),
-    (
         "owned_not_looked_at",
         &[
             (
@@ -334,16 +325,6 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
                 "state",
                 "(self.0 & EVENTS != 0 && self.0 & (OFF | HELD) == 0)",
                 "self.0 & EVENTS != 0",
-            ),
-        ],
-    ),
-    (
-        "not_undone",
-        &[
-            (
-                "state",
-                "(self.0 & !(OWNED | disarm.0)) | report.0 | DEFERRED",
-                "(self.0 & !OWNED) | report.0 | DEFERRED",
             ),
         ],
     ),

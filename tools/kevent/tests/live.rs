@@ -285,7 +285,10 @@ fn watches_by_name() {
     };
     let mut watches = [watch(Readiness::IN, 1)];
 
-    if !queue.features().is_some_and(|f| f.contains(Features::BY_IDENT)) {
+    if !queue
+        .features()
+        .is_some_and(|f| f.contains(Features::BY_IDENT))
+    {
         eprintln!("skipped: this kernel has no watches by name");
         return;
     }

@@ -73,11 +73,9 @@ watches! {
     listed_for_ever: level(watch(LEVEL), Program, false);
     untaken_not_listed: level_reported_again(watch(LEVEL));
     waiting_not_listed: level_and_look(watch(LEVEL).full(), Program);
-    owned_not_listed: level_meets_look(watch(LEVEL));
     owned_not_looked_at: level(watch(LEVEL), Program, false);
     no_more: two_wakers(watch(EDGE), Program);
     more_when_silent: oneshot(watch(ONESHOT));
-    not_undone: vanish_while_it_waits(watch(ONESHOT | VANISHED));
     two_owners: two_wakers(watch(EDGE), Program);
     waits_twice: full_ring(watch(EDGE).counted(), Program);
     waits_for_ever: full_ring(watch(EDGE), Program);

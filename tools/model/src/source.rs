@@ -82,7 +82,9 @@ impl Object {
 
     fn fire(&self, watch: &Arc<Watch>, events: u32) {
         if self.is_plain {
-            watch.as_arc_borrow().fire_plain(watch.mode(), events, EventData::default());
+            watch
+                .as_arc_borrow()
+                .fire_plain(watch.mode(), events, EventData::default());
         } else {
             watch.as_arc_borrow().fire(events);
         }

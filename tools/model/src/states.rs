@@ -726,6 +726,8 @@ pub(crate) fn level_meets_look(setting: Setting) {
     world.stirs(1, A);
     world.looks();
     waker.join().unwrap();
+    // The kernel would list the watch if it took the event.
+    while world.program_takes().is_some() {}
     world.no_level_is_lost();
     world.ends();
 }

@@ -175,7 +175,7 @@ hold! {
     removed_while_it_is_polled: 2,
         look_and_remove(watch(EDGE)),
         look_and_remove(watch(LEVEL));
-    plain_wakers_are_told: 2,
+    plain_wakers_are_reported: 2,
         two_wakers(watch(EDGE).plain(), Program),
         two_wakers(watch(LEVEL).plain(), Program),
         full_ring(watch(EDGE).plain(), Program),
