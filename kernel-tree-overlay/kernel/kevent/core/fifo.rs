@@ -7,7 +7,7 @@
 //! number of values, but with the number of blocks, of which there is one for [`BLOCK`] values.
 //!
 //! Values in the middle are taken out by a pass that can be done in steps. It moves the values that
-//! //! stay towards the front, and a gap towards the end. In between the queue is in order: the gap is
+//! stay towards the front, and a gap towards the end. In between the queue is in order: the gap is
 //! jumped over.
 
 use kernel::{
