@@ -60,7 +60,7 @@ build_samples() {
 # last lines are shown if the guest ends without the status of COMMAND.
 BOOT_OPTIONS=()
 boot_kernel() {
-	local image variant=$1 options console status=0
+	local image variant=$1 options console command status=0
 	shift
 	image=$(kernel_image "$variant")
 	[ -e "$image" ] || die "kernel '$variant' is not built yet: run ./build.sh kernel --kernel $variant"
@@ -74,8 +74,13 @@ boot_kernel() {
 		--qemu-opts="-set chardev.console.logfile=$console"
 		${BOOT_OPTIONS[@]+"${BOOT_OPTIONS[@]}"})
 	# The command says on the console that user space is reached: a boot that ends before that may be repeated.
-	[ $# = 0 ] || options+=(--append loglevel=6
-		--exec "echo '<5>user space is reached' >/dev/kmsg; $(printf '%q ' "$@")")
+	# It is a part of the kernel's command line, in base64.  What is too long is cut off, and with it
+	# which program is init: another one runs then, and the command does not.
+	if [ $# != 0 ]; then
+		command="echo '<5>user space is reached' >/dev/kmsg; $(printf '%q ' "$@")"
+		[ ${#command} -le 900 ] || die "the command is too long for the kernel's command line: put it into a script"
+		options+=(--append loglevel=6 --exec "$command")
+	fi
 	start_machine "${options[@]}" || status=$?
 	if [ $# != 0 ] && [ $status = 255 ] && ! grep -q 'user space is reached' "$console"; then
 		echo "the machine went down before it reached user space, booting once more:" >&2

@@ -112,7 +112,7 @@ test_crate_live() {
 	fi
 	mapfile -t programs <"$CACHE/target/crate-live.list"
 	# shellcheck disable=SC2016  # the shell in the guest expands it
-	logged crate-live boot_kernel "$VARIANT" sh -c 'for program; do if timeout 300 "$program"; then echo "ended well: $program"; else echo "failed: $program"; fi; done' sh "${programs[@]}" || true
+	logged crate-live boot_kernel "$VARIANT" sh -c 'while read -r program; do if timeout 300 "$program" </dev/null; then echo "ended well: $program"; else echo "failed: $program"; fi; done <"$0"' "$CACHE/target/crate-live.list" || true
 	for program in "${programs[@]}"; do
 		tr -d '\r' <"$log" | grep -qx "ended well: $program" || say "FAIL  live: ${program##*/} (log: $log)"
 	done
