@@ -40,14 +40,8 @@ config_key() {
 		git -C "$TREE" rev-parse 'HEAD^{tree}'
 		git -C "$TREE" diff HEAD
 		cat "${FRAGMENTS[@]}"
-		clang --version && rustc --version && bindgen --version
+		compiler_versions
 	} | sha256sum
-}
-
-# The C files that the series changes, as objects.
-touched_objects() {
-	git -C "$TREE" diff --name-only --diff-filter=M base -- '*.c' |
-		grep -vE '^(tools|samples|rust|scripts)/' | sed 's/\.c$/.o/'
 }
 
 # Files whose option is off have no rule, which is no error.
@@ -62,7 +56,7 @@ compile_config() {
 	export ARCH=$arch
 	mkdir -p "$out"
 	rm -f "$out/.kevent-compiled"
-	(cd "$TREE" && scripts/kconfig/merge_config.sh -n -Q -O "$out" "${FRAGMENTS[@]}") || return
+	(merge_config "$out") || return
 	check_config "$out/.config" || return
 	make -C "$TREE" O="$out" -j"$(nproc)" prepare || return
 	rm -f "$out"/kernel/kevent/*.o # so that warnings are seen again

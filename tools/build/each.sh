@@ -66,7 +66,7 @@ each_build() {
 		each_sources "$2" "$3"
 		echo "$TOUCHED"
 		cat "${FRAGMENTS[@]}"
-		clang --version && rustc --version && bindgen --version
+		compiler_versions
 	} | sha256sum | cut -c1-40)
 	if [ ! -e "$stamp" ]; then
 		git -C "$EACH/linux" checkout -q --force --detach "$2"
@@ -93,7 +93,6 @@ each_sources() {
 
 # each_targets VARIANT: what is made.
 each_targets() {
-	local file
 	if [ -z "$TOUCHED" ]; then
 		echo bzImage
 		return
@@ -102,8 +101,7 @@ each_targets() {
 	if [ "$1" = default ] && [ -e "$EACH/linux/kernel/kevent/Makefile" ]; then
 		echo kernel/kevent/
 	fi
-	git -C "$TREE" diff --name-only --diff-filter=M base HEAD -- '*.c' | grep -vE '^(tools|rust|samples)/' |
-		while read -r file; do echo "${file%.c}.o"; done
+	touched_objects
 }
 
 each_make() {

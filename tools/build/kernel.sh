@@ -74,6 +74,15 @@ check_tool() {
 	at_least "$2" "$3" || die "$1 $2 is too old, this kernel needs $3 or later: $4"
 }
 
+# What else than its sources a kernel depends on.
+compiler_versions() { clang --version && rustc --version && bindgen --version; }
+
+# The C files of the kernel that the series changes, as objects.
+touched_objects() {
+	git -C "$TREE" diff --name-only --diff-filter=M base -- '*.c' |
+		grep -vE '^(tools|samples|rust|scripts)/' | sed 's/\.c$/.o/'
+}
+
 # Configure again only when the fragments, a Kconfig file or a compiler changed: the build stays
 # incremental.
 configure() {
@@ -82,7 +91,7 @@ configure() {
 		cat "${FRAGMENTS[@]}"
 		git -C "$TREE" ls-files -s '*Kconfig*' scripts/kconfig
 		git -C "$TREE" diff HEAD -- '*Kconfig*' scripts/kconfig
-		clang --version && rustc --version && bindgen --version
+		compiler_versions
 	} | sha256sum)
 	[ "$key" != "$(cat "$out/.kevent-config" 2>/dev/null)" ] || [ ! -e "$out/.config" ] || return 0
 	rm -f "$out/.kevent-config"
