@@ -76,7 +76,7 @@ pub enum Rest {
     /// Maybe something.
     Unknown,
     /// Nothing: a read or write was short, or failed with `EAGAIN`, for every bit of the event. If that is
-    /// not true the program may not be told what is left, until there is more.
+    /// not true, what is left may not be reported until there is more.
     Nothing,
 }
 
