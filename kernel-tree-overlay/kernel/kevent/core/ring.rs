@@ -519,7 +519,7 @@ impl Ring {
         if slot.update_lock.cmpxchg(0, 1, Full).is_err() {
             return Merge::Locked;
         }
-        let passed = self.tail.0.load(Relaxed).wrapping_sub(index) > u64::from(self.entries);
+        let passed = self.has_passed(index);
         let old = word.load(Relaxed);
         let result = if passed || old & mask != ours {
             Merge::Gone
@@ -561,11 +561,16 @@ impl Ring {
         })
     }
 
+    /// Whether a producer has claimed the slot of the entry at `index` since.
+    #[inline(always)]
+    fn has_passed(&self, index: Index) -> bool {
+        self.tail.0.load(Relaxed).wrapping_sub(index) > u64::from(self.entries)
+    }
+
     /// Whether the entry at `index`, if it is the one published there, has not been taken.
     pub(crate) fn is_unconsumed(&self, index: Index) -> bool {
-        let passed = self.tail.0.load(Relaxed).wrapping_sub(index) > u64::from(self.entries);
         let mask = STATE_MASK | (LAP_MASK << LAP_SHIFT);
-        !passed && self.word(index).load(Relaxed) & mask == READY | self.lap(index)
+        !self.has_passed(index) && self.word(index).load(Relaxed) & mask == READY | self.lap(index)
     }
 
     /// Whether the consumer has freed the slot of the entry at `index` with the exhausted mark.
@@ -574,8 +579,8 @@ impl Ring {
     /// Whose mark it is the lap does not say for certain, which comes round after sixteen; but if
     /// the slot was not claimed since, it is that of the last entry there.
     pub(crate) fn is_exhausted(&self, index: Index) -> bool {
-        let passed = self.tail.0.load(Relaxed).wrapping_sub(index) > u64::from(self.entries);
-        !passed && self.word(index).load(Relaxed) == FREE | self.lap(index) | EXHAUSTED
+        !self.has_passed(index)
+            && self.word(index).load(Relaxed) == FREE | self.lap(index) | EXHAUSTED
     }
 
     /// The event bits of the entry at `index`, if that has not been taken, else 0.

@@ -997,7 +997,7 @@ impl Watch {
     ///
     /// May be called from any context that may take a spinlock.
     pub(crate) fn fire(self: ArcBorrow<'_, Self>, events: u32) -> PostOutcome {
-        self.fire_inline(events)
+        self.fire_with(events, || {})
     }
 
     /// [`Watch::fire`], for the wake-up that is most frequent: of a file, for an EDGE or LEVEL
@@ -1082,12 +1082,6 @@ impl Watch {
     #[inline(always)]
     fn exchange(&self, old: State, new: State) -> bool {
         self.state.cmpxchg(old.bits(), new.bits(), Full).is_ok()
-    }
-
-    /// [`Watch::fire`], for where each instruction counts.
-    #[inline(always)]
-    pub(crate) fn fire_inline(self: ArcBorrow<'_, Self>, events: u32) -> PostOutcome {
-        self.fire_with(events, || {})
     }
 
     /// [`Watch::fire`], which does `owned` when it has made itself the owner, if it does.

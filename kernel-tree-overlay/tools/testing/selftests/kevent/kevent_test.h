@@ -500,6 +500,18 @@ static inline int remove_one(const struct queue *q, __u64 handle)
 	return kevent_remove(q->fd, &handle, 1, 0);
 }
 
+/* Fires a USER watch. */
+static inline int trigger(int fd, __u64 handle, __u32 events)
+{
+	struct kevent_watch w = {
+		.source = KEVENT_SOURCE_USER,
+		.handle = handle,
+		.events = events,
+	};
+
+	return kevent_modify(fd, &w, sizeof(w), 1, KEVENT_MODIFY_TRIGGER);
+}
+
 static inline __u32 ring_flags(const struct queue *q)
 {
 	return __atomic_load_n(&q->ring->flags, __ATOMIC_RELAXED);
@@ -732,6 +744,21 @@ static inline long timer_interrupts(void)
 	if (f)
 		fclose(f);
 	return sum;
+}
+
+/* How many of them there are while a program consumes and makes no call. */
+static inline long count_interrupts(struct queue *q, __u64 *expired)
+{
+	__u64 end = now_ns(CLOCK_MONOTONIC) + 300 * MSEC;
+	long before = timer_interrupts();
+	struct kevent_event ev;
+
+	*expired = 0;
+	while (now_ns(CLOCK_MONOTONIC) < end) {
+		if (ring_take(q, &ev))
+			*expired += ev.data;
+	}
+	return timer_interrupts() - before;
 }
 
 #endif /* KEVENT_TEST_H */

@@ -357,16 +357,6 @@ TEST_F(overflow, removed_while_waiting)
 
 #define MANY	6000
 
-/* The program triggers it. */
-static int trigger(int fd, __u64 handle)
-{
-	struct kevent_watch w = {
-		.source = KEVENT_SOURCE_USER, .handle = handle, .events = 1,
-	};
-
-	return kevent_modify(fd, &w, sizeof(w), 1, KEVENT_MODIFY_TRIGGER);
-}
-
 /*
  * While many watches wait, most are removed, others are held, and some of those
  * that stay are consumed, and fired again.
@@ -387,7 +377,7 @@ TEST_F(overflow, most_are_removed_while_waiting)
 	}
 	ASSERT_EQ(MANY, kevent_add(self->q.fd, w, sizeof(*w), MANY, 0));
 	for (i = 0; i < MANY; i++)
-		ASSERT_EQ(1, trigger(self->q.fd, w[i].handle));
+		ASSERT_EQ(1, trigger(self->q.fd, w[i].handle, 1));
 	/* All but each fifth. */
 	for (i = MANY - 1; i >= 0; i--) {
 		if (i % 5) {
@@ -593,7 +583,7 @@ do {									\
 	}								\
 } while (0)
 
-/* Whoever causes an event moves a little of it, the program the rest. */
+/* The task that causes an event moves a little of it, the program the rest. */
 TEST_F(behind, others_move_some_of_it)
 {
 	struct kevent_event ev;

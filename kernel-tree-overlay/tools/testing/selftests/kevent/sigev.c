@@ -483,21 +483,6 @@ TEST_F(sigev, up_to_date_after_a_call)
 	EXPECT_EQ(0, destroy(t.id));
 }
 
-/* How many interrupts there are while a program consumes and makes no call. */
-static long count_interrupts(struct queue *q, __u64 *expired)
-{
-	__u64 end = now_ns(CLOCK_MONOTONIC) + 300 * MSEC;
-	long before = timer_interrupts();
-	struct kevent_event ev;
-
-	*expired = 0;
-	while (now_ns(CLOCK_MONOTONIC) < end) {
-		if (ring_take(q, &ev))
-			*expired += ev.data;
-	}
-	return timer_interrupts() - before;
-}
-
 /* Many timers interrupt together, once in a tick. */
 TEST(no_interrupt_storm)
 {

@@ -40,17 +40,6 @@ static struct kevent_watch user_watch(__u32 events, __u32 flags,
 	return w;
 }
 
-static int trigger(int fd, __u64 handle, __u32 events)
-{
-	struct kevent_watch w = {
-		.source = KEVENT_SOURCE_USER,
-		.handle = handle,
-		.events = events,
-	};
-
-	return kevent_modify(fd, &w, sizeof(w), 1, KEVENT_MODIFY_TRIGGER);
-}
-
 FIXTURE(user)
 {
 	struct queue q;

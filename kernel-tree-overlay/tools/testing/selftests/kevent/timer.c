@@ -738,21 +738,6 @@ TEST_F(timer, span_does_not_move_with_the_clock)
 	EXPECT_EQ(0, clock_settime(CLOCK_REALTIME, &ts));
 }
 
-/* How many there are while a program consumes and makes no call. */
-static long count_interrupts(struct queue *q, __u64 *expired)
-{
-	__u64 end = now_ns(CLOCK_MONOTONIC) + 300 * MSEC;
-	long before = timer_interrupts();
-	struct kevent_event ev;
-
-	*expired = 0;
-	while (now_ns(CLOCK_MONOTONIC) < end) {
-		if (ring_take(q, &ev))
-			*expired += ev.data;
-	}
-	return timer_interrupts() - before;
-}
-
 TEST(no_interrupt_storm)
 {
 	struct kevent_watch w[20];
