@@ -212,7 +212,6 @@ const void *kevent_get_signal(const struct kevent_signal *ks);
 void kevent_signal_ended(const void *ks);
 
 /* entry/owner.c */
-struct mm_struct *kevent_current_mm(void);
 spinlock_t *kevent_mm_lock(const struct mm_struct *mm);
 void kevent_mm_add(struct kevent_mm_link *link, struct mm_struct *mm);
 void kevent_link_queue(struct kevent_mm_link *link, struct mm_struct *mm);

@@ -35,20 +35,6 @@ struct kevent_mm_lock {
 static struct kevent_mm_lock kevent_mm_locks[1 << KEVENT_MM_BITS];
 
 /**
- * kevent_current_mm - the memory of the current program
- *
- * This is not done in Rust, because the bindings may have the wrong offset of
- * task_struct.mm: bindgen ignores the alignment of a structure without fields,
- * which is what sched_statistics is without CONFIG_SCHEDSTATS.
- *
- * Return: it, or NULL: a kernel thread has none of its own.
- */
-struct mm_struct *kevent_current_mm(void)
-{
-	return current->flags & PF_KTHREAD ? NULL : current->mm;
-}
-
-/**
  * kevent_mm_lock - the lock of a list
  * @mm: whose list
  *

@@ -2,8 +2,6 @@
 
 //! Whose a queue is.
 
-use core::ptr::NonNull;
-
 use kernel::{
     bindings,
     mm::Mm,
@@ -11,14 +9,6 @@ use kernel::{
     sync::aref::ARef,
     types::Opaque, //
 };
-
-/// The address space of the current task, null if that is a kernel thread. Only for comparing,
-/// unless the task is known to stay.
-#[inline]
-fn current_mm() -> *mut bindings::mm_struct {
-    // SAFETY: FFI call.
-    unsafe { bindings::kevent_current_mm() }
-}
 
 /// The address space of the task that made a queue. Those who share it own the queue: threads, and
 /// children of `vfork()` too.
@@ -44,9 +34,8 @@ impl Owner {
     pub(crate) fn current(shared: bool) -> impl PinInit<Self> {
         pin_init!(Self {
             link: Opaque::zeroed(),
-            mm: NonNull::new(current_mm()).map(|mm| {
-                // SAFETY: The mm of the current task stays as long as this is running.
-                let mm: &Mm = unsafe { Mm::from_raw(mm.as_ptr()) };
+            mm: current!().mm().map(|mm| {
+                let mm: &Mm = mm;
                 mm.into()
             }),
             shared,
@@ -56,14 +45,14 @@ impl Owner {
     /// Whether the current task is in the address space that the queue was made in.
     #[inline]
     pub(crate) fn is_maker(&self) -> bool {
-        let mm = self.mm.as_ref();
-        current_mm() == mm.map_or(core::ptr::null_mut(), |mm| mm.as_raw())
+        let mm = self.mm.as_ref().map(|mm| mm.as_raw());
+        current!().mm().map(|mm| mm.as_raw()) == mm
     }
 
     /// Whether the current task may do more than to post and to poll.
     #[inline]
     pub(crate) fn may_use(&self) -> bool {
-        self.is_maker() || (self.shared && !current_mm().is_null())
+        self.is_maker() || (self.shared && current!().mm().is_some())
     }
 
     /// The address space with which the queue ends, if it does.
