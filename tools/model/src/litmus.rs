@@ -386,7 +386,8 @@ fn choices<T: Clone>(of: &[Vec<T>]) -> Vec<Vec<T>> {
 
 /// Whether the condition can come true.
 fn sometimes(test: &Test) -> bool {
-    let values: Vec<u32> = (0..4).collect();
+    // Those that the tests use.
+    let values: Vec<u32> = (0..5).collect();
     let each = test.threads.iter().enumerate();
     let each: Vec<_> = each
         .map(|(n, steps)| runs(n, steps, &values, vec![Run::default()]))
