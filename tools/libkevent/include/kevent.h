@@ -153,8 +153,9 @@ int kevent_queue_init_args(struct kevent_queue *q, struct kevent_create *args,
  * Makes @q of a queue that exists already, whose descriptor @fd is @q's from here
  * on, and maps its ring, with what kevent_create(2) answered in @args.  If that
  * fails @fd stays the caller's.  With @args->ring_entries 0 nothing is mapped: so a process
- * that was passed the descriptor of a KEVENT_CREATE_SHARED queue uses it.  Errors: EINVAL (the sizes do not fit), EACCES
- * (another process' queue), EBADF, ENODEV (no queue), ENOMEM.
+ * that was passed the descriptor of a KEVENT_CREATE_SHARED queue uses it.  Errors: EINVAL
+ * (@fd is no queue, or @args is not what its kevent_create(2) answered), EACCES (the ring of
+ * another process' queue), EBADF, ENOMEM, ENOSYS.
  */
 int kevent_queue_map(struct kevent_queue *q, int fd, const struct kevent_create *args);
 
@@ -211,6 +212,14 @@ int kevent_watch_remove(struct kevent_queue *q, struct kevent_watch *w);
  */
 int kevent_next(struct kevent_queue *q, struct kevent_event *events, unsigned int max,
 		const struct timespec *timeout);
+
+/*
+ * kevent_next() of one event, which keeps its slot as kevent_take_begin() does: for programs that
+ * say that they have exhausted a level.  After 1 kevent_take_end() with @index has to follow, in
+ * every queue; without a ring that does nothing.  Errors: as above.
+ */
+int kevent_next_begin(struct kevent_queue *q, struct kevent_event *ev, __u32 *index,
+		      const struct timespec *timeout);
 
 /*
  * Brings one thread out of kevent_next() that sleeps there, or the next one that

@@ -79,6 +79,24 @@ unsigned int kevent_take_some_(struct kevent_queue *q, struct kevent_event *even
 	return n;
 }
 
+/*
+ * What kevent_next() takes out of the ring; with @index one event, whose slot the caller of
+ * kevent_next_begin() keeps.
+ */
+static unsigned int take_next(struct kevent_queue *q, struct kevent_event *events,
+			      unsigned int max, unsigned int *wakes, __u32 *index)
+{
+	if (!index)
+		return kevent_take_some_(q, events, max, wakes);
+	while (kevent_take_begin(q, events, index)) {
+		if (!kevent_is_wake(q, events))
+			return 1;
+		kevent_take_end(q, *index, 0);
+		++*wakes;
+	}
+	return 0;
+}
+
 /* Without a ring the kernel does it all. */
 static int next_copied(struct kevent_queue *q, struct kevent_event *events, unsigned int max,
 		       const struct __kernel_timespec *end, int sleep)
@@ -96,8 +114,8 @@ static int next_copied(struct kevent_queue *q, struct kevent_event *events, unsi
 	return (int)kept;
 }
 
-EXPORT int kevent_next(struct kevent_queue *q, struct kevent_event *events, unsigned int max,
-		       const struct timespec *timeout)
+static int next(struct kevent_queue *q, struct kevent_event *events, unsigned int max,
+		const struct timespec *timeout, __u32 *index)
 {
 	struct __kernel_timespec end = { 0, 0 };
 	int sleep = !timeout || timeout->tv_sec || timeout->tv_nsec;
@@ -126,7 +144,7 @@ EXPORT int kevent_next(struct kevent_queue *q, struct kevent_event *events, unsi
 		return -1;
 
 	for (;;) {
-		n = kevent_take_some_(q, events, max, &wakes);
+		n = take_next(q, events, max, &wakes, index);
 		if (n || wakes)
 			return (int)n;
 
@@ -137,7 +155,7 @@ EXPORT int kevent_next(struct kevent_queue *q, struct kevent_event *events, unsi
 				return -1;
 			if (!ret)
 				return 0;
-			n = kevent_take_some_(q, events, max, &wakes);
+			n = take_next(q, events, max, &wakes, index);
 			return (int)n;
 		}
 
@@ -162,6 +180,19 @@ EXPORT int kevent_next(struct kevent_queue *q, struct kevent_event *events, unsi
 			sleep = 0; /* the time is over: look once more */
 		/* Otherwise there is something, unless another thread is faster. */
 	}
+}
+
+EXPORT int kevent_next(struct kevent_queue *q, struct kevent_event *events, unsigned int max,
+		       const struct timespec *timeout)
+{
+	return next(q, events, max, timeout, NULL);
+}
+
+EXPORT int kevent_next_begin(struct kevent_queue *q, struct kevent_event *ev, __u32 *index,
+			     const struct timespec *timeout)
+{
+	*index = 0;
+	return next(q, ev, 1, timeout, index);
 }
 
 EXPORT int kevent_wake(struct kevent_queue *q)

@@ -79,7 +79,20 @@ int kevent_check_(const struct kevent_queue *q)
 	return 0;
 }
 
-EXPORT int kevent_queue_map(struct kevent_queue *q, int fd, const struct kevent_create *args)
+/* Whether @fd is a queue, which this process may use if it wants its ring. */
+static int check_fd(int fd, int ring)
+{
+	struct kevent_wait wait;
+
+	memset(&wait, 0, sizeof(wait));
+	wait.clockid = CLOCK_MONOTONIC;
+	if (kevent_wait(fd, &wait, sizeof(wait)) >= 0)
+		return 0;
+	/* Others may post to it. */
+	return !ring && (errno == EACCES || errno == EPIPE) ? 0 : -1;
+}
+
+static int map_queue(struct kevent_queue *q, int fd, const struct kevent_create *args, int is_ours)
 {
 	__u64 end = args->entries_offset + (__u64)args->ring_entries * sizeof(struct kevent_event);
 	__u32 generation;
@@ -97,6 +110,8 @@ EXPORT int kevent_queue_map(struct kevent_queue *q, int fd, const struct kevent_
 		    args->mmap_size > SIZE_MAX / 2)
 			return fail(EINVAL);
 	}
+	if (!is_ours && check_fd(fd, !!args->ring_entries))
+		return -1;
 	generation = this_generation();
 	if (!generation)
 		return fail(ENOMEM);
@@ -104,6 +119,11 @@ EXPORT int kevent_queue_map(struct kevent_queue *q, int fd, const struct kevent_
 		ring = mmap(NULL, (size_t)args->mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (ring == MAP_FAILED)
 			return -1;
+		if (((struct kevent_ring *)ring)->entries != args->ring_entries ||
+		    ((struct kevent_ring *)ring)->entries_offset != args->entries_offset) {
+			munmap(ring, (size_t)args->mmap_size);
+			return fail(EINVAL);
+		}
 		q->ring = (struct kevent_ring *)ring;
 		q->slots = (struct kevent_event *)(void *)((char *)ring + args->entries_offset);
 		q->entries = args->ring_entries;
@@ -118,6 +138,11 @@ EXPORT int kevent_queue_map(struct kevent_queue *q, int fd, const struct kevent_
 	return 0;
 }
 
+EXPORT int kevent_queue_map(struct kevent_queue *q, int fd, const struct kevent_create *args)
+{
+	return map_queue(q, fd, args, 0);
+}
+
 EXPORT int kevent_queue_init_args(struct kevent_queue *q, struct kevent_create *args,
 				  unsigned int sources)
 {
@@ -129,7 +154,7 @@ EXPORT int kevent_queue_init_args(struct kevent_queue *q, struct kevent_create *
 		return -1;
 	if (args->entries && !args->ring_entries)
 		error = ENOSYS;
-	else if (!kevent_queue_map(q, fd, args))
+	else if (!map_queue(q, fd, args, 1))
 		return 0;
 	else
 		error = errno;

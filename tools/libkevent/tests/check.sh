@@ -12,7 +12,7 @@ program unit "$OUT/unit"
 program unit-asan "$OUT/unit-asan" ring index entry cancelled_and merges exhausted for_each threads next \
 	flags wake child misuse probe prepared queue channel
 TSAN_OPTIONS="halt_on_error=1 exitcode=66" program unit-tsan "$OUT/unit-tsan" ring index entry cancelled_and \
-	merges threads next flags wake channel
+	merges exhausted threads next flags wake channel
 if command -v valgrind >/dev/null && [ "${VALGRIND:-1}" = 1 ]; then
 	program unit-valgrind valgrind -q --error-exitcode=9 --leak-check=full --fair-sched=yes \
 		--trace-children=no "$OUT/unit" ring index entry cancelled_and merges exhausted for_each next_in \

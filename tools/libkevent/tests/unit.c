@@ -151,6 +151,49 @@ static void exhausted_mark(void)
 	kevent_queue_exit(&q);
 }
 
+/* kevent_next() that keeps the slot. */
+static void exhausted_mark_of_next(void)
+{
+	struct kevent_queue q;
+	struct kevent_event ev;
+	__u32 index;
+
+	for (int entries = 0; entries <= 2; entries += 2) {
+		CHECK_EQ(kevent_queue_init(&q, entries, 0, 0), 0);
+		CHECK_EQ(kevent_next_begin(&q, &ev, &index, &no_time), 0);
+		CHECK_EQ(kevent_next_begin(&q, &ev, &index, &soon), 0);
+		for (int i = 0; i < 6; i++) {
+			CHECK_EQ(post(&q, i, KEVENT_POST_DEFER), 1);
+			CHECK_EQ(kevent_next_begin(&q, &ev, &index, NULL), 1);
+			CHECK_EQ(ev.user_data, i);
+			CHECK_EQ(index, entries ? i : 0);
+			if (entries)
+				CHECK_EQ(q.slots[i % 2].events, KEVENT_WORD_TAKEN);
+			kevent_take_end(&q, index, 1);
+			if (entries)
+				CHECK_EQ(q.slots[i % 2].events, (__u32)(i / 2) << KEVENT_WORD_LAP_SHIFT | 1);
+		}
+		/* A slot that is kept is not free: the next event waits for it. */
+		CHECK_EQ(post(&q, 6, KEVENT_POST_DEFER), 1);
+		CHECK_EQ(kevent_next_begin(&q, &ev, &index, NULL), 1);
+		for (int i = 7; i < 9; i++)
+			CHECK_EQ(post(&q, i, KEVENT_POST_DEFER), 1);
+		kevent_take_end(&q, index, 0);
+		CHECK_EQ(kevent_next(&q, &ev, 1, NULL), 1);
+		CHECK_EQ(ev.user_data, 7);
+		CHECK_EQ(kevent_next(&q, &ev, 1, NULL), 1);
+		CHECK_EQ(ev.user_data, 8);
+		/* A wake-up is no event, and leaves its slot free. */
+		CHECK_EQ(kevent_wake(&q), 0);
+		CHECK_EQ(kevent_next_begin(&q, &ev, &index, NULL), 0);
+		if (entries)
+			CHECK_EQ(q.slots[9 % 2].events, KEVENT_WORD_FREE);
+		CHECK_ERR(kevent_next_begin(&q, &ev, &index, &(struct timespec){ 0, -1 }), EINVAL);
+		kevent_queue_exit(&q);
+		CHECK_ERR(kevent_next_begin(&q, &ev, &index, &no_time), EBADF);
+	}
+}
+
 static void for_each_is_one_round(void)
 {
 	struct kevent_queue q;
@@ -177,6 +220,25 @@ static void for_each_is_one_round(void)
 static struct kevent_queue shared;
 static unsigned char seen[EVENTS];
 static unsigned int total;
+
+/* Each thread marks what it has taken. */
+static void *consume_marked(void *arg)
+{
+	struct kevent_event ev;
+	__u32 index;
+
+	(void)arg;
+	while (__atomic_load_n(&total, __ATOMIC_RELAXED) < EVENTS) {
+		if (kevent_take_begin(&shared, &ev, &index)) {
+			__atomic_fetch_add(&seen[ev.user_data], 1, __ATOMIC_RELAXED);
+			__atomic_fetch_add(&total, 1, __ATOMIC_RELAXED);
+			kevent_take_end(&shared, index, ev.user_data & 1);
+		} else {
+			sched_yield();
+		}
+	}
+	return NULL;
+}
 
 static void *consume_ring(void *arg)
 {
@@ -255,6 +317,11 @@ static void many_consumers(unsigned int entries, void *(*consume)(void *), int e
 static void threads_take_each_event_once(void)
 {
 	many_consumers(8, consume_ring, 0);
+}
+
+static void threads_mark_each_event_once(void)
+{
+	many_consumers(8, consume_marked, 0);
 }
 
 static void threads_next_each_event_once(void)
@@ -378,6 +445,7 @@ static void child_of_fork_gets_eacces(void)
 	struct kevent_queue q, own;
 	struct kevent_event ev;
 	struct kevent_watch w;
+	__u32 index;
 	int status;
 	pid_t pid;
 
@@ -395,6 +463,9 @@ static void child_of_fork_gets_eacces(void)
 		bad |= kevent_take(&q, &ev) << 1;
 		bad |= kevent_take_shared(&q, &ev) << 1;
 		bad |= (kevent_next(&q, &ev, 1, NULL) != -1 || errno != EACCES) << 2;
+		bad |= (kevent_next_begin(&q, &ev, &index, NULL) != -1 || errno != EACCES) << 2;
+		bad |= kevent_take_begin(&q, &ev, &index) << 1;
+		kevent_take_end(&q, 0, 1);
 		bad |= (kevent_wake(&q) != -1 || errno != EACCES) << 3;
 		bad |= (kevent_watch_add(&q, &w) != -1 || errno != EACCES) << 4;
 		/* One of its own, and after that still. */
@@ -654,8 +725,10 @@ int main(int argc, char **argv)
 		TEST(cancelled_and_burnt_slots_are_skipped),
 		TEST(merges_and_counts),
 		TEST(exhausted_mark),
+		TEST(exhausted_mark_of_next),
 		TEST(for_each_is_one_round),
 		TEST(threads_take_each_event_once),
+		TEST(threads_mark_each_event_once),
 		TEST(threads_next_each_event_once),
 		TEST(threads_next_without_a_ring),
 		TEST(next_in_both_modes),

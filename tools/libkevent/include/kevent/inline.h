@@ -148,7 +148,8 @@ static inline int kevent_begin_(struct kevent_queue *q, struct kevent_event *ev,
 /*
  * Takes the next event and keeps its slot, which kevent_take_end() has to free: for
  * programs that say that they have exhausted what was reported.  @index is for that
- * call.  Any number of threads may do so.  Returns 1, or 0 if there is nothing.
+ * call.  The ring has one slot less meanwhile, and stops at one that is never freed.
+ * Any number of threads may do so.  Returns 1, or 0 if there is nothing.
  */
 KEVENT_INLINE int kevent_take_begin(struct kevent_queue *q, struct kevent_event *ev,
 				    __u32 *index)
@@ -157,9 +158,10 @@ KEVENT_INLINE int kevent_take_begin(struct kevent_queue *q, struct kevent_event 
 }
 
 /*
- * Frees the slot.  @exhausted: a short read or EAGAIN was seen for every bit that
- * was reported, so the level need not be looked at again until it changes; without
- * KEVENT_FEATURE_EXHAUSTED it is ignored.
+ * Frees the slot.  @exhausted: after the event was taken, EAGAIN was seen for every bit that
+ * was reported, or of a stream of bytes a short read or write, so the level need not be looked
+ * at again before something happens.  If that is not true, what is left may never be reported.
+ * 0 is always right.  Without KEVENT_FEATURE_EXHAUSTED it is ignored.
  */
 KEVENT_INLINE void kevent_take_end(struct kevent_queue *q, __u32 index, int exhausted)
 {
