@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 
 use crate::bits::*;
-use crate::error::Error;
 use crate::sys;
 use core::fmt;
 use core::time::Duration;
@@ -243,9 +242,7 @@ impl Event {
             Source::Aio => Details::Aio {
                 events: EventBits::from_raw(raw),
                 result: if self.is_error() {
-                    Err(Error::from_raw_os_error(
-                        data.wrapping_neg().clamp(0, i64::from(i32::MAX)) as i32,
-                    ))
+                    Err(data.wrapping_neg().clamp(0, i64::from(i32::MAX)) as i32)
                 } else {
                     Ok(data)
                 },
@@ -415,8 +412,8 @@ pub enum Details {
     Aio {
         /// Always `DONE`.
         events: AioEvents,
-        /// What the operation gave, most often a number of bytes.
-        result: Result<i64, Error>,
+        /// What the operation gave, most often a number of bytes; or the errno of its failure.
+        result: Result<i64, i32>,
         /// `res2` of `struct io_event`.
         second: i64,
     },
@@ -604,7 +601,7 @@ mod tests {
                 event(3, error, 1, -5, 0),
                 D::Aio {
                     events: AioEvents::DONE,
-                    result: Err(Error::Other(libc::EIO)),
+                    result: Err(libc::EIO),
                     second: 0,
                 },
             ),

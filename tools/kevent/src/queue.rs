@@ -5,7 +5,7 @@
 use crate::bits::UserEvents;
 use crate::error::Error;
 use crate::event::{Event, Features, Post, Sources};
-use crate::ring::{Geometry, Ring, View};
+use crate::ring::{Geometry, Rest, Ring, View};
 use crate::sys;
 use crate::wait::{Timeout, Wait};
 use crate::watch::{Handle, Modify, Watch};
@@ -269,7 +269,12 @@ impl Queue {
 
         // Fails if it is something else, whose memory could vanish under the mapping.
         plain.wait(&Wait::poll())?;
-        Queue::assemble(plain.fd, geometry, None)
+        let queue = Queue::assemble(plain.fd, geometry, None)?;
+
+        match &queue.ring {
+            Some(ring) if !ring.is_of(&geometry) => Err(Error::Invalid),
+            _ => Ok(queue),
+        }
     }
 
     /// The shape of the mapping; all 0 without a ring.
@@ -404,18 +409,95 @@ impl Queue {
     ///   ring, and `wait` has what [`get_events()`](Queue::get_events) cannot do
     /// * [`NotAllowed`](Error::NotAllowed): this is not the process that made the queue
     pub fn next_with(&self, wait: &Wait) -> Result<Option<Event>, Error> {
+        match self.view() {
+            None => self.get_one(wait),
+            Some(view) => self.take_with(&view, wait, |view| view.take_or_seen()),
+        }
+    }
+
+    /// Takes the next event, sleeping until there is one, and hands it to `serve`, whose result says
+    /// whether anything is left of what it reports: see [`Ring::serve()`].
+    ///
+    /// A queue without a ring does not need to know.
+    ///
+    /// # Errors
+    ///
+    /// As for [`next()`](Queue::next); `serve` was not called then.
+    ///
+    /// ```no_run
+    /// # use kevent::{Queue, Readiness, Rest, Watch};
+    /// # use std::io::{ErrorKind, Read};
+    /// # use std::os::fd::AsFd;
+    /// # fn main() -> std::io::Result<()> {
+    /// # let mut stream = std::net::TcpStream::connect("127.0.0.1:7")?;
+    /// # stream.set_nonblocking(true)?;
+    /// # let queue = Queue::new()?;
+    /// # let mut buffer = [0; 4096];
+    /// queue.add_one(Watch::poll(stream.as_fd(), Readiness::IN))?;
+    /// queue.serve(|_event| loop {
+    ///     match stream.read(&mut buffer) {
+    ///         Ok(n) if n == buffer.len() => {} // there may be more
+    ///         Ok(n) if n > 0 => return Rest::Nothing,
+    ///         Err(error) if error.kind() == ErrorKind::WouldBlock => return Rest::Nothing,
+    ///         _ => return Rest::Unknown, // the end, which holds for good
+    ///     }
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn serve(&self, serve: impl FnOnce(Event) -> Rest) -> Result<(), Error> {
+        let mut serve = Some(serve);
+
+        while !self.serve_once(&Wait::new(), &mut serve)? {}
+        Ok(())
+    }
+
+    /// [`serve()`](Queue::serve), waiting as `wait` says; whether there was an event before the time was
+    /// over.
+    ///
+    /// # Errors
+    ///
+    /// As for [`next_with()`](Queue::next_with); `serve` was not called then.
+    pub fn serve_with(
+        &self,
+        wait: &Wait,
+        serve: impl FnOnce(Event) -> Rest,
+    ) -> Result<bool, Error> {
+        self.serve_once(wait, &mut Some(serve))
+    }
+
+    /// Serves one event, if there is one in time.
+    fn serve_once(
+        &self,
+        wait: &Wait,
+        serve: &mut Option<impl FnOnce(Event) -> Rest>,
+    ) -> Result<bool, Error> {
+        let mut serve = |event| serve.take().map_or(Rest::Unknown, |serve| serve(event));
         let Some(view) = self.view() else {
-            return self.get_one(wait);
+            return Ok(self.get_one(wait)?.map(serve).is_some());
         };
+        let served = self.take_with(&view, wait, |view| view.serve_or_seen(&mut serve))?;
+
+        Ok(served.is_some())
+    }
+
+    /// What `take` gives of the ring, after waiting as `wait` says if there is nothing. It fails with
+    /// the cursor then.
+    fn take_with<T>(
+        &self,
+        view: &View<'_>,
+        wait: &Wait,
+        mut take: impl FnMut(&View<'_>) -> Result<T, u32>,
+    ) -> Result<Option<T>, Error> {
         let mut wait = *wait;
         let mut slept = false;
 
-        if self.is_due(&view) {
+        if self.is_due(view) {
             self.wait(&Wait::poll())?;
         }
         loop {
-            let seen = match view.take_or_seen() {
-                Ok(event) => return Ok(Some(event)),
+            let seen = match take(view) {
+                Ok(taken) => return Ok(Some(taken)),
                 Err(seen) => seen,
             };
 
@@ -425,7 +507,7 @@ impl Queue {
                 slept = true;
             }
             if self.wait(&wait.seen(seen))? == 0 {
-                return Ok(view.take());
+                return Ok(take(view).ok());
             }
         }
     }

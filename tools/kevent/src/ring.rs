@@ -75,8 +75,9 @@ pub(crate) struct Consumer<'a> {
 pub enum Rest {
     /// Maybe something.
     Unknown,
-    /// Nothing: a read or write was short, or failed with `EAGAIN`, for every bit of the event. If that is
-    /// not true, what is left may not be reported until there is more.
+    /// Nothing: after the event was taken, a read or write failed with `EAGAIN`, or was a short one of a
+    /// stream of bytes, for every bit of the event. If that is not true, what is left may never be
+    /// reported.
     Nothing,
 }
 
@@ -412,6 +413,24 @@ mod view {
             self.consumer().serve(serve).is_ok()
         }
 
+        /// [`serve()`](View::serve), which fails with the cursor at which there was nothing.
+        #[cfg_attr(not(feature = "std"), allow(dead_code))]
+        #[inline]
+        pub(crate) fn serve_or_seen(&self, serve: impl FnOnce(Event) -> Rest) -> Result<(), u32> {
+            self.consumer().serve(serve)
+        }
+
+        /// The number of slots and where they begin, as the header says.
+        #[cfg(feature = "std")]
+        pub(super) fn says(&self) -> (u32, u32) {
+            let header = self.header;
+
+            (
+                header.entries.load(Ordering::Relaxed),
+                header.entries_offset.load(Ordering::Relaxed),
+            )
+        }
+
         /// Takes the next event, or gives the cursor at which there was none: what
         /// [`Wait::seen()`](crate::Wait::seen) wants.
         ///
@@ -568,6 +587,13 @@ mod mapped {
             Some(unsafe { View::at(self.base, self.entries, self.entries_offset) })
         }
 
+        /// Whether its header says that it has this shape.
+        pub(crate) fn is_of(&self, geometry: &Geometry) -> bool {
+            let shape = (geometry.ring_entries, geometry.entries_offset);
+
+            self.view().is_some_and(|view| view.says() == shape)
+        }
+
         /// Where it is mapped.
         #[cfg(test)]
         pub(super) fn range(&self) -> (*mut libc::c_void, usize) {
@@ -593,10 +619,12 @@ mod mapped {
         /// Takes the next event and hands it to `serve`, whose result says whether anything is left of
         /// what it reports; whether there is one.
         ///
-        /// Nothing is left of a level if a read or write was short or failed with `EAGAIN`. The kernel
-        /// then need not poll it when the program waits next. That pays for programs that wait often;
-        /// kernels without it do not mind. The event's slot is free only after that, so a program that
-        /// serves for long needs more slots.
+        /// Nothing is left of a level if a read or write failed with `EAGAIN`, or was a short one of a
+        /// stream of bytes. The kernel then need not poll it when the program waits next. That pays for
+        /// programs that wait often; kernels without it do not mind. The event's slot is free only after
+        /// that, also if `serve` panics, so a program that serves for long needs more slots.
+        ///
+        /// [`Queue::serve()`](crate::Queue::serve) sleeps if there is nothing.
         #[inline]
         pub fn serve(&self, serve: impl FnOnce(Event) -> Rest) -> bool {
             self.view().is_some_and(|view| view.serve(serve))

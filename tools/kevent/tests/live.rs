@@ -7,7 +7,7 @@
 
 use kevent::{
     Clock, Details, Error, Event, Features, FutexEvents, Geometry, InodeEvents, Modify, Post,
-    ProcessEvents, Queue, Readiness, SignalSet, SocketEvents, Source, Sources, TimerEvents,
+    ProcessEvents, Queue, Readiness, Rest, SignalSet, SocketEvents, Source, Sources, TimerEvents,
     UserEvents, Wait, Watch,
 };
 use std::fs::File;
@@ -426,6 +426,132 @@ fn a_level_is_reported_while_it_holds() {
     }
     drain(&near);
     assert_eq!(queue.next_with(&Wait::poll()).unwrap(), None);
+}
+
+#[test]
+fn an_exhausted_level_is_not_polled() {
+    let (queue, near, mut far) = polled!();
+    let marks = queue.features().unwrap().contains(Features::EXHAUSTED);
+    let now = Wait::poll();
+
+    queue
+        .add_one(Watch::poll(near.as_fd(), Readiness::IN).user_data(1))
+        .unwrap();
+    far.write_all(b"some").unwrap();
+    for _ in 0..3 {
+        queue.serve(|_| Rest::Unknown).unwrap();
+    }
+    // A lie shows that the kernel does not look.
+    assert!(queue.serve_with(&now, |_| Rest::Nothing).unwrap());
+    assert_eq!(queue.next_with(&now).unwrap().is_some(), !marks);
+    for _ in 0..20 {
+        far.write_all(b"more").unwrap();
+        queue
+            .serve(|event| {
+                assert_eq!(event.user_data(), 1);
+                drain(&near);
+                // Not seen by who drained it.
+                far.write_all(b"x").unwrap();
+                Rest::Nothing
+            })
+            .unwrap();
+        queue
+            .serve(|event| {
+                assert_eq!(event.readiness(), Readiness::IN);
+                drain(&near);
+                Rest::Nothing
+            })
+            .unwrap();
+        assert!(!queue.serve_with(&now, |_| Rest::Unknown).unwrap());
+    }
+}
+
+#[test]
+fn serving_without_a_ring() {
+    let queue = queue!(0);
+    let mut served = None;
+
+    assert!(!queue.serve_with(&Wait::poll(), |_| Rest::Nothing).unwrap());
+    queue.post_deferred(&posts(3..4)).unwrap();
+    queue
+        .serve(|event| {
+            served = Some(number(event));
+            Rest::Nothing
+        })
+        .unwrap();
+    assert_eq!(served, Some(3));
+}
+
+/// A slot is free again, and the queue works, after what serves an event has panicked.
+#[test]
+fn serving_may_panic() {
+    let queue = queue!(2);
+
+    for n in 0..8 {
+        queue.post(&posts(n..n + 1)).unwrap();
+        let panics = || queue.serve(|event| panic!("{event:?}"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+    }
+    assert_eq!(queue.take(), None);
+}
+
+/// What a program does wrong is an error of a type of its own.
+#[test]
+fn misuse_is_an_error() {
+    let queue = queue!(8);
+    let (socket, _other) = UnixStream::pair().unwrap();
+    let file = File::open("/dev/null").unwrap();
+    let fd = |file: &dyn AsFd| file.as_fd().try_clone_to_owned().unwrap();
+
+    // What is no queue.
+    for other in [fd(&socket), fd(&file)] {
+        assert_eq!(Queue::from_fd(other).unwrap_err(), Error::Invalid);
+    }
+    let mapped = Queue::from_fd_mapped(fd(&socket), queue.geometry());
+    assert_eq!(mapped.unwrap_err(), Error::Invalid);
+    let mut wrong = queue.geometry();
+    wrong.ring_entries /= 2;
+    let mapped = Queue::from_fd_mapped(duplicate(&queue), wrong);
+    assert_eq!(mapped.unwrap_err(), Error::Invalid);
+
+    // Two owners of a ring in one process share its events.
+    let twin = Queue::from_fd_mapped(duplicate(&queue), queue.geometry()).unwrap();
+    queue.post(&posts(0..2)).unwrap();
+    assert_eq!(queue.take().map(number), Some(0));
+    assert_eq!(twin.take().map(number), Some(1));
+    assert_eq!((queue.take(), twin.take()), (None, None));
+    // In another process there is none.
+    let geometry = queue.geometry();
+    assert!(in_a_child(|| {
+        Queue::from_fd_mapped(duplicate(&queue), geometry).unwrap_err() == Error::NotAllowed
+    }));
+
+    // A handle that is gone, of another queue, or of none.
+    let watch = Watch::timer(Duration::from_secs(1000));
+    if queue.sources().unwrap().contains(Sources::TIMER) {
+        let gone = queue.add_one(watch).unwrap();
+        queue.remove(&[gone]).unwrap();
+        fails(queue.remove(&[gone]), libc::ENOENT);
+        let result = queue.modify(&mut [watch.of(gone)], Modify::DISABLE);
+        assert_eq!(result.unwrap_err(), Error::NoSuchWatch);
+    }
+    let never = kevent::Handle::from_raw(u64::MAX);
+    assert_eq!(queue.remove(&[never]).unwrap_err(), Error::NoSuchWatch);
+
+    // No records, and a class that no kernel has.
+    assert_eq!(queue.add(&mut []).unwrap_err(), Error::Invalid);
+    assert_eq!(queue.remove(&[]).unwrap_err(), Error::Invalid);
+    assert_eq!(queue.post(&[]).unwrap_err(), Error::Invalid);
+    let unknown = Watch::new(Source::Other(31));
+    assert_eq!(queue.add_one(unknown).unwrap_err(), Error::Unsupported);
+    let sealed = Queue::builder().sources(Sources::USER).build().unwrap();
+    assert_eq!(sealed.add_one(watch).unwrap_err(), Error::Sealed);
+    let file = Watch::poll(file.as_fd(), Readiness::IN);
+    if let Err(error) = queue.add_one(file) {
+        assert_eq!(error, Error::Sealed);
+    }
+    let itself = Watch::poll(queue.as_fd(), Readiness::IN);
+    assert_eq!(queue.add_one(itself).unwrap_err(), Error::Loop);
 }
 
 #[test]
