@@ -21,6 +21,7 @@ help_check() {
 	  crate       the kevent crate is packaged, and by itself documented, tested and no_std
 	  integrations  what judges the integrations' tests is right
 	  code        the C code of README.md and Documentation/ compiles
+	  pictures    each picture says what the file says that it is made from
 	  paths       no file names a path of the machine it was made on
 
 	With --configs it compiles kevent, and the files of the kernel that it changes, in configurations that
@@ -29,7 +30,7 @@ help_check() {
 	END
 }
 
-CHECKS=(series rustfmt batches size checkpatch shellcheck clippy man uapi crate integrations code paths)
+CHECKS=(series rustfmt batches size checkpatch shellcheck clippy man uapi crate integrations code pictures paths)
 
 verb_check() {
 	if [ "${1-}" = --configs ]; then
@@ -186,6 +187,17 @@ check_code() {
 	diff -u tools/libkevent/examples/hello.c <(sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' | sed '1i /* SPDX-License-Identifier: MIT */') ||
 		{ echo "the program in README.md is not tools/libkevent/examples/hello.c"; return 1; }
 }
+
+# The words of each picture: where they are depends on the version of Graphviz.
+check_pictures() {
+	local dot bad=0
+	for dot in Documentation/pictures/*.dot; do
+		diff <(dot -Tsvg "$dot" | picture_words) <(picture_words <"${dot%.dot}.svg") ||
+			{ echo "not up to date: dot -Tsvg $dot >${dot%.dot}.svg"; bad=1; }
+	done
+	return $bad
+}
+picture_words() { grep -oE '<(text|title)[^>]*>[^<]*' | sed 's/^[^>]*>//' | sort; }
 
 # A path of a machine: a home folder, or a work folder at the top.
 check_paths() {

@@ -8,7 +8,7 @@ PACKAGES=(
 	xz-utils zstd file dwarves git patch gcc libc6-dev
 	libc6-dev-i386 gcc-multilib                                      # 32-bit test programs
 	qemu-system-x86 udev busybox-static python3 python3-venv         # the virtual machine
-	shellcheck mandoc groff ca-certificates util-linux               # what checks scripts and pages
+	shellcheck mandoc groff graphviz ca-certificates util-linux      # what checks scripts and pages
 )
 RUSTC_MIN=1.85.0
 BINDGEN=0.73.2
