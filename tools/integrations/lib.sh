@@ -107,6 +107,8 @@ build_libkevent() {
 # build_libevent CONFIGURE-ARGUMENTS...: in $OUT/libevent, with its tests.
 build_libevent() {
 	cd "$OUT/libevent" || exit
+	# It does not know that it depends on a library of ours.
+	[ -z "$(find "$OUT" -maxdepth 2 -name 'lib*.a' -newer libevent.la 2>/dev/null)" ] || rm -f libevent*.la
 	[ -e Makefile ] || ./configure --disable-openssl --disable-shared --disable-samples "$@" || exit 1
 	make -j2 || exit 1
 	make -j2 check TESTS= || exit 1

@@ -10,7 +10,7 @@ OTHERS='^(fs_([^e]|e[^v])|thread|platform_|idna|utf8|ip_|ip[46]_|strtok|strscpy|
 OTHERS+='|dlerror|error_|sys_error|hrtime|homedir|tmpdir|process_[pt]|env_|cwd|test_macros|queue_foreach|uname|open_osf'
 OTHERS+='|shutdown_eof$)' # gives itself 100 ms
 # Of each kind of handle something.
-SHORT='^(active|async|poll_|pipe_ping_pong|tcp_(ping_pong|close|oob|rst|writealot)|udp_send|fork_|embed|signal|spawn_std|timer|loop_)'
+SHORT='^(active|async|poll_|pipe_ping_pong|tcp_(ping_pong|close|oob|rst|writealot)|udp_send|fork_|embed|signal|spawn_std(in|out)$|timer|loop_)'
 
 build() {
 	fetch_debian source libuv1 $VERSION
@@ -26,6 +26,7 @@ run_tests() {
 	local only=. test program=$OUT/libuv/run-tests
 	export UV_RUN_AS_ROOT=1 UV_TEST_TIMEOUT_MULTIPLIER=10 LIMIT=120
 	[ "$1" != stock ] || export NO_KEVENT=1
+	[ "$1" != fallback ] || "$program" timer_init timer_init # the suite keeps what its processes say
 	if [ "$1" = fallback ] || [ "$2" = short ]; then only=$SHORT; fi
 	mkdir -p "$TMP/test" && ln -sfn "$OUT/libuv/test/fixtures" "$TMP/test/fixtures" && cd "$TMP" || exit
 	while read -r test _; do
@@ -34,7 +35,7 @@ run_tests() {
 		elif grep -q '# SKIP' "$TMP/out"; then
 			echo "skip $test"
 		else
-			cat "$TMP/out"
+			sed 's/^/# /' "$TMP/out" # not in the form of a verdict
 			again "$test" "$program" "$test"
 		fi
 		grep -h 'no kevent in this kernel' "$TMP/out"
