@@ -507,6 +507,7 @@ fn use_all(ring: &Ring) {
             let _ = format!("{event:?} {:?}", event.details());
         }
         let _ = ring.take_or_seen();
+        let _ = ring.serve(|_| Rest::Nothing);
     }
     assert!(ring.drain().take(100).count() <= 100);
 }
