@@ -165,6 +165,20 @@ check_crate() {
 	END
 	cp "$dir/kevent/Cargo.lock" "$dir/user/" || return
 	(cd "$dir/user" && cached build -q) || { echo "without its features it is not no_std"; return 1; }
+	check_crate_msrv "$dir/user"
+}
+
+# With the oldest compiler that the crate is for, if rustup has it; clippy's incompatible_msrv looks at
+# what it uses of the standard library in any case.
+check_crate_msrv() {
+	local msrv toolchain
+	msrv=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' tools/kevent/Cargo.toml)
+	toolchain=$(rustup toolchain list 2>/dev/null | grep -oE "^${msrv//./\\.}(\.[0-9]+)?-[^ ]+" | head -n 1)
+	[ -n "$toolchain" ] || { echo "there is no Rust $msrv here: rustup toolchain install $msrv"; return 0; }
+	echo 'pub use kevent::sys;' >"$1/lib.rs"
+	(cd "$1" && cached "+$toolchain" build -q &&
+		sed -i 's/, default-features = false//' Cargo.toml && cached "+$toolchain" build -q) ||
+		{ echo "it does not build with Rust $msrv"; return 1; }
 }
 
 # Each block is compiled by itself; one without #include gets those that its calls need.

@@ -550,12 +550,27 @@ static void queue_of_the_parent(void)
 
 static void what_cannot_be_had(void)
 {
-	int fd = open("/proc/self/exe", O_RDONLY);
+	int fd = open("/proc/self/exe", O_RDONLY), dir = open("/", O_RDONLY | O_DIRECTORY), p[2];
 
-	CHECK(fd >= 0);
+	CHECK(fd >= 0 && dir >= 0);
+	CHECK_EQ(pipe(p), 0);
 	CHECK_ERR(change(fd, EVFILT_READ, EV_ADD, 0, 0, NULL), ENOTSUP);
+	CHECK_ERR(change(fd, EVFILT_WRITE, EV_ADD, 0, 0, NULL), ENOTSUP);
+	CHECK_ERR(change(dir, EVFILT_READ, EV_ADD, 0, 0, NULL), ENOTSUP);
+	CHECK_ERR(change(p[0], EVFILT_READ, EV_ADD, NOTE_FILE_POLL, 0, NULL), ENOTSUP);
+	CHECK_ERR(change(p[0], EVFILT_READ, EV_ADD, NOTE_LOWAT, 2, NULL), ENOTSUP);
+	CHECK_ERR(change(fd, EVFILT_VNODE, EV_ADD, NOTE_WRITE | NOTE_READ, 0, NULL), ENOTSUP);
 	CHECK_ERR(change(getpid(), EVFILT_PROC, EV_ADD, NOTE_FORK, 0, NULL), ENOTSUP);
+	CHECK_ERR(change(getpid(), EVFILT_PROC, EV_ADD, NOTE_EXIT | NOTE_TRACK, 0, NULL), ENOTSUP);
+	CHECK_ERR(change(1, EVFILT_AIO, EV_ADD, 0, 0, NULL), ENOTSUP);
 	CHECK_ERR(change(1, EVFILT_LIO, EV_ADD, 0, 0, NULL), ENOTSUP);
+	CHECK_ERR(change(1, EVFILT_FS, EV_ADD, 0, 0, NULL), ENOTSUP);
+	/* And none of it was added. */
+	CHECK_EQ(change(p[0], EVFILT_READ, EV_DELETE, 0, 0, NULL), -1);
+	CHECK_EQ(errno, ENOENT);
+	close(p[0]);
+	close(p[1]);
+	close(dir);
 	close(fd);
 }
 
