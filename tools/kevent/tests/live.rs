@@ -7,8 +7,8 @@
 
 use kevent::{
     Clock, Details, Error, Event, Features, FutexEvents, Geometry, InodeEvents, Modify, Post,
-    ProcessEvents, Queue, Readiness, Rest, SignalSet, SocketEvents, Source, Sources, TimerEvents,
-    UserEvents, Wait, Watch,
+    ProcessEvents, Queue, Readiness, Rest, SigevEvents, SignalSet, SocketEvents, Source, Sources,
+    TimerEvents, UserEvents, Wait, Watch,
 };
 use std::fs::File;
 use std::io::{Read, Write};
@@ -936,6 +936,31 @@ fn a_posix_timer_reports() {
     }
     // SAFETY: a number only.
     unsafe { libc::syscall(libc::SYS_timer_delete, timer) };
+}
+
+#[test]
+fn a_message_arrives() {
+    let queue = queue_of!(SIGEV);
+    let name = std::ffi::CString::new(format!("/kevent-{}", std::process::id())).unwrap();
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+    // SAFETY: the C library's own calls, with a string and a structure that live long enough.
+    unsafe {
+        let none: *mut libc::mq_attr = std::ptr::null_mut();
+        let mq = libc::mq_open(name.as_ptr(), flags, 0o600, none);
+        if mq < 0 {
+            eprintln!("skipped: {}", std::io::Error::last_os_error());
+            return;
+        }
+        libc::mq_unlink(name.as_ptr());
+        let event = queue.sigevent(17);
+        assert_eq!(libc::mq_notify(mq, &event), 0);
+        assert_eq!(libc::mq_send(mq, c"x".as_ptr(), 1, 0), 0);
+        libc::mq_close(mq);
+    }
+    let event = next(&queue);
+    let events = SigevEvents::MESSAGE;
+    assert_eq!(event.user_data(), 17);
+    assert_eq!(event.details(), Details::SigevMessage { events });
 }
 
 /// One system call for each time the ring is full, and none that is not needed.

@@ -5,6 +5,7 @@
 #include <kevent/ec.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <mqueue.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -343,6 +344,35 @@ static void posix_timers(void)
 		CHECK_EQ(syscall(SYS_timer_delete, timer), 0);
 		kevent_queue_exit(&q);
 	}
+}
+
+static void messages(void)
+{
+	struct kevent_event ev;
+	struct sigevent sev;
+	char name[64];
+	mqd_t mq;
+
+	NEED(KEVENT_SOURCE_SIGEV);
+	snprintf(name, sizeof(name), "/libkevent-%d", (int)getpid());
+	mq = mq_open(name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK, 0600, NULL);
+	if (mq == (mqd_t)-1)
+		SKIP("no message queue can be made");
+	mq_unlink(name);
+	EACH_MODE(entries) {
+		char buf[8192];
+
+		CHECK_EQ(begin(entries), 0);
+		kevent_prep_sigevent(&sev, q.fd, buf);
+		CHECK_EQ(mq_notify(mq, &sev), 0);
+		CHECK_EQ(mq_send(mq, "x", 1, 0), 0);
+		CHECK_EQ(next(&ev), 1);
+		CHECK_EQ(ev.user_data, (uintptr_t)buf);
+		CHECK_EQ(ev.events, KEVENT_SIGEV_MESSAGE);
+		CHECK_EQ(mq_receive(mq, buf, sizeof(buf), NULL), 1);
+		kevent_queue_exit(&q);
+	}
+	mq_close(mq);
 }
 
 /* The kernel believes the mark: a level is not reported again until something happens. */
@@ -744,7 +774,7 @@ int main(int argc, char **argv)
 {
 	static const struct test tests[] = {
 		TEST(posts), TEST(levels), TEST(named), TEST(sockets), TEST(timers), TEST(signals), TEST(processes),
-		TEST(inodes), TEST(futexes), TEST(user_watches), TEST(requests), TEST(posix_timers),
+		TEST(inodes), TEST(futexes), TEST(user_watches), TEST(requests), TEST(posix_timers), TEST(messages),
 		TEST(exhausted_levels), TEST(marks_of_threads_lose_nothing), TEST(misuse_is_an_errno),
 		TEST(wakes), TEST(child_gets_eacces), TEST(kernel_refuses_a_child),
 		TEST(shared_queue_in_a_child),
