@@ -51,7 +51,8 @@ extern "C" {
 #endif
 
 /*
- * System calls, by the kernel's names.  Weak: a C library that has them wins.
+ * System calls, by the kernel's names.  Weak: what the program, or a library before this one,
+ * defines is used instead, and a C library that has them does not clash.
  * All return -1 with errno.  ENOSYS: the kernel has no kevent.
  */
 int kevent_create(struct kevent_create *args, size_t usize, unsigned int sources);

@@ -89,4 +89,26 @@ for lib in "$OUT/root/usr/lib/libkevent.a" "-L$OUT/root/usr/lib -lkevent -Wl,-rp
 	judge $? "install: a program links and runs (${lib##* })"
 done
 
+# The calls are weak: with those of a program there is no clash, and the library uses them.
+cat >"$OUT/weak.c" <<-END
+	#include <kevent.h>
+	static int called;
+	int kevent_wait(int fd, struct kevent_wait *args, size_t usize)
+	{
+		called = fd == 0 && args && usize;
+		return 0;
+	}
+	int main(void)
+	{
+		struct kevent_create args = { .entries = 0 };
+		struct kevent_queue q;
+		return kevent_queue_map(&q, 0, &args) || !called;
+	}
+END
+for lib in "$OUT/root/usr/lib/libkevent.a" "-L$OUT/root/usr/lib -lkevent -Wl,-rpath,$OUT/root/usr/lib"; do
+	# shellcheck disable=SC2086
+	$CC -I"$OUT/root/usr/include" -o "$OUT/weak" "$OUT/weak.c" $lib -pthread && "$OUT/weak"
+	judge $? "weak: a program's own call is used (${lib##* })"
+done
+
 finish
