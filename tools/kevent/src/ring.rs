@@ -77,7 +77,8 @@ pub enum Rest {
     Unknown,
     /// Nothing: after the event was taken, a read or write failed with `EAGAIN`, or was a short one of a
     /// stream of bytes, for every bit of the event. If that is not true, what is left may never be
-    /// reported.
+    /// reported. `EAGAIN` is certain; a short read is not if it is one of a terminal's line, or ends at
+    /// an urgent byte, at ancillary data, or at a TLS record.
     Nothing,
 }
 
