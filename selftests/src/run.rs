@@ -377,7 +377,7 @@ impl Boot<'_> {
         };
         record::write_plan(&share, &plan)?;
 
-        let machine = Machine {
+        let mut machine = Machine {
             vng: options.vng.clone(),
             image: copy,
             share: share.clone(),
@@ -390,9 +390,10 @@ impl Boot<'_> {
             boot_limit: options.boot_timeout.min(options.timeout),
             off_limit: Duration::from_secs(60),
         };
-        // What is the emulator's fault, and rare: one boot may be repeated for each such reason.
+        // What is the emulator's fault, or KVM's, and rare: one boot may be repeated for each such
+        // reason, and is then emulated.
         let mut breakpoint_again = !options.kvm && !options.one_thread;
-        let mut boot_again = !options.kvm;
+        let mut boot_again = true;
         report.note(&format!(
             "booting {}; logs: {}",
             image.display(),
@@ -418,6 +419,7 @@ impl Boot<'_> {
                 fs::copy(&machine.console, &kept)
                     .with_context(|| format!("cannot write {}", kept.display()))?;
                 boot_again = false;
+                machine.kvm = false;
             } else {
                 break (ended, stage, records);
             }

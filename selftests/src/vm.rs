@@ -116,9 +116,10 @@ impl Machine {
     /// The command line, without the environment.
     fn arguments(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["--run".into(), self.image.clone().into()];
+        // The kernel has no drivers for the microvm machine.
+        args.push("--disable-microvm".into());
         if !self.kvm {
-            // The microvm machine does not boot without KVM.
-            args.extend(["--disable-kvm", "--disable-microvm"].map(OsString::from));
+            args.push("--disable-kvm".into());
             let thread = if self.one_thread { "single" } else { "multi" };
             args.push(format!("--qemu-opts=-accel tcg,thread={thread}").into());
             // An emulated timer may come late to the kernel's check of it, which panics then.
@@ -289,7 +290,7 @@ mod tests {
         );
         assert_eq!(console(&m), "console\n");
         let args = std::fs::read_to_string(dir.path().join("args")).unwrap();
-        let wanted = "--disable-kvm --disable-microvm --qemu-opts=-accel tcg,thread=single \
+        let wanted = "--disable-microvm --disable-kvm --qemu-opts=-accel tcg,thread=single \
                       --append no_timer_check";
         assert!(args.contains(wanted), "{args}");
         assert!(args.contains(&format!("--rwdir {GUEST_DIR}={}", dir.path().display())));

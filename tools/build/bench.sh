@@ -109,7 +109,7 @@ boot_counting() {
 	local variant=$1 folder=$2 monitor=socket,path=$2/monitor
 	shift 2
 	# shellcheck disable=SC2054 # the commas are QEMU's
-	BOOT_OPTIONS=(--cpus 1 --append kunit.enable=0 --rwdir "$folder" --qemu-opts="-icount shift=0,sleep=off"
+	BOOT_OPTIONS=(--disable-kvm --cpus 1 --append kunit.enable=0 --rwdir "$folder" --qemu-opts="-icount shift=0,sleep=off"
 		--qemu-opts="-chardev $monitor,id=monitor,server=on,wait=off -mon chardev=monitor,mode=control"
 		--qemu-opts="-chardev $monitor,id=port -device virtserialport,chardev=port,name=kevent.monitor")
 	boot_writing "$variant" "$folder" "$@"
@@ -119,7 +119,7 @@ boot_counting() {
 boot_contending() {
 	local variant=$1 folder=$2
 	shift 2
-	BOOT_OPTIONS=(--append kunit.enable=0 --rwdir "$folder")
+	BOOT_OPTIONS=(--disable-kvm --append kunit.enable=0 --rwdir "$folder")
 	boot_writing "$variant" "$folder" "$@"
 }
 

@@ -178,6 +178,7 @@ test_kernels() {
 		rt | kcsan) options+=(--patience 4) ;;
 		esac
 	fi
+	! kvm_works || options+=(--kvm)
 	if [ -z "$only" ] && grep -q -e ':kernel-off$' -e '^off:' "$LOG/tests.list"; then
 		build_kernel nokevent
 		options+=(--kernel-off "$BUILD/nokevent")
