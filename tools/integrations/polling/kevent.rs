@@ -5,13 +5,12 @@
 //! The bits of POLL watches are those of epoll, so its `Events` serve as they are. On a kernel without
 //! kevent, and with NO_KEVENT in the environment, epoll does all the work.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::{Mutex, MutexGuard, Once};
+use std::sync::Once;
 use std::time::Instant;
 
-use kevent::{Error, Handle, Modify, Post, Queue, Readiness, Wait, Watch};
+use kevent::{Error, Modify, Post, Queue, Readiness, Wait, Watch};
 use rustix::event::epoll;
 
 use crate::{Event, PollMode, NOTIFY_KEY};
@@ -20,8 +19,7 @@ pub use super::{EventExtra, Events};
 
 #[derive(Debug)]
 pub enum Poller {
-    /// And the watches by descriptor: they are changed by handle.
-    Kevent(Queue, Mutex<HashMap<RawFd, Handle>>),
+    Kevent(Queue),
     Epoll(super::Poller),
 }
 
@@ -33,7 +31,7 @@ impl Poller {
             return super::Poller::new().map(Poller::Epoll);
         }
         match Queue::new() {
-            Ok(queue) => Ok(Poller::Kevent(queue, Mutex::default())),
+            Ok(queue) => Ok(Poller::Kevent(queue)),
             Err(Error::Unsupported) => {
                 SAID.call_once(|| {
                     let _ = writeln!(io::stderr(), "polling: no kevent in this kernel: epoll is used");
@@ -56,45 +54,41 @@ impl Poller {
     ///
     /// The `fd` must be a valid file descriptor. Closing it removes its watch.
     pub unsafe fn add(&self, fd: RawFd, event: Event, mode: PollMode) -> io::Result<()> {
-        let Poller::Kevent(queue, handles) = self else {
+        let Poller::Kevent(queue) = self else {
             return unsafe { self.epoll().add(fd, event, mode) };
         };
-        let mut handles = lock(handles);
+        let mut new = [watch(fd, &event, mode)];
 
-        if let Some(&old) = handles.get(&fd) {
-            // One that was closed without delete() has no watch any more.
-            let mut same = [watch(fd, &event, mode).of(old)];
-            if queue.modify(&mut same, Modify::EVENTS).is_ok() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
+        match queue.modify(&mut new, Modify::EVENTS | Modify::BY_IDENT) {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(Error::NoSuchWatch) => Ok(queue.add(&mut new).map(drop)?),
+            Err(error) => Err(error.into()),
         }
-        handles.insert(fd, queue.add_one(watch(fd, &event, mode))?);
-        Ok(())
     }
 
     pub fn modify(&self, fd: BorrowedFd<'_>, event: Event, mode: PollMode) -> io::Result<()> {
-        let Poller::Kevent(queue, handles) = self else {
+        let Poller::Kevent(queue) = self else {
             return self.epoll().modify(fd, event, mode);
         };
         let what = Modify::EVENTS | Modify::MODE | Modify::USER_DATA | Modify::ENABLE;
-        let handle = *lock(handles).get(&fd.as_raw_fd()).ok_or(Error::NoSuchWatch)?;
+        let mut changed = [watch(fd.as_raw_fd(), &event, mode)];
 
-        queue.modify(&mut [watch(fd.as_raw_fd(), &event, mode).of(handle)], what)?;
+        queue.modify(&mut changed, what | Modify::BY_IDENT)?;
         Ok(())
     }
 
     pub fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let Poller::Kevent(queue, handles) = self else {
+        let Poller::Kevent(queue) = self else {
             return self.epoll().delete(fd);
         };
-        let handle = lock(handles).remove(&fd.as_raw_fd()).ok_or(Error::NoSuchWatch)?;
+        let mut name = [Watch::of_events(Readiness::empty()).ident(fd.as_raw_fd() as u64)];
 
-        queue.remove(&[handle])?;
+        queue.modify(&mut name, Modify::REMOVE | Modify::BY_IDENT)?;
         Ok(())
     }
 
     pub fn wait_deadline(&self, events: &mut Events, deadline: Option<Instant>) -> io::Result<()> {
-        let Poller::Kevent(queue, _) = self else {
+        let Poller::Kevent(queue) = self else {
             return self.epoll().wait_deadline(events, deadline);
         };
         let wait = deadline.map_or(Wait::new(), |end| {
@@ -118,7 +112,7 @@ impl Poller {
 
     /// Needs no descriptor; the caller keeps count, so at most one is under way.
     pub fn notify(&self) -> io::Result<()> {
-        let Poller::Kevent(queue, _) = self else {
+        let Poller::Kevent(queue) = self else {
             return self.epoll().notify();
         };
 
@@ -132,10 +126,6 @@ impl Poller {
             Poller::Kevent(..) => unreachable!(),
         }
     }
-}
-
-fn lock(handles: &Mutex<HashMap<RawFd, Handle>>) -> MutexGuard<'_, HashMap<RawFd, Handle>> {
-    handles.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 fn watch(fd: RawFd, event: &Event, mode: PollMode) -> Watch {
@@ -161,7 +151,7 @@ impl AsRawFd for Poller {
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Poller::Kevent(queue, _) => queue.as_fd(),
+            Poller::Kevent(queue) => queue.as_fd(),
             Poller::Epoll(epoll) => epoll.as_fd(),
         }
     }
