@@ -225,9 +225,13 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     (
         "blind_take",
         &[(
-            "let word = self.word(index.into()).xchg(TAKEN, Full);",
-            "let word = self.word(index.into()).load(Acquire);\n            self.word(index.into()).xchg(TAKEN, Full);",
+            "Some(self.word(index.into()).xchg(TAKEN, Full))",
+            "let word = self.word(index.into()).load(Acquire);\n        self.word(index.into()).xchg(TAKEN, Full);\n        Some(word)",
         )],
+    ),
+    (
+        "stale_take",
+        &[("(word != first.word).then(", "false.then(")],
     ),
     (
         "no_busy",

@@ -138,7 +138,7 @@ struct kevent_socket {
  * @takes: the event is the delivery
  * @counted: it is counted as a watch of its process
  * @stale: it was discarded since it was intercepted, as SIGCONT is by a stop
- *	signal; protected by siglock
+ *	signal, or the process has vanished for the watch; protected by siglock
  * @unposted: intercepted and not posted, oldest first; of a signal that is not
  *	queued only the last, posted or not
  * @posted: posted, oldest first, and maybe unconsumed
@@ -218,6 +218,7 @@ void kevent_link_queue(struct kevent_mm_link *link, struct mm_struct *mm);
 void kevent_unlink_queue(struct kevent_mm_link *link, struct mm_struct *mm);
 
 /* source/files.c */
+bool kevent_is_pidfd(const struct file *file);
 void kevent_resched(void);
 u64 kevent_divide(u64 dividend, u64 divisor);
 void kevent_queue_made(void);
@@ -289,6 +290,7 @@ bool kevent_signal_entry(struct kevent_signal *ks, bool oldest, u64 *entry);
 void kevent_signal_resolve(struct kevent_signal *ks, bool oldest, u64 entry,
 			   bool taken);
 void kevent_signal_return(struct kevent_signal *ks);
+void kevent_signal_forget(struct kevent_signal *ks);
 
 /* sys/limits.c */
 int kevent_charge_queue(size_t size, struct user_struct **user);
@@ -301,6 +303,7 @@ kuid_t kevent_outermost_user(void);
 /* sys/objects.c */
 int kevent_count_object(const void *object, const struct kevent_holder *holder);
 void kevent_uncount_object(const void *object, const struct kevent_holder *holder);
+bool kevent_object_is_counted(const void *object);
 
 /* source/inode/inode.c */
 int kevent_inode_check(struct file *file, u32 events);

@@ -186,8 +186,8 @@
 //!  SOCKET,  (irqs off)                    (SOCKET tries the locks of the socket's queues under
 //!  PROCESS                                it, and does not wait for them)
 //!  PROCESS  tasklist_lock, siglock        around the former, when a process ends or is reaped
-//!  PROCESS  kevent_processes_lock         how many watches a user has of one process; not held
-//!                                         while firing
+//!  all of   kevent_count_bucket.lock      how many watches an object has; not held while firing.
+//!  objects                                Within file->f_lock, which protects FMODE_KEVENT
 //!  TIMER    Timer::schedule (irqs off)    times, interval, distance of interrupts; not held
 //!                                         while firing
 //!  SIGEV    k_itimer.it_lock (irqs off)   the link between timer and watch
@@ -344,7 +344,8 @@
 //!
 //!  the object becomes ready
 //!  state: on the list already?            cmpxchg state: off the list (mb)
-//!  store-release word = READY             the new entry unconsumed?
+//!  store Watch::entry                     load Watch::entry
+//!  store-release word = READY             that entry unconsumed, or exhausted?
 //!  xchg Slot::next            (mb)          no: poll the object
 //!  state: on the list still?
 //!    no: request_repoll

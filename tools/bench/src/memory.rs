@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The memory of a watch: by how much the machine's free memory shrinks when 100 instances of an
-//! interface each watch all ends, divided by the number of watches.
+//! The memory of a watch: by how much the machine's free memory shrinks when 16 instances of an
+//! interface watch 1024 files each, divided by the number of watches. No two watch the same file.
 //!
 //! Nothing is left out of this: tables and lists that grow with the watches are in it, as is what an
 //! allocator loses. The instances themselves are not, they are there before.
@@ -13,9 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::api::Kind;
-use crate::ends::Ends;
+use crate::ends::{Ends, Source};
+use crate::plan::WATCHED;
 
-const INSTANCES: usize = 100;
+const INSTANCES: usize = 16;
 
 /// How long to wait between two looks at free memory, how many of the same are enough, and how many
 /// looks are too many.
@@ -24,18 +25,18 @@ const ENOUGH: u32 = 8;
 const PATIENCE: u32 = 100;
 
 /// Bytes for each watch.
-pub fn per_watch(kind: Kind, ends: &Ends) -> Result<f64> {
+pub fn per_watch(kind: Kind, source: Source) -> Result<f64> {
     let mut instances = (0..INSTANCES)
-        .map(|_| kind.open(1))
+        .map(|_| Ok((kind.open(1)?, Ends::new(source, WATCHED)?)))
         .collect::<Result<Vec<_>>>()?;
     let before = settled()?;
 
-    for instance in &mut instances {
+    for (instance, ends) in &mut instances {
         instance.add_all(ends)?;
     }
     let taken = before as f64 - settled()? as f64;
 
-    Ok(taken / (INSTANCES * ends.len()) as f64)
+    Ok(taken / (INSTANCES * WATCHED) as f64)
 }
 
 /// Free memory once it no longer changes: what was closed is often freed only some time later.

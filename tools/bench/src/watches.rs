@@ -25,7 +25,7 @@ pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) 
         task.begin();
         let (insn, calls) = cheapest(task.kind, task.what, &ends, clock)?;
         let bytes_per_watch = match task.what {
-            What::Register => Some(memory::per_watch(task.kind, &ends)?),
+            What::Register => Some(memory::per_watch(task.kind, source)?),
             _ => None,
         };
 

@@ -46,6 +46,7 @@ mutations! {
     cancel_without_compare: blind_change, cancel_and_take(Consumer::Program);
     cursor_without_compare: blind_cursor, two_consumers(Consumer::Kernel, Consumer::Program);
     taken_is_what_was_seen_before: blind_take, merge_and_take(Consumer::Kernel);
+    taken_is_what_was_first: stale_take, merge_and_take(Consumer::Kernel);
 }
 
 macro_rules! watches {

@@ -65,7 +65,7 @@ macro_rules! implement {
 
             impl Protocol for ring::Ring {
                 type First = ring::First;
-                type Taken = ring::Taken;
+                type Taken = (Event, ring::Taken);
 
                 fn new(entries: u32) -> Self {
                     ring::Ring::new(entries).expect("a power of two")
@@ -82,14 +82,15 @@ macro_rules! implement {
                 fn first(&self) -> Option<ring::First> {
                     self.first()
                 }
-                fn take(&self, first: &ring::First) -> Option<ring::Taken> {
-                    self.take(first)
+                fn take(&self, first: &ring::First) -> Option<Self::Taken> {
+                    let taken = self.take(first)?;
+                    Some((taken.changed.unwrap_or(first.event), taken))
                 }
-                fn event(taken: &ring::Taken) -> Event {
-                    taken.event
+                fn event(taken: &Self::Taken) -> Event {
+                    taken.0
                 }
-                fn release(&self, taken: &ring::Taken) {
-                    self.release(taken)
+                fn release(&self, taken: &Self::Taken) {
+                    self.release(&taken.1)
                 }
                 fn has(&self, seen: Option<u32>, nr: u32) -> bool {
                     self.has(seen, nr)

@@ -83,7 +83,7 @@ struct Tested {
     ring: Ring,
     entries: u32,
     expected: VecDeque<Entry>,
-    held: Vec<(Taken, Entry)>,
+    held: Vec<((Event, Taken), Entry)>,
     posted: u64,
     /// The index of the next entry to take.
     cursor: u64,
@@ -194,11 +194,11 @@ impl Tested {
             }
             Op::Hold => {
                 let taken = self.ring.take_first();
-                let entry = self.took(taken.as_ref().map(|t| &t.event))?;
+                let entry = self.took(taken.as_ref().map(|t| &t.0))?;
                 self.held.extend(taken.zip(entry));
             }
             Op::Release => {
-                if let Some((taken, _)) = self.held.pop() {
+                if let Some(((_, taken), _)) = self.held.pop() {
                     self.ring.release(&taken);
                 }
             }

@@ -118,12 +118,12 @@ impl Drop for Turn<'_> {
 }
 
 #[cfg(CONFIG_KEVENT_KUNIT_TEST)]
-#[kunit_tests(kevent_visits)]
+#[kunit_tests(kevent_recheck_list)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_is_visited_once_and_what_is_listed_meanwhile_later() {
+    fn each_comes_once_and_what_is_listed_meanwhile_later() {
         let recheck_list = RecheckList::new();
         let links = [const { Atomic::new(7u32) }; 3];
         assert!(recheck_list.is_empty() && recheck_list.first().is_none());

@@ -131,11 +131,13 @@ pub(crate) enum Merge {
 pub(crate) struct First {
     pub(crate) event: Event,
     pub(crate) index: u32,
+    word: u32,
 }
 
 /// An event that was taken out of its slot, which is not free yet.
 pub(crate) struct Taken {
-    pub(crate) event: Event,
+    /// What it is by now, if it has changed since [`Ring::first`].
+    pub(crate) changed: Option<Event>,
     index: u32,
 }
 
@@ -578,6 +580,7 @@ impl Ring {
     ///
     /// Whose mark it is the lap does not say for certain, which comes round after sixteen; but if
     /// the slot was not claimed since, it is that of the last entry there.
+    #[inline]
     pub(crate) fn is_exhausted(&self, index: Index) -> bool {
         !self.has_passed(index)
             && self.word(index).load(Relaxed) == FREE | self.lap(index) | EXHAUSTED
@@ -696,11 +699,11 @@ impl Ring {
             let word = self.published(index)?;
             if word & STATE_MASK == READY {
                 let event = self.read(index, word);
-                return Some(First { event, index });
+                return Some(First { event, index, word });
             }
             // It was cancelled, and is skipped; unless the program has made something of it.
-            if let Some(taken) = self.take_at(index) {
-                self.release(&taken);
+            if self.exchange(index).is_some() {
+                self.free(index);
             }
         }
         None
@@ -709,23 +712,26 @@ impl Ring {
     /// Takes what [`Ring::first`] returned, as it is by now. [`Ring::release`] has to follow.
     ///
     /// `None` if another consumer was faster, or it was cancelled.
+    #[inline]
     pub(crate) fn take(&self, first: &First) -> Option<Taken> {
-        self.take_at(first.index)
+        let index = first.index;
+        let word = self.exchange(index)?;
+        if word & STATE_MASK != READY {
+            self.free(index);
+            return None;
+        }
+        // What merges into an entry changes its word only.
+        let changed = (word != first.word).then(|| self.read(index, word));
+        Some(Taken { changed, index })
     }
 
-    fn take_at(&self, index: u32) -> Option<Taken> {
+    /// Moves the cursor beyond `index` and takes the word there; `None` if another consumer was
+    /// faster.
+    #[inline]
+    fn exchange(&self, index: u32) -> Option<u32> {
         let next = index.wrapping_add(1);
         self.cursor_word().cmpxchg(index, next, Full).ok()?;
-        let word = self.word(index.into()).xchg(TAKEN, Full);
-        let taken = Taken {
-            event: self.read(index, word),
-            index,
-        };
-        if word & STATE_MASK == READY {
-            return Some(taken);
-        }
-        self.release(&taken);
-        None
+        Some(self.word(index.into()).xchg(TAKEN, Full))
     }
 
     /// Puts together the event in the slot of `index`, whose word is `word`.
@@ -745,12 +751,19 @@ impl Ring {
     }
 
     /// Frees the slot of an event that was taken.
+    #[inline]
     pub(crate) fn release(&self, taken: &Taken) {
-        if let Some(level) = self.levels.get(self.slot(taken.index.into())) {
+        self.free(taken.index);
+    }
+
+    /// Frees the slot of `index`, whose word was taken.
+    #[inline]
+    fn free(&self, index: u32) {
+        if let Some(level) = self.levels.get(self.slot(index.into())) {
             // Only now: the slot is not claimed before it is free.
             level.store(NO_LEVEL, Relaxed);
         }
-        self.word(taken.index.into()).store(FREE, Release);
+        self.word(index.into()).store(FREE, Release);
     }
 }
 
@@ -770,11 +783,10 @@ mod tests {
     }
 
     fn take(ring: &Ring) -> Option<uapi::kevent_event> {
-        let taken = ring.first().and_then(|first| ring.take(&first));
-        taken.map(|taken| {
-            ring.release(&taken);
-            taken.event.0
-        })
+        let first = ring.first()?;
+        let taken = ring.take(&first)?;
+        ring.release(&taken);
+        Some(taken.changed.unwrap_or(first.event).0)
     }
 
     fn taken(ring: &Ring) -> Option<u64> {
@@ -926,7 +938,8 @@ mod tests {
         let again = ring.first().ok_or(ENOENT)?;
         assert_eq!(ring.merge(index, 4, 1), Merge::Done(0));
         let taken = ring.take(&first).ok_or(ENOENT)?;
-        assert_eq!((taken.event.0.events, taken.event.0.data), (5, -1));
+        let changed = taken.changed.as_ref().ok_or(ENOENT)?;
+        assert_eq!((changed.0.events, changed.0.data), (5, -1));
         assert_eq!(first.event.0.events, 1);
         assert!(ring.take(&again).is_none());
         ring.release(&taken);

@@ -196,6 +196,12 @@ impl State {
         self.0 & !(ON_LIST | REFIRED) == 0
     }
 
+    /// Whether the watch is on the list, has reported nothing since, and is idle.
+    #[inline(always)]
+    pub(crate) fn is_listed(self) -> bool {
+        self.0 == ON_LIST
+    }
+
     /// Whether it is noted already that a level has been reported while it was listed.
     #[inline(always)]
     pub(crate) fn is_refired(self) -> bool {

@@ -135,23 +135,20 @@ struct Level {
     state: Option<State>,
 }
 
-/// The levels among the events that come next.
-pub(crate) struct Tested {
+/// Some of the levels among the events that come next.
+struct Batch {
     /// From here on the entries of the ring were looked at.
     from: u32,
     /// Up to here.
     to: u32,
     levels: [Option<Level>; BATCH],
     nr: usize,
-    fresh: Fresh,
 }
 
-impl Tested {
-    /// None was looked at, beside those that are `fresh`.
+impl Batch {
     #[inline(always)]
-    pub(crate) fn new(fresh: Fresh) -> Self {
+    fn new() -> Self {
         Self {
-            fresh,
             from: 0,
             to: 0,
             levels: [const { None }; BATCH],
@@ -178,15 +175,15 @@ impl Tested {
         }
     }
 
-    /// Looks for levels among the next `most` entries of the ring.
-    fn look_at_ring(&mut self, table: &Table, ring: &Ring, most: u32) {
+    /// Looks for levels that are not `fresh` among the next `most` entries of the ring.
+    fn look_at_ring(&mut self, table: &Table, ring: &Ring, fresh: &Fresh, most: u32) {
         self.from = ring.cursor();
         self.to = self.from;
         for _ in 0..most {
             let Some(place) = ring.level_at(self.to) else {
                 return;
             };
-            let place = place.filter(|_| !self.fresh.has(self.to));
+            let place = place.filter(|_| !fresh.has(self.to));
             if let Some(watch) = place.and_then(|place| table.level_at(place, self.to)) {
                 if self.is_full() {
                     return;
@@ -222,21 +219,43 @@ impl Tested {
         }
     }
 
-    /// What is known of the entry at `index` of the ring.
-    pub(crate) fn at(&self, ring: &Ring, index: u32) -> Verdict {
-        if self.fresh.has(index) {
-            return Verdict::Fresh;
-        }
+    /// What is known of the entry at `index` of the ring, if that was looked at.
+    fn at(&self, index: u32) -> Option<Verdict> {
         if index.wrapping_sub(self.from) >= self.to.wrapping_sub(self.from) {
-            return match ring.level_at(index) {
-                Some(Some(_)) => Verdict::Untested,
-                _ => Verdict::AsItIs,
-            };
+            return None;
         }
         let mut levels = self.levels.iter().flatten();
         let level = levels.find(|level| level.index == index);
         let state = level.and_then(|level| level.state);
-        state.map_or(Verdict::AsItIs, Verdict::Level)
+        Some(state.map_or(Verdict::AsItIs, Verdict::Level))
+    }
+}
+
+/// What is known of the levels among the events that come next.
+pub(crate) struct Tested {
+    fresh: Fresh,
+    /// Those that were looked at, if any were. It is large, and most calls have no use for it.
+    batch: Option<Batch>,
+}
+
+impl Tested {
+    /// None was looked at, beside those that are `fresh`.
+    #[inline(always)]
+    pub(crate) fn new(fresh: Fresh) -> Self {
+        Self { fresh, batch: None }
+    }
+
+    /// What is known of the entry at `index` of the ring.
+    #[inline(always)]
+    pub(crate) fn at(&self, ring: &Ring, index: u32) -> Verdict {
+        if !matches!(ring.level_at(index), Some(Some(_))) {
+            return Verdict::AsItIs;
+        }
+        if self.fresh.has(index) {
+            return Verdict::Fresh;
+        }
+        let verdict = self.batch.as_ref().and_then(|batch| batch.at(index));
+        verdict.unwrap_or(Verdict::Untested)
     }
 
     /// What is known of a watch whose event comes next, in a queue without a ring. That is asked
@@ -247,7 +266,8 @@ impl Tested {
                 .as_ref()
                 .is_some_and(|level| Arc::ptr_eq(&level.watch, watch))
         };
-        let Some(level) = self.levels.iter_mut().find(|level| is_it(level)) else {
+        let mut levels = self.batch.iter_mut().flat_map(|batch| &mut batch.levels);
+        let Some(level) = levels.find(|level| is_it(level)) else {
             return Verdict::Untested;
         };
         let state = level.take().and_then(|level| level.state);
@@ -260,25 +280,25 @@ impl Queue {
     /// to be fresh, instead of what was `tested` before. Not to be called with locks held.
     pub(crate) fn test_levels(&self, most: u32, tested: &mut Tested) {
         // What is dropped here may be the last reference to a watch.
-        tested.levels.iter_mut().for_each(|level| *level = None);
-        tested.nr = 0;
+        tested.batch = None;
+        let batch = tested.batch.get_or_insert_with(Batch::new);
         let most = most.min(MOST);
         {
             let table = self.watches().lock();
             match self.ring() {
-                Some(ring) => tested.look_at_ring(&table, ring, most),
+                Some(ring) => batch.look_at_ring(&table, ring, &tested.fresh, most),
                 None => {
                     for watch in self.first_levels::<BATCH>(most).iter().flatten() {
-                        tested.push(watch, 0);
+                        batch.push(watch, 0);
                     }
                 }
             }
         }
-        if tested.poll() {
-            tested.judge(&self.watches().lock());
+        if batch.poll() {
+            batch.judge(&self.watches().lock());
         }
         // What is dropped here may be the last reference to a file.
-        for level in tested.levels.iter_mut().flatten() {
+        for level in batch.levels.iter_mut().flatten() {
             level.target = None;
         }
     }

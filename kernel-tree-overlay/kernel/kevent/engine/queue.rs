@@ -666,11 +666,13 @@ impl Queue {
         if self.has_ended() {
             return ENDED;
         }
-        self.flush_whole_backlog();
         let mut ready = false;
         if self.owner.may_use() {
+            self.flush_whole_backlog();
             self.recheck(rechecker, None, 1);
         } else {
+            // The rest is not done on the account of others.
+            self.flush_backlog();
             ready = !self.recheck_list.is_empty();
         }
         if ready || self.has(None, 1) || self.is_backlogged() {
@@ -1211,24 +1213,31 @@ impl Queue {
                 }
                 Verdict::Untested => return Ok(Take::Untested),
             };
-            let event = level.map_or(first.event, |level| level.update(&first.event));
+            let updated;
+            let mut event = &first.event;
+            if let Some(level) = &level {
+                updated = level.update(event);
+                event = &updated;
+            }
             let is_wanted = level.is_none_or(|level| level.holds(&first.event));
             if is_wanted {
                 // The thread that is woken for the event in place of this one may be luckier.
-                deliver(&event).inspect_err(|_| {
+                deliver(event).inspect_err(|_| {
                     self.wake();
                 })?;
             }
             // If this fails, another consumer has it, or it was cancelled.
             if let Some(taken) = ring.take(&first) {
-                let last = level.map_or(taken.event, |level| level.update(&taken.event));
-                if is_wanted && last != event {
-                    // It fits where it was copied to a moment ago, unless the program has taken
-                    // that memory away, and the event with it.
-                    let _ = deliver(&last);
+                if let Some(changed) = taken.changed {
+                    let last = level.map_or(changed, |level| level.update(&changed));
+                    if is_wanted && last != *event {
+                        // It fits where it was copied to a moment ago, unless the program has taken
+                        // that memory away, and the event with it.
+                        let _ = deliver(&last);
+                    }
                 }
                 ring.release(&taken);
-                trace::consume(self, &last);
+                trace::consume(self, event);
                 self.flush_backlog();
                 return Ok(outcome);
             }

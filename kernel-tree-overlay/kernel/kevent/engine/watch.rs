@@ -365,14 +365,11 @@ impl<S: Source + ?Sized> Watch<S> {
         is_deferred || last.is_some_and(|(ring, entry)| ring.is_unconsumed(entry))
     }
 
-    /// Whether a level that was in the state `state` need not be polled: the program says of its
-    /// last entry that nothing is left of what that reports, and there was no other one since it
-    /// was rechecked. What happens later is in a new entry.
-    fn is_exhausted(&self, state: State) -> bool {
+    /// Whether the program says of the last entry that nothing is left of the level that it reports.
+    #[inline]
+    fn is_exhausted(&self) -> bool {
         let last = self.last_entry();
-        !(state.is_refired() || state.is_reporting())
-            && last.is_some_and(|(ring, entry)| ring.is_exhausted(entry))
-            && !self.source.holds_silently()
+        last.is_some_and(|(ring, entry)| ring.is_exhausted(entry)) && !self.source.holds_silently()
     }
 
     /// The bits of the last event if it is unconsumed, else 0.
@@ -1456,8 +1453,20 @@ impl Watch {
     /// Rechecks a watch that was on the queue's list, and is not any more.
     ///
     /// To be called with the mutex of the queue's watches held.
+    #[inline(always)]
     pub(crate) fn recheck(self: ArcBorrow<'_, Self>) -> RecheckOutcome {
         let old = self.update(State::rechecked);
+        let mode = self.mode();
+        if old.is_listed() && mode.is_plain() && mode.is_level() && self.is_exhausted() {
+            // It has reported nothing since, and what happens from now on is in a new entry.
+            return RecheckOutcome::Stays;
+        }
+        self.recheck_slowly(old, mode)
+    }
+
+    /// The rest of [`Watch::recheck`]: the watch was in the state `old`.
+    #[inline(never)]
+    fn recheck_slowly(self: ArcBorrow<'_, Self>, old: State, mode: Mode) -> RecheckOutcome {
         if old.is_dead() {
             if self.keeps_place(old) {
                 self.list();
@@ -1474,7 +1483,6 @@ impl Watch {
         } else {
             None
         };
-        let mode = self.mode();
         if let Some(events) = vanished {
             if mode.reports_vanished() {
                 // In this order: a close() that finds the watch detached has nothing to wait for.
@@ -1511,9 +1519,6 @@ impl Watch {
             }
             if self.is_unconsumed() {
                 self.list();
-                return RecheckOutcome::Stays;
-            }
-            if self.is_exhausted(old) {
                 return RecheckOutcome::Stays;
             }
             // If it is owned, what it reports may have been consumed already: poll.

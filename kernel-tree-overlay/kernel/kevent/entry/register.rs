@@ -65,9 +65,10 @@ fn each(
     let mut at = at;
     for done in 0..nr {
         let mut result = read_record::<Record>(at, size).and_then(|mut record| {
+            let handle = record.0.handle;
             let changed = change(&mut record.0);
             record.0.result = changed.err().map_or(0, |e| e.to_errno());
-            let written = write_results(at, &record.0);
+            let written = write_results(at, &record.0, handle);
             if changed.is_ok() && written.is_err() {
                 undo(&record.0);
             }
@@ -99,14 +100,16 @@ fn cancel_rest(at: UserPtr, size: usize, nr: u32) {
     }
 }
 
-/// Writes back what is new in a record.
-fn write_results(at: UserPtr, record: &uapi::kevent_watch) -> Result {
-    let result = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, result));
-    let handle = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, handle));
-    UserSlice::new(handle, size_of::<u64>())
-        .writer()
-        .write(&record.handle)?;
-    UserSlice::new(result, size_of::<i32>())
+/// Writes back the result of a record, and its handle if that was another `handle` before.
+fn write_results(at: UserPtr, record: &uapi::kevent_watch, handle: u64) -> Result {
+    if record.handle != handle {
+        let at = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, handle));
+        UserSlice::new(at, size_of::<u64>())
+            .writer()
+            .write(&record.handle)?;
+    }
+    let at = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, result));
+    UserSlice::new(at, size_of::<i32>())
         .writer()
         .write(&record.result)
 }
@@ -173,13 +176,12 @@ pub(crate) fn add(
             }
         }
         reserved.take(wanted)?;
-        let mut handle = add_one(&queue, record, name.as_ref(), source::watch);
-        if handle == Err(ENOBUFS) {
+        let mut added = add_one(&queue, record, name.as_ref(), source::watch);
+        if added == Err(ENOBUFS) {
             reserved.take(1)?;
-            handle = add_one(&queue, record, name.as_ref(), source::watch_large);
+            added = add_one(&queue, record, name.as_ref(), source::watch_large);
         }
-        record.handle = handle?;
-        Ok(())
+        added.inspect_err(|_| record.handle = 0)
     };
     let undo = |record: &uapi::kevent_watch| {
         if is_new.get() {
@@ -215,14 +217,14 @@ fn update(queue: &Queue, name: &Name, record: &uapi::kevent_watch) -> Result<u64
     change_one(queue, table, handle, record, flags).map(|()| handle)
 }
 
-/// Makes a watch, for which there is room.
+/// Makes a watch, for which there is room, and notes its handle in `record`.
 fn add_one(
     queue: &Arc<Queue>,
-    record: &uapi::kevent_watch,
+    record: &mut uapi::kevent_watch,
     name: Option<&Name>,
     make: Make,
-) -> Result<u64> {
-    let add = || add_made(queue, record, name, || make(queue, record));
+) -> Result {
+    let mut add = || add_made(queue, record, name, |record| make(queue, record));
     match add() {
         Err(e) if e == ENOSPC => {
             // The last events of some may have been consumed, which counts when it is noticed.
@@ -243,27 +245,30 @@ pub(crate) fn add_internal(
     make: impl FnOnce() -> Result<Arc<Watch>>,
 ) -> Result<u64> {
     queue.reserve_watches(1)?;
-    add_made(queue, record, None, make)
+    let mut record = *record;
+    add_made(queue, &mut record, None, |_| make())?;
+    Ok(record.handle)
 }
 
-/// Adds the watch that `make` makes, for which there is room. If it has a `name`, it must be the
-/// only one with that.
+/// Adds the watch that `make` makes, for which there is room, and notes its handle in `record`. If
+/// it has a `name`, it must be the only one with that.
+#[inline]
 fn add_made(
     queue: &Arc<Queue>,
-    record: &uapi::kevent_watch,
+    record: &mut uapi::kevent_watch,
     name: Option<&Name>,
-    make: impl FnOnce() -> Result<Arc<Watch>>,
-) -> Result<u64> {
+    make: impl FnOnce(&uapi::kevent_watch) -> Result<Arc<Watch>>,
+) -> Result {
     let unreserve = ScopeGuard::new(|| queue.unreserve_watches(1));
-    let watch = make()?;
+    let watch = make(record)?;
     let mut table = queue.watches().lock();
     if name.is_some_and(|name| name.handle(queue, &table) != Err(ENOENT)) {
         return Err(EBUSY);
     }
     let handle = table.insert(queue, watch.clone())?;
     unreserve.dismiss();
+    record.handle = handle;
     trace::add(queue, handle, record);
-    let record = &uapi::kevent_watch { handle, ..*record };
     let attached = watch.source().attach_file(watch.as_arc_borrow(), record);
     let target = match attached.and_then(|target| {
         // If not, it may be attached to another file, by which there may be one of that name.
@@ -271,7 +276,7 @@ fn add_made(
         is_open.then_some(target).ok_or(EBADF)
     }) {
         Ok(Some(target)) => target,
-        Ok(None) => return Ok(handle),
+        Ok(None) => return Ok(()),
         Err(e) => {
             table.withdraw(queue, handle);
             return Err(e);
@@ -285,7 +290,7 @@ fn add_made(
     let result = table.attached(queue, &watch, events);
     // `target` may be the last reference to the file.
     drop(table);
-    result.map(|()| handle)
+    result
 }
 
 /// `kevent_modify()`: changes what `flags` names of `nr` watches.

@@ -7,7 +7,8 @@ use kernel::{
     transmute::FromBytes,
     uaccess::{
         UserPtr,
-        UserSlice, //
+        UserSlice,
+        UserSliceReader, //
     },
 };
 
@@ -18,6 +19,15 @@ use kernel::{
 pub(crate) fn read_record<T: FromBytes>(at: UserPtr, size: usize) -> Result<T> {
     let mut reader = UserSlice::new(at, size).reader();
     let record = reader.read()?;
+    if !reader.is_empty() {
+        check_zero(reader)?;
+    }
+    Ok(record)
+}
+
+/// Checks that the rest is zero.
+#[cold]
+fn check_zero(mut reader: UserSliceReader) -> Result {
     let mut rest = [0u8; 64];
     while !reader.is_empty() {
         let len = reader.len().min(rest.len());
@@ -29,5 +39,5 @@ pub(crate) fn read_record<T: FromBytes>(at: UserPtr, size: usize) -> Result<T> {
             return Err(E2BIG);
         }
     }
-    Ok(record)
+    Ok(())
 }

@@ -126,7 +126,7 @@ impl Copies {
     fn collect(&mut self, queue: &Queue, min: u32, deadline: Option<&Deadline>) -> Result {
         let mut over = None;
         loop {
-            let dropped = self.collect_now(queue)?;
+            self.collect_now(queue)?;
             // When the time is over, what there is counts.
             match over {
                 _ if self.nr >= min => return Ok(()),
@@ -139,19 +139,19 @@ impl Copies {
             let nr = min.saturating_sub(self.nr).min(most);
             // What was taken just now may have been what kept a watch from going on.
             match queue.sleep(None, nr, deadline) {
-                // What comes may be dropped too, again and again.
-                Woken::Ready | Woken::Late if dropped => over = WaitQueue::is_over(deadline),
-                Woken::Ready | Woken::Late => {}
+                // What comes may be too little, again and again: some is dropped, others take some,
+                // and the ring may hold less.
+                Woken::Ready | Woken::Late => over = WaitQueue::is_over(deadline),
                 Woken::TimedOut => over = Some(Woken::TimedOut),
                 Woken::Interrupted => return Err(EINTR),
             }
         }
     }
 
-    /// Takes and copies what there is, without sleeping for it; whether some of it was dropped.
+    /// Takes and copies what there is, without sleeping for it.
     ///
     /// What cannot be copied stays in the queue.
-    fn collect_now(&mut self, queue: &Queue) -> Result<bool> {
+    fn collect_now(&mut self, queue: &Queue) -> Result {
         queue.flush_whole_backlog();
         let mut fresh = Fresh::new(queue);
         queue.recheck_noting(Rechecker::PROGRAM, None, 1, |watch| {
@@ -160,25 +160,19 @@ impl Copies {
             }
         });
         let mut tested = Tested::new(fresh);
-        let mut dropped = false;
         // If so much is dropped, it is time to look at the clock.
         for _ in 0..MAX_TESTS {
-            if !self.collect_tested(queue, &mut tested, &mut dropped)? {
+            if !self.collect_tested(queue, &mut tested)? {
                 break;
             }
             queue.test_levels(self.max.saturating_sub(self.nr), &mut tested);
             resched();
         }
-        Ok(dropped)
+        Ok(())
     }
 
     /// Takes and copies events up to a level that is not `tested`; whether there is one.
-    fn collect_tested(
-        &mut self,
-        queue: &Queue,
-        tested: &mut Tested,
-        dropped: &mut bool,
-    ) -> Result<bool> {
+    fn collect_tested(&mut self, queue: &Queue, tested: &mut Tested) -> Result<bool> {
         let mut spare = queue.consumer().lock();
         while self.nr < self.max {
             let to = self.to;
@@ -189,10 +183,7 @@ impl Copies {
             match taken {
                 Take::Nothing => return Ok(false),
                 Take::Untested => return Ok(true),
-                Take::Dropped => {
-                    self.levels = true;
-                    *dropped = true;
-                }
+                Take::Dropped => self.levels = true,
                 Take::Delivered | Take::DeliveredLevel => {
                     self.levels |= taken == Take::DeliveredLevel;
                     self.nr = self.nr.saturating_add(1);

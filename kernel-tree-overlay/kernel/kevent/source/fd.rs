@@ -349,6 +349,12 @@ pub(crate) fn is_epoll(file: &File) -> bool {
     unsafe { bindings::is_file_epoll(file.as_ptr()) }
 }
 
+/// Whether a file is the pidfd of a process.
+pub(crate) fn is_pidfd(file: &File) -> bool {
+    // SAFETY: The file is live.
+    unsafe { bindings::kevent_is_pidfd(file.as_ptr()) }
+}
+
 /// The queue that a file is, if it is one.
 pub(crate) fn queue_of(file: &File) -> Option<ArcBorrow<'_, Queue>> {
     private_data::<Queue>(file)

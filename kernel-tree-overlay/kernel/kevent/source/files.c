@@ -30,12 +30,13 @@
  * descriptor is closed; and not even that while there is no queue in the
  * system.
  *
- * Lock order: the mutex of a queue, then the lock of a bucket, then
- * file->f_lock and files->file_lock.
+ * Lock order: the mutex of a queue, then the lock of a bucket, or
+ * files->file_lock, or file->f_lock; within the last the lock of a count.
  */
 #include <linux/cache.h>
 #include <linux/err.h>
 #include <linux/fdtable.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hash.h>
 #include <linux/jump_label_ratelimit.h>
@@ -43,6 +44,7 @@
 #include <linux/list.h>
 #include <linux/memblock.h>
 #include <linux/math64.h>
+#include <linux/pid.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
@@ -114,14 +116,70 @@ static struct kevent_bucket *kevent_bucket(const struct file *file,
 }
 
 /**
+ * kevent_is_pidfd - whether a file is the pidfd of a process
+ * @file: it
+ *
+ * Return: whether it is.
+ */
+bool kevent_is_pidfd(const struct file *file)
+{
+	return !IS_ERR(pidfd_pid(file));
+}
+
+/*
+ * What a watch counts as one of, see objects.c.  Each time that a process, a FIFO
+ * or a file of procfs is opened there is another file, and a wake-up is for all
+ * of them.  Those of a device need have nothing in common.
+ */
+static const void *kevent_file_object(const struct file *file, u16 kind)
+{
+	const struct inode *inode = file_inode(file);
+
+	/* The others count what they watch themselves. */
+	if ((kind & KEVENT_LINK_CLASS) != KEVENT_SOURCE_POLL)
+		return file;
+	if (kevent_is_pidfd(file))
+		return inode;
+	if (!IS_ANON_FILE(inode) &&
+	    (S_ISREG(inode->i_mode) || S_ISFIFO(inode->i_mode)))
+		return inode;
+	return file;
+}
+
+/* Whoever closes @file looks for links from now on; whether it did so before. */
+static bool kevent_mark_file(struct file *file)
+{
+	bool marked;
+
+	guard(spinlock)(&file->f_lock);
+	marked = file->f_mode & FMODE_KEVENT;
+	file->f_mode |= FMODE_KEVENT;
+	return marked;
+}
+
+/*
+ * The watch that is not counted is going to leave @file, to which there is a
+ * reference.  If there are no others, the next one is not counted either.
+ */
+static void kevent_unmark_file(struct file *file)
+{
+	const void *object = kevent_file_object(file, KEVENT_SOURCE_POLL);
+
+	guard(spinlock)(&file->f_lock);
+	if (!kevent_object_is_counted(file) &&
+	    (object == file || !kevent_object_is_counted(object)))
+		file->f_mode &= ~FMODE_KEVENT;
+}
+
+/**
  * kevent_link_file - from now on the watch goes when the descriptor is closed
  * @link: the watch's
  * @file: what @fd stands for; the caller has a reference
  * @fd: a descriptor of the current task
  * @holder: on whose account
  *
- * The first watch that a file ever has is not counted as one of that file: most
- * files have no other one.
+ * The first watch of a file is not counted as one of that file: most files have
+ * no other one.
  *
  * Return: 0, -ENOSPC if there are too many watches of the file, or -ENOMEM.
  */
@@ -129,23 +187,20 @@ int kevent_link_file(struct kevent_file_link *link, struct file *file, int fd,
 		     const struct kevent_holder *holder)
 {
 	struct kevent_bucket *bucket = kevent_bucket(file, current->files);
-	bool counted = READ_ONCE(file->f_mode) & FMODE_KEVENT;
+	const void *object = kevent_file_object(file, link->kind);
 	int ret;
 
-	if (counted) {
-		ret = kevent_count_object(file, holder);
+	if (kevent_mark_file(file) || object != file) {
+		ret = kevent_count_object(object, holder);
 		if (ret)
 			return ret;
 		link->kind |= KEVENT_LINK_COUNTED;
+		/* The mark may have gone.  It stays while there is a count. */
+		kevent_mark_file(file);
 	}
 	link->file = file;
 	link->files = current->files;
 	link->fd = fd;
-	if (!counted) {
-		spin_lock(&file->f_lock);
-		file->f_mode |= FMODE_KEVENT;
-		spin_unlock(&file->f_lock);
-	}
 	spin_lock(&bucket->lock);
 	hlist_add_head(&link->node, &bucket->links);
 	spin_unlock(&bucket->lock);
@@ -160,18 +215,26 @@ int kevent_link_file(struct kevent_file_link *link, struct file *file, int fd,
 void kevent_unlink_file(struct kevent_file_link *link,
 			const struct kevent_holder *holder)
 {
+	bool counted = link->kind & KEVENT_LINK_COUNTED;
 	struct file *file = link->file;
 	struct kevent_bucket *bucket;
 
 	if (!file)
 		return;
 	bucket = kevent_bucket(file, link->files);
-	if (link->kind & KEVENT_LINK_COUNTED)
-		kevent_uncount_object(file, holder);
+	if (counted) {
+		kevent_uncount_object(kevent_file_object(file, link->kind), holder);
+	} else {
+		/* Who closes the file does not wait for this when the mark has gone. */
+		get_file(file);
+		kevent_unmark_file(file);
+	}
 	spin_lock(&bucket->lock);
 	hlist_del_init(&link->node);
 	link->file = NULL;
 	spin_unlock(&bucket->lock);
+	if (!counted)
+		fput(file);
 }
 
 /**
@@ -198,9 +261,14 @@ bool kevent_link_is_open(const struct kevent_file_link *link)
 	struct files_struct *files = link->files;
 	bool is_open;
 
-	/* As for fdget(): no other task can have closed it since it was looked up. */
-	if (atomic_read(&files->count) == 1)
-		return true;
+	/*
+	 * No other task can close it from now on.  One that has closed it since it
+	 * was looked up may have left the table after that.
+	 */
+	if (atomic_read_acquire(&files->count) == 1) {
+		guard(rcu)();
+		return files_lookup_fd_raw(files, link->fd) == link->file;
+	}
 	/* Who closes it holds this, and looks for links after that. */
 	spin_lock(&files->file_lock);
 	is_open = files_lookup_fd_locked(files, link->fd) == link->file;

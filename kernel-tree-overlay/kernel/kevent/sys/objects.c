@@ -12,10 +12,12 @@
  * is not 0.  Objects are named by their addresses: a watch is uncounted before its
  * object can go away.
  */
-#include <linux/hash.h>
 #include <linux/init.h>
 #include <linux/list.h>
 #include <linux/memblock.h>
+#include <linux/once.h>
+#include <linux/random.h>
+#include <linux/siphash.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uidgid.h>
@@ -35,7 +37,7 @@
 #define KEVENT_OBJECT_USER_MAX		1280
 
 /* One bucket for so much memory, as a power of two; and at least so many. */
-#define KEVENT_OBJECT_SCALE	21
+#define KEVENT_OBJECT_SCALE	18
 #define KEVENT_OBJECT_LEAST	64
 
 struct kevent_count {
@@ -54,9 +56,18 @@ struct kevent_count_bucket {
 static struct kevent_count_bucket *kevent_counts __ro_after_init;
 static unsigned int kevent_count_bits __ro_after_init;
 
+/* What the address of a futex is, the program has a say in. */
+static hsiphash_key_t kevent_count_key __read_mostly;
+
 static struct kevent_count_bucket *kevent_count_bucket(const void *object)
 {
-	return &kevent_counts[hash_ptr(object, kevent_count_bits)];
+	const u64 address = (unsigned long)object;
+	u32 hash;
+
+	get_random_once(&kevent_count_key, sizeof(kevent_count_key));
+	hash = hsiphash_2u32(lower_32_bits(address), upper_32_bits(address),
+			     &kevent_count_key);
+	return &kevent_counts[hash & ((1U << kevent_count_bits) - 1)];
 }
 
 /* The lock of the bucket is held. */
@@ -152,6 +163,27 @@ void kevent_uncount_object(const void *object, const struct kevent_holder *holde
 {
 	kevent_uncount(object, 0, holder->user);
 	kevent_uncount(object, holder->queue, holder->user);
+}
+
+/**
+ * kevent_object_is_counted - whether there is a watch of an object that is counted
+ * @object: it
+ *
+ * Return: whether there is.  One that is being counted now may be missed.
+ */
+bool kevent_object_is_counted(const void *object)
+{
+	struct kevent_count_bucket *bucket = kevent_count_bucket(object);
+	struct kevent_count *count;
+
+	if (hlist_empty(&bucket->counts))
+		return false;
+	guard(spinlock)(&bucket->lock);
+	hlist_for_each_entry(count, &bucket->counts, node) {
+		if (count->object == object)
+			return true;
+	}
+	return false;
 }
 
 static int __init kevent_objects_init(void)

@@ -43,6 +43,7 @@ use crate::{
             doubtful,
             fget,
             is_epoll,
+            is_pidfd,
             poll_and_add,
             queue_of,
             watch_around,
@@ -239,6 +240,10 @@ impl<const N: usize> Source for Poll<N> {
         }
         if !can_poll(&file) {
             return Err(EPERM);
+        }
+        // Who passes on a wake-up wakes without the locks that those of a process are made with.
+        if watch.is_exclusive() && is_pidfd(&file) {
+            return Err(EINVAL);
         }
         self.link.set_doubtful(doubtful(&file));
         self.link.note_atomic(&file);

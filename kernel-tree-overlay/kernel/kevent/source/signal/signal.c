@@ -556,7 +556,7 @@ void kevent_signal_resolve(struct kevent_signal *ks, bool oldest, u64 entry,
  */
 void kevent_signal_return(struct kevent_signal *ks)
 {
-	struct kevent_signal *interceptor;
+	struct kevent_signal *interceptor = NULL;
 	struct task_struct *t;
 	struct sigqueue *q;
 	unsigned long flags;
@@ -565,7 +565,9 @@ void kevent_signal_return(struct kevent_signal *ks)
 	if (t) {
 		hlist_del_init(&ks->node);
 		while (!ks->stale && !list_empty(&ks->unposted)) {
-			interceptor = kevent_find_interceptor(ks->sig, t);
+			/* There may be many signals, and many watches. */
+			if (!interceptor || !kevent_signal_intercepts(interceptor))
+				interceptor = kevent_find_interceptor(ks->sig, t);
 			if (!interceptor) {
 				kevent_return_signals(ks->sig, &ks->unposted, t);
 				break;
@@ -578,6 +580,25 @@ void kevent_signal_return(struct kevent_signal *ks)
 		kevent_signal_unlock(t, flags);
 	}
 	kevent_free_signals(&ks->unposted);
+}
+
+/**
+ * kevent_signal_forget - do not return to the process what was intercepted
+ * @ks: the watch's, which has vanished
+ *
+ * Its last events are there still, but the process may be running a program that
+ * those who have the queue could not send a signal.
+ */
+void kevent_signal_forget(struct kevent_signal *ks)
+{
+	struct task_struct *t;
+	unsigned long flags;
+
+	t = kevent_signal_lock(ks, &flags);
+	if (!t)
+		return;
+	ks->stale = true;
+	kevent_signal_unlock(t, flags);
 }
 
 /**

@@ -284,4 +284,8 @@ pub(crate) unsafe extern "C" fn kevent_signal_ended(ks: *const c_void) {
     let queue = watch.queue();
     let mut table = queue.watches().lock();
     table.vanished(queue, &watch, watch.source().closed(), reports);
+    if reports {
+        // SAFETY: It is that of the watch, to which there is a reference.
+        unsafe { bindings::kevent_signal_forget(ks.cast_mut().cast()) };
+    }
 }

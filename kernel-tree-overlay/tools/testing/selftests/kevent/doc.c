@@ -191,6 +191,35 @@ TEST_F(doc, poll_modify_remove)
 	close(fds[1]);
 }
 
+TEST_F(doc, exhausted)
+{
+	struct kevent_event *slot;
+	struct kevent_create args = {};
+	int fds[2];
+	__u32 index;
+
+	close(kevent_create(&args, sizeof(args), 0));
+	if (!(args.features & KEVENT_FEATURE_EXHAUSTED))
+		SKIP(return, "no exhausted mark in this kernel");
+	ASSERT_EQ(0, pipe(fds));
+	EXPECT_EQ(1, watch_readable(self->q.fd, fds[0], USER_DATA));
+	EXPECT_EQ(1, write(fds[1], "x", 1));
+	EXPECT_EVENT(KEVENT_POLL_IN);
+	/* Not marked: it is polled again. */
+	EXPECT_EQ(1, kevent_wait(self->q.fd, &(struct kevent_wait){ .seen = 1 },
+				 sizeof(struct kevent_wait)));
+	/* Steps 2 and 3 of consume(), and a mark that is a lie. */
+	index = self->q.ring->cursor;
+	EXPECT_EQ(1, index);
+	slot = &self->q.slots[index];
+	__atomic_store_n(&self->q.ring->cursor, index + 1, __ATOMIC_RELEASE);
+	__atomic_exchange_n(&slot->events, KEVENT_WORD_TAKEN, __ATOMIC_ACQ_REL);
+	free_slot(&self->q, index, 1);
+	EXPECT_NONE();
+	close(fds[0]);
+	close(fds[1]);
+}
+
 TEST_F(doc, socket)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };

@@ -48,7 +48,9 @@ static void serve(struct server *s, struct fuse_in_header *in)
 	struct fuse_attr_out attr = {
 		.attr = { .ino = 1, .mode = S_IFREG | 0666, .nlink = 1 },
 	};
-	struct fuse_open_out open = { .open_flags = FOPEN_DIRECT_IO };
+	struct fuse_open_out open = {
+		.open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH,
+	};
 	struct fuse_poll_out poll = {};
 
 	switch (in->opcode) {
@@ -283,6 +285,68 @@ TEST_F(fuse, closed_while_it_is_added)
 		EXPECT_EQ(-ENOENT, remove_one(&self->q, self->w.handle));
 	EXPECT_EQ(0, queue_drain(&self->q));
 	use_queue(_metadata, &self->q);
+}
+
+/* Closes the descriptor and exits, when the parent says so. */
+struct closer {
+	int go;
+	int tid;
+	int fd;
+};
+
+static void *closer_main(void *arg)
+{
+	struct closer *c = arg;
+	int tid = syscall(SYS_gettid);
+	char byte;
+
+	if (write(c->tid, &tid, sizeof(tid)) == sizeof(tid) &&
+	    read(c->go, &byte, 1) == 1)
+		close(c->fd);
+	return NULL;
+}
+
+/* A process that adds the watch; what that returned. */
+static int add_beside_closer(struct kevent_watch *w, struct closer *c)
+{
+	pthread_t thread;
+	struct queue q;
+
+	if (queue_open(&q, 16) < 0 ||
+	    pthread_create(&thread, NULL, closer_main, c))
+		return 0;
+	return add_one(&q, w);
+}
+
+/* That it is the only one left to use the table does not mean that it is open. */
+TEST_F(fuse, closed_by_a_thread_that_is_gone)
+{
+	int go[2], tids[2], tid, status;
+	struct closer closer;
+	char task[64];
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(go));
+	ASSERT_EQ(0, pipe(tids));
+	closer = (struct closer) {
+		.go = go[0], .tid = tids[1], .fd = self->fd,
+	};
+	hold(&self->server, true);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(-add_beside_closer(&self->w, &closer));
+	ASSERT_EQ(sizeof(tid), read(tids[0], &tid, sizeof(tid)));
+	until_polled(&self->server, 1);
+	ASSERT_EQ(1, write(go[1], "", 1));
+	snprintf(task, sizeof(task), "/proc/%d/task/%d", pid, tid);
+	while (!access(task, F_OK))
+		usleep(200);
+	hold(&self->server, false);
+	sem_post(&self->server.answer);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(EBADF, WEXITSTATUS(status));
 }
 
 TEST_F(fuse, modify_that_polls_holds_up_no_one)

@@ -482,6 +482,29 @@ static void on_signal(int sig)
 	(void)sig;
 }
 
+/* Levels hold again and again, so there is never nothing to copy. */
+TEST(time_is_over_although_levels_hold)
+{
+	enum { MANY = 4096 };
+	static struct kevent_event ev[MANY];
+	struct __kernel_timespec ts = {};
+	struct kevent_watch w;
+	struct queue q;
+	int fd[2], i;
+
+	need_source(KEVENT_SOURCE_POLL, "files");
+	ASSERT_EQ(0, pipe(fd));
+	ASSERT_LE(0, queue_open(&q, 2));
+	for (i = 0; i < 2; i++) {
+		w = watch_poll(fd[1], KEVENT_POLL_OUT, 0, i);
+		ASSERT_EQ(1, add_one(&q, &w));
+	}
+	EXPECT_GT(MANY, kevent_get_events(q.fd, MANY, MANY, &ts, ev, 0));
+	queue_close(&q);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 TEST_F(get, signal_with_nothing_copied)
 {
 	struct sigaction sa = {

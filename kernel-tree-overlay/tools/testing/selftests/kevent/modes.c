@@ -1033,4 +1033,21 @@ TEST_F(modes, exclusive_queues_with_sleepers)
 		queue_close(&q[i]);
 }
 
+/* Its wake-ups are for all, and are made with locks that others do not have. */
+TEST(no_exclusive_watch_of_a_process)
+{
+	int fd = syscall(SYS_pidfd_open, getpid(), 0);
+	struct kevent_watch w;
+	struct queue q;
+
+	ASSERT_LE(0, fd);
+	ASSERT_LE(0, queue_open(&q, 0));
+	w = watch_poll(fd, IN, EXCLUSIVE, 1);
+	EXPECT_EQ(-EINVAL, add_one(&q, &w));
+	w = watch_poll(fd, IN, LEVEL, 1);
+	EXPECT_EQ(1, add_one(&q, &w));
+	close(fd);
+	queue_close(&q);
+}
+
 TEST_HARNESS_MAIN

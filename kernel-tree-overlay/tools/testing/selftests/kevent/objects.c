@@ -26,7 +26,7 @@ FIXTURE(object)
 FIXTURE_VARIANT(object)
 {
 	__u32 source;
-	/* The first watch that a file ever has is not counted. */
+	/* The first watch of a file is not counted. */
 	int uncounted;
 };
 
@@ -237,6 +237,26 @@ TEST_F(object, watches_of_a_user)
 	queue_close(&q[0]);
 }
 
+/* A watch that was the only one is the first one again when it is added again. */
+TEST_F(object, first_again)
+{
+	int most = OF_QUEUE + variant->uncounted, error;
+	struct kevent_watch one;
+	struct queue q;
+	__u64 last = 0;
+	int i;
+
+	ASSERT_LE(0, queue_open(&q, 0));
+	for (i = 0; i < 3; i++) {
+		one = self->w;
+		ASSERT_EQ(1, add_one(&q, &one));
+		ASSERT_EQ(1, remove_one(&q, one.handle));
+	}
+	EXPECT_EQ(most, fill(&q, &self->w, most + 10, &last, &error));
+	EXPECT_EQ(-ENOSPC, error);
+	queue_close(&q);
+}
+
 /* Each watch is the only one of its file, which costs no count. */
 TEST(many_objects)
 {
@@ -256,6 +276,51 @@ TEST(many_objects)
 		close(fd[i]);
 	EXPECT_EQ(0, nr_watches(q.fd));
 	queue_close(&q);
+}
+
+/* Files that have wait queues in common, one for each time that it is opened. */
+static int open_object(bool is_process, const char *fifo)
+{
+	return is_process ? syscall(SYS_pidfd_open, getpid(), 0) :
+			    open(fifo, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+TEST(opened_many_times)
+{
+	int fd[OF_QUEUE + 1], i, nr, error, ret;
+	char path[] = "/tmp/kevent-XXXXXX", name[32];
+	struct kevent_watch w;
+	struct queue q;
+	__u64 last;
+
+	ASSERT_NE(NULL, mkdtemp(path));
+	snprintf(name, sizeof(name), "%s/fifo", path);
+	ASSERT_EQ(0, mkfifo(name, 0600));
+	for (i = 0; i < 2; i++) {
+		ASSERT_LE(0, queue_open(&q, 0));
+		for (nr = 0; nr <= OF_QUEUE; nr++) {
+			fd[nr] = open_object(i, name);
+			ASSERT_LE(0, fd[nr]);
+			ret = add_file(&q, &w, fd[nr], 0, nr);
+			if (ret != 1)
+				break;
+		}
+		EXPECT_EQ(OF_QUEUE, nr);
+		EXPECT_EQ(-ENOSPC, ret);
+		EXPECT_EQ(OF_QUEUE, nr_watches(q.fd));
+		/* Closed, they make room. */
+		while (nr >= 0)
+			close(fd[nr--]);
+		EXPECT_EQ(0, nr_watches(q.fd));
+		fd[0] = open_object(i, name);
+		w = record(KEVENT_SOURCE_POLL, fd[0], KEVENT_POLL_IN);
+		EXPECT_EQ(OF_QUEUE, fill(&q, &w, OF_QUEUE + 1, &last, &error));
+		EXPECT_EQ(-ENOSPC, error);
+		close(fd[0]);
+		queue_close(&q);
+	}
+	unlink(name);
+	rmdir(path);
 }
 
 TEST_HARNESS_MAIN

@@ -605,6 +605,30 @@ TEST_F(behind, others_move_some_of_it)
 	EXPECT_ALL_EMPTY();
 }
 
+/* So does a task that polls the queue and does not own it. */
+TEST_F(behind, a_stranger_who_polls_moves_some_of_it)
+{
+	struct pollfd pfd = { .fd = self->q.fd, .events = POLLIN };
+	struct kevent_event ev;
+	pid_t pid;
+	int n;
+
+	EXPECT_NEXT(0, BEHIND);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(poll(&pfd, 1, 0));
+	EXPECT_EQ(1, child_status(pid));
+	usleep(100000);
+	for (n = BEHIND; ring_take(&self->q, &ev); n++)
+		ASSERT_EQ(n, ev.user_data);
+	EXPECT_LT(BEHIND, n);
+	EXPECT_GE(BEHIND + 128, n);
+	EXPECT_EQ(2 * BEHIND - 1 - n, queue_refill(&self->q));
+	EXPECT_NEXT(n, 2 * BEHIND - 1);
+	EXPECT_ALL_EMPTY();
+}
+
 static void *wait_for_all(void *arg)
 {
 	struct queue *q = arg;

@@ -421,6 +421,54 @@ TEST_F(race, remove_against_remove)
 	close(fd);
 }
 
+/* The other side: adds a watch of a file in a queue of its own. */
+struct second {
+	struct queue q;
+	int fd;
+	unsigned int seed;
+	int ret;
+};
+
+static void add_second(void *arg)
+{
+	struct second *a = arg;
+	struct kevent_watch w;
+
+	dawdle(&a->seed, SPIN);
+	a->ret = add_file(&a->q, &w, a->fd, 0, 0);
+}
+
+/*
+ * One queue removes the only watch of a file while another queue adds one:
+ * close() finds that.
+ */
+TEST_F(race, first_removed_against_added)
+{
+	struct second a = { .seed = 9 };
+	unsigned int seed = 10;
+	struct kevent_watch w;
+	struct racer racer;
+	int i;
+
+	ASSERT_LE(0, queue_open(&a.q, variant->entries));
+	ASSERT_EQ(0, racer_start(&racer, add_second, &a));
+	for (i = 0; i < ROUNDS; i++) {
+		a.fd = new_file();
+		ASSERT_LE(0, a.fd);
+		ASSERT_EQ(1, add_file(Q, &w, a.fd, variant->flags, i));
+		racer_go(&racer);
+		dawdle(&seed, SPIN);
+		EXPECT_EQ(1, remove_one(Q, w.handle));
+		racer_wait(&racer);
+		ASSERT_EQ(1, a.ret);
+		EXPECT_EQ(1, nr_watches(a.q.fd));
+		close(a.fd);
+		EXPECT_EQ(0, nr_watches(a.q.fd));
+	}
+	racer_stop(&racer);
+	queue_close(&a.q);
+}
+
 /* A watch is removed and its descriptor closed: it goes once. */
 TEST_F(race, remove_against_close)
 {

@@ -1735,53 +1735,64 @@ TEST_F(signal, exec)
 	}
 }
 
+/* A copy of this program that has its own user id, in a filesystem of its own. */
+static bool make_set_user_id(char *dir, char *name, size_t size)
+{
+	char buf[65536];
+	int from, to;
+	ssize_t n;
+
+	if (!mkdtemp(dir) || mount("kevent", dir, "tmpfs", 0, NULL))
+		return false;
+	snprintf(name, size, "%s/program", dir);
+	from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	to = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	while ((n = read(from, buf, sizeof(buf))) > 0)
+		if (write(to, buf, n) != n)
+			return false;
+	close(from);
+	if (fchown(to, 1234, -1) || fchmod(to, 04755))
+		return false;
+	close(to);
+	return true;
+}
+
+/* Executes it; it is stopped right after that. */
+static int exec_stopped(const char *name)
+{
+	struct execed s = { .what = JUST_EXIT };
+	char hex[2 * sizeof(s) + 1];
+	size_t i;
+
+	for (i = 0; i < sizeof(s); i++)
+		snprintf(hex + 2 * i, 3, "%02x", ((unsigned char *)&s)[i]);
+	setenv(EXEC_STATE, hex, 1);
+	if (syscall(SYS_ptrace, 0 /* PTRACE_TRACEME */, 0, 0, 0))
+		return 2;
+	execl(name, "kevent", NULL);
+	return 3;
+}
+
 /* No program watches the signals of one with more privileges. */
 TEST_F(signal, set_user_id)
 {
-	struct execed s = { .what = JUST_EXIT };
-	char path[] = "/tmp/kevent-XXXXXX";
+	char dir[] = "/tmp/kevent-XXXXXX", name[64];
 	struct kevent_watch w;
 	struct kevent_event ev;
-	char *dir, name[64], buf[65536];
-	int from, to, status;
-	ssize_t n;
+	int status;
 	pid_t pid;
 
 	if (geteuid())
 		SKIP(return, "needs root");
-	dir = mkdtemp(path);
-	ASSERT_NE(NULL, dir);
-	ASSERT_EQ(0, mount("kevent", dir, "tmpfs", 0, NULL));
-	snprintf(name, sizeof(name), "%s/program", dir);
-	from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	to = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
-	ASSERT_LE(0, from);
-	ASSERT_LE(0, to);
-	while ((n = read(from, buf, sizeof(buf))) > 0)
-		ASSERT_EQ(n, write(to, buf, n));
-	close(from);
-	ASSERT_EQ(0, fchown(to, 1234, -1));
-	ASSERT_EQ(0, fchmod(to, 04755));
-	close(to);
+	ASSERT_TRUE(make_set_user_id(dir, name, sizeof(name)));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		char hex[2 * sizeof(s) + 1];
-		size_t i;
-
-		for (i = 0; i < sizeof(s); i++)
-			snprintf(hex + 2 * i, 3, "%02x",
-				 ((unsigned char *)&s)[i]);
-		setenv(EXEC_STATE, hex, 1);
 		if (add_signal(Q, &w, RT, KEVENT_WATCH_TAKE |
 			       KEVENT_WATCH_VANISHED, 1) != 1 ||
 		    add_signal(Q, &w, RT, 0, 2) != 1)
 			_exit(1);
-		/* It is stopped right after execve(). */
-		if (syscall(SYS_ptrace, 0 /* PTRACE_TRACEME */, 0, 0, 0))
-			_exit(2);
-		execl(name, "kevent", NULL);
-		_exit(3);
+		_exit(exec_stopped(name));
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_TRUE(WIFSTOPPED(status));
@@ -1793,6 +1804,44 @@ TEST_F(signal, set_user_id)
 	EXPECT_EMPTY(Q, COPY);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
+	umount2(dir, MNT_DETACH);
+	rmdir(dir);
+}
+
+/* Nor does closing a queue send it what was intercepted before. */
+TEST_F(signal, set_user_id_is_returned_nothing)
+{
+	char dir[] = "/tmp/kevent-XXXXXX", name[64];
+	const int sig[] = { SIGTERM, RT };
+	struct kevent_watch w;
+	struct queue q;
+	int i, status;
+	pid_t pid;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	ASSERT_TRUE(make_set_user_id(dir, name, sizeof(name)));
+	for (i = 0; i < 2; i++) {
+		ASSERT_LE(0, queue_open_shared(&q, variant->entries));
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			if (add_signal(&q, &w, sig[i], KEVENT_WATCH_TAKE |
+				       KEVENT_WATCH_VANISHED, 1) != 1 ||
+			    kill(getpid(), sig[i]))
+				_exit(1);
+			_exit(exec_stopped(name));
+		}
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_TRUE(WIFSTOPPED(status));
+		queue_close(&q);
+		/* It exits; a signal would stop it first. */
+		ASSERT_EQ(0, syscall(SYS_ptrace, 7 /* PTRACE_CONT */, pid, 0, 0));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_TRUE(WIFEXITED(status));
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
 	umount2(dir, MNT_DETACH);
 	rmdir(dir);
 }
