@@ -298,6 +298,7 @@ void kevent_uncharge_queue(size_t size, struct user_struct *user);
 struct ucounts *kevent_current_user(void);
 bool kevent_charge_watches(struct ucounts *user, u32 nr);
 void kevent_uncharge_watches(struct ucounts *user, u32 nr);
+bool kevent_may_inspect(const struct ucounts *user);
 kuid_t kevent_outermost_user(void);
 
 /* sys/objects.c */

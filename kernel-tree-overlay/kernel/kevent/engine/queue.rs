@@ -1501,6 +1501,9 @@ impl FileOperations for Queue {
         seq_print!(m, "backlog:\t{}\n", this.backlogged.load(Relaxed));
         seq_print!(m, "waiters:\t{}\n", this.sleepers.load(Relaxed));
         seq_print!(m, "watches:\t{}\n", table.len());
+        if !this.owner.may_use() && !table.may_inspect() {
+            return;
+        }
         for (handle, watch) in table.iter().take(MAX_SHOWN) {
             if m.has_overflowed() {
                 // All of this is done again with a larger buffer.

@@ -125,6 +125,11 @@ impl Table {
         }
     }
 
+    /// Whether the current task may know what is in the table, though it may not use the queue.
+    pub(crate) fn may_inspect(&self) -> bool {
+        self.account.may_inspect()
+    }
+
     /// Charges a watch, puts it into the table and reports its handle.
     pub(crate) fn insert(&mut self, queue: &Queue, watch: Arc<Watch>) -> Result<u64> {
         if self.account.charge().is_err() {

@@ -98,6 +98,22 @@ void kevent_uncharge_watches(struct ucounts *user, u32 nr)
 }
 
 /**
+ * kevent_may_inspect - whether the current task may know what a queue watches
+ * @user: whom its watches are charged to
+ *
+ * That has addresses in the program, which others who have the queue need not
+ * know.
+ *
+ * Return: whether it may, though it may not use the queue: it is of the same
+ * user, or may trace that user's programs.
+ */
+bool kevent_may_inspect(const struct ucounts *user)
+{
+	return uid_eq(user->uid, current_euid()) ||
+	       ns_capable_noaudit(user->ns, CAP_SYS_PTRACE);
+}
+
+/**
  * kevent_outermost_user - whom all that the current task has is charged to
  *
  * Return: the user of the initial namespace for whom that is.

@@ -78,6 +78,12 @@ impl WatchAccount {
         })
     }
 
+    /// Whether the current task may know what is watched, though it may not use the queue.
+    pub(crate) fn may_inspect(&self) -> bool {
+        // SAFETY: By the type invariants there is a reference.
+        unsafe { bindings::kevent_may_inspect(self.user.as_ptr()) }
+    }
+
     fn batch(&self) -> u32 {
         (self.used / 8).clamp(1, MAX_BATCH)
     }

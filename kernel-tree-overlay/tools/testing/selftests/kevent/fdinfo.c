@@ -288,6 +288,29 @@ TEST_F(fdinfo, of_another_process)
 	EXPECT_EQ(0, child_status(pid));
 }
 
+/* Another user who may only post is not to know addresses of the owner. */
+TEST_F(fdinfo, of_the_queue_of_another_user)
+{
+	const uid_t uid = 41111;
+	struct kevent_watch w;
+	pid_t pid;
+
+	if (geteuid())
+		SKIP(return, "needs to be root");
+	ASSERT_EQ(1, add_file(Q, &w, self->fd, 0, 5));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (setresuid(uid, uid, uid))
+			_exit(1);
+		if (value_of(self->q.fd, "watches") != 1)
+			_exit(2);
+		_exit(read_watches(getpid(), self->q.fd, NULL, 0) ? 3 : 0);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_EQ(1, read_watches(getpid(), self->q.fd, NULL, 0));
+}
+
 TEST_F(fdinfo, counters)
 {
 	struct kevent_event ev;
