@@ -259,6 +259,10 @@ pub(crate) mod sys {
             }
 
             pub(crate) fn uncharge(&mut self) {}
+
+            pub(crate) fn may_inspect(&self) -> bool {
+                true
+            }
         }
     }
 }
