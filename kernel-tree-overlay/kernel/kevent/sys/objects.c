@@ -10,14 +10,13 @@
  *
  * A count has an object, and the queue or the user it is of.  It exists while it
  * is not 0.  Objects are named by their addresses: a watch is uncounted before its
- * object can go away.
+ * object can go away.  What a program could choose is no name for an object, as it
+ * may choose them for one bucket.
  */
+#include <linux/hash.h>
 #include <linux/init.h>
 #include <linux/list.h>
 #include <linux/memblock.h>
-#include <linux/once.h>
-#include <linux/random.h>
-#include <linux/siphash.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uidgid.h>
@@ -56,18 +55,9 @@ struct kevent_count_bucket {
 static struct kevent_count_bucket *kevent_counts __ro_after_init;
 static unsigned int kevent_count_bits __ro_after_init;
 
-/* What the address of a futex is, the program has a say in. */
-static hsiphash_key_t kevent_count_key __read_mostly;
-
 static struct kevent_count_bucket *kevent_count_bucket(const void *object)
 {
-	const u64 address = (unsigned long)object;
-	u32 hash;
-
-	get_random_once(&kevent_count_key, sizeof(kevent_count_key));
-	hash = hsiphash_2u32(lower_32_bits(address), upper_32_bits(address),
-			     &kevent_count_key);
-	return &kevent_counts[hash & ((1U << kevent_count_bits) - 1)];
+	return &kevent_counts[hash_ptr(object, kevent_count_bits)];
 }
 
 /* The lock of the bucket is held. */

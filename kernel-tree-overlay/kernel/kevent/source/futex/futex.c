@@ -21,7 +21,10 @@
 #include <linux/futex.h>
 #include <linux/kevent.h>
 #include <linux/list.h>
+#include <linux/once.h>
+#include <linux/random.h>
 #include <linux/sched.h>
+#include <linux/siphash.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
@@ -162,16 +165,21 @@ static const void *kevent_futex_mm_gone(struct kevent_mm_link *link)
 	return NULL;
 }
 
+static siphash_key_t kevent_futex_secret __read_mostly;
+
 /*
- * What all watches of the same word have in common, for kevent_count_object().  If
- * two words had it in common, which is rare, they would share a limit.
+ * What all watches of the same word have in common, for kevent_count_object(), and
+ * no program can choose.  If two words had it in common, which is rare, they would
+ * share a limit.
  */
 static const void *kevent_futex_object(const struct kevent_futex *f)
 {
 	const union futex_key *key = &f->key;
 
-	return (const void *)((unsigned long)key->both.ptr + key->both.word +
-			      key->both.offset);
+	get_random_once(&kevent_futex_secret, sizeof(kevent_futex_secret));
+	return (const void *)(unsigned long)
+		siphash_3u64((unsigned long)key->both.ptr, key->both.word,
+			     key->both.offset, &kevent_futex_secret);
 }
 
 /**
