@@ -365,7 +365,7 @@ impl<S: Source + ?Sized> Watch<S> {
         is_deferred || last.is_some_and(|(ring, entry)| ring.is_unconsumed(entry))
     }
 
-    /// Whether the program says of the last entry that nothing is left of the level that it reports.
+    /// Whether the program says of the last entry that nothing is left of its level.
     #[inline]
     fn is_exhausted(&self) -> bool {
         let last = self.last_entry();
