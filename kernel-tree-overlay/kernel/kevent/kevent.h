@@ -43,6 +43,9 @@ struct kevent_holder {
 /* And this: kevent_poll_is_atomic() has said so of the file. */
 #define KEVENT_LINK_ATOMIC	0x2000U
 
+/* None of KEVENT_POLL_*: whether there are others, only a poll says. */
+#define KEVENT_POLL_UNKNOWN	0x80000000U
+
 /**
  * struct kevent_file_link - that a watch is of a file
  * @node: in the bucket of the file and the table
@@ -79,9 +82,6 @@ struct kevent_mm_link {
  * pollers of the pidfd do not take it for an event.
  */
 #define KEVENT_KEY_EXEC	0x04000000U
-
-/* None of KEVENT_POLL_*: whether there are others, only a poll says. */
-#define KEVENT_POLL_UNKNOWN	0x80000000U
 
 /**
  * struct kevent_process - what a watch knows of its process
