@@ -79,9 +79,9 @@ struct kevent_event {
 /*
  * With KEVENT_FEATURE_EXHAUSTED: a consumer that has seen EAGAIN, or of a
  * stream of bytes a short read, for every event bit that was reported may free
- * the slot with (lap bits of the index | KEVENT_WORD_EXHAUSTED) instead of 0.  The kernel
- * need not poll that level again until a wake-up.  A mark that is not true may
- * cost the program that event, and no other program anything.
+ * the slot with (lap bits of the index | KEVENT_WORD_EXHAUSTED) instead of 0.
+ * The kernel need not poll that level again until a wake-up.  A mark that is
+ * not true may cost the program that event, and no other program anything.
  */
 #define KEVENT_WORD_EXHAUSTED		0x00000001U
 

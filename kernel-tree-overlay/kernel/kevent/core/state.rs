@@ -196,9 +196,10 @@ impl State {
         self.0 & !(ON_LIST | REFIRED) == 0
     }
 
-    /// Whether the watch is on the list, has reported nothing since, and is idle.
+    /// Whether the watch is on the list, and nothing else: it is idle, and has reported nothing
+    /// since.
     #[inline(always)]
-    pub(crate) fn is_listed(self) -> bool {
+    pub(crate) fn is_only_on_list(self) -> bool {
         self.0 == ON_LIST
     }
 

@@ -1457,7 +1457,7 @@ impl Watch {
     pub(crate) fn recheck(self: ArcBorrow<'_, Self>) -> RecheckOutcome {
         let old = self.update(State::rechecked);
         let mode = self.mode();
-        if old.is_listed() && mode.is_plain() && mode.is_level() && self.is_exhausted() {
+        if old.is_only_on_list() && mode.is_plain() && mode.is_level() && self.is_exhausted() {
             // It has reported nothing since, and what happens from now on is in a new entry.
             return RecheckOutcome::Stays;
         }

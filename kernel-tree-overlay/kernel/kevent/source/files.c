@@ -146,7 +146,7 @@ static const void *kevent_file_object(const struct file *file, u16 kind)
 	return file;
 }
 
-/* Whoever closes @file looks for links from now on; whether it did so before. */
+/* Who closes @file looks for links from now on; whether that was so before. */
 static bool kevent_mark_file(struct file *file)
 {
 	bool marked;
@@ -259,21 +259,13 @@ struct file *kevent_linked_file(const struct kevent_file_link *link)
 bool kevent_link_is_open(const struct kevent_file_link *link)
 {
 	struct files_struct *files = link->files;
-	bool is_open;
 
 	/*
-	 * No other task can close it from now on.  One that has closed it since it
-	 * was looked up may have left the table after that.
+	 * Who closes it holds this, and looks for links after that.  That no other
+	 * task has the table now says nothing of one that has left it.
 	 */
-	if (atomic_read_acquire(&files->count) == 1) {
-		guard(rcu)();
-		return files_lookup_fd_raw(files, link->fd) == link->file;
-	}
-	/* Who closes it holds this, and looks for links after that. */
-	spin_lock(&files->file_lock);
-	is_open = files_lookup_fd_locked(files, link->fd) == link->file;
-	spin_unlock(&files->file_lock);
-	return is_open;
+	guard(spinlock)(&files->file_lock);
+	return files_lookup_fd_locked(files, link->fd) == link->file;
 }
 
 /**
