@@ -102,6 +102,7 @@ struct kevent_sigev {
 u64 kevent_sigev_user_data(const struct sigevent *event);
 int kevent_sigev_add(int fd, struct k_itimer *timer, int id, u64 user_data);
 bool kevent_sigev_expired(struct kevent_sigev *sigev, u64 count);
+s64 kevent_sigev_gap(struct kevent_sigev *sigev);
 const void *kevent_sigev_get(struct kevent_sigev *sigev);
 void kevent_sigev_remove(const void *watch);
 

@@ -38,16 +38,13 @@ impl Completion {
         if !queue.allows(class) {
             return Err(EPERM);
         }
-        if queue.has_ended() {
-            return Err(EPIPE);
-        }
         let event = Event(uapi::kevent_event {
             user_data,
             info: class,
             ..Event::default().0
         });
         let post = Post::new(&queue, event)?;
-        queue.reserve_completion(post.is_foreign())?;
+        queue.reserve_completion(&post)?;
         let completion = Self {
             queue: Some(queue),
             post: Some(post),
@@ -74,8 +71,8 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if let Some(queue) = self.queue.take() {
-            queue.unreserve_watches(1);
+        if let (Some(queue), Some(post)) = (self.queue.take(), &self.post) {
+            queue.unreserve_completion(post);
             Queue::put(queue);
         }
     }

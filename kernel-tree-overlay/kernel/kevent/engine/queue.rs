@@ -30,7 +30,10 @@ use kernel::{
             Atomic, //
         },
         barrier::smp_mb,
-        lock::spinlock::SpinLockIrq,
+        lock::spinlock::{
+            SpinLockIrq,
+            SpinLockIrqGuard, //
+        },
         wait::{
             WaitQueue,
             Woken, //
@@ -771,12 +774,35 @@ impl Queue {
         self.reserve(nr, 0)
     }
 
-    /// Makes room for a completion that is yet to come, see [`Queue::post_reserved`].
-    pub(crate) fn reserve_completion(&self, foreign: bool) -> Result {
-        if !self.backlog.lock().may_post(foreign) {
-            return Err(EAGAIN);
+    /// The backlog, with room for one post more, which is counted already. Fails with `EAGAIN` if
+    /// there are too many, with `EPIPE` if the owner has gone.
+    fn reserve_post(&self, post: &Post) -> Result<SpinLockIrqGuard<'_, Backlog>> {
+        loop {
+            self.reserve(0, 1)?;
+            let mut backlog = self.backlog.lock();
+            if self.has_ended() {
+                return Err(EPIPE);
+            }
+            if !backlog.may_post(post.is_foreign()) {
+                return Err(EAGAIN);
+            }
+            // Another task may have taken the room.
+            if backlog.has_room(0, 1) {
+                backlog.count_post(post);
+                return Ok(backlog);
+            }
         }
-        self.reserve(1, 0)
+    }
+
+    /// Makes room for a completion that is yet to come, see [`Queue::post_reserved`]. It counts as
+    /// a post from now on.
+    pub(crate) fn reserve_completion(&self, post: &Post) -> Result {
+        self.reserve_post(post).map(drop)
+    }
+
+    /// Gives up the room of a completion that does not come.
+    pub(crate) fn unreserve_completion(&self, post: &Post) {
+        self.backlog.lock().uncount_post(post);
     }
 
     /// Gives up the room of watches that were not made.
@@ -887,20 +913,8 @@ impl Queue {
     /// Posts an event that can wait for a free slot.
     pub(crate) fn post_deferred(&self, event: &Event) -> Result {
         let post = Post::new(self, *event)?;
-        let (waits, wake_for) = loop {
-            self.reserve(0, 1)?;
-            let mut backlog = self.backlog.lock();
-            if self.has_ended() {
-                return Err(EPIPE);
-            }
-            if !backlog.may_post(post.is_foreign()) {
-                return Err(EAGAIN);
-            }
-            if !backlog.has_room(0, 1) {
-                // Another task has taken the room.
-                continue;
-            }
-            backlog.count_post(&post);
+        let (waits, wake_for) = {
+            let mut backlog = self.reserve_post(&post)?;
             let left = backlog.fifo.push_back(Pending::Post(post));
             debug_assert!(left.is_ok());
             let wake_for = self.after_append(&mut backlog);
@@ -908,7 +922,7 @@ impl Queue {
             if waits {
                 trace::defer_post(self, event);
             }
-            break (waits, wake_for);
+            (waits, wake_for)
         };
         if waits {
             self.deferred.fetch_add(1, Relaxed);
@@ -923,7 +937,7 @@ impl Queue {
     pub(crate) fn post_reserved(&self, post: KBox<Post>) {
         let is_published = || !self.is_backlogged() && self.publish(&post.event).is_ok();
         if self.has_ended() || is_published() {
-            self.unreserve_watches(1);
+            self.unreserve_completion(&post);
             self.flush_backlog();
             return;
         }
@@ -931,12 +945,9 @@ impl Queue {
         trace::defer_post(self, &post.event);
         let wake_for = {
             let mut backlog = self.backlog.lock();
-            // The place is the same, it is counted with the posts now.
-            backlog.watches = backlog.watches.saturating_sub(1);
             if self.has_ended() {
                 return;
             }
-            backlog.count_post(&post);
             let left = backlog.fifo.push_back(Pending::Post(post));
             debug_assert!(left.is_ok());
             self.after_append(&mut backlog)

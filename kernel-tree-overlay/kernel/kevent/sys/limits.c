@@ -113,6 +113,14 @@ bool kevent_may_inspect(const struct ucounts *user)
 	       ns_capable_noaudit(user->ns, CAP_SYS_PTRACE);
 }
 
+/* The user of the initial namespace whom all that @user has is charged to. */
+static const struct ucounts *kevent_outermost(const struct ucounts *user)
+{
+	while (user->ns->ucounts)
+		user = user->ns->ucounts;
+	return user;
+}
+
 /**
  * kevent_outermost_user - whom all that the current task has is charged to
  *
@@ -120,11 +128,45 @@ bool kevent_may_inspect(const struct ucounts *user)
  */
 kuid_t kevent_outermost_user(void)
 {
-	const struct ucounts *user = current_ucounts();
+	return kevent_outermost(current_ucounts())->uid;
+}
 
-	while (user->ns->ucounts)
-		user = user->ns->ucounts;
-	return user->uid;
+/**
+ * kevent_charge_timer - charge a periodic timer to the current user
+ *
+ * Return: whom it was charged to, with a reference; NULL if the limits do not
+ * allow it.
+ */
+struct ucounts *kevent_charge_timer(void)
+{
+	struct ucounts *user = get_ucounts(current_ucounts());
+
+	if (user && !add_ucounts(user, UCOUNT_KEVENT_TIMERS, 1)) {
+		put_ucounts(user);
+		return NULL;
+	}
+	return user;
+}
+
+/**
+ * kevent_uncharge_timer - give back what kevent_charge_timer() charged
+ * @user: as it was returned
+ */
+void kevent_uncharge_timer(struct ucounts *user)
+{
+	sub_ucounts(user, UCOUNT_KEVENT_TIMERS, 1);
+	put_ucounts(user);
+}
+
+/**
+ * kevent_count_timers - how many periodic timers a user has
+ * @user: a user, perhaps of one namespace of many
+ *
+ * Return: how many there are, in all namespaces.
+ */
+s64 kevent_count_timers(const struct ucounts *user)
+{
+	return atomic_long_read(&kevent_outermost(user)->ucount[UCOUNT_KEVENT_TIMERS]);
 }
 
 #ifdef CONFIG_SYSCTL
@@ -162,6 +204,8 @@ static int __init kevent_limits_init(void)
 	      (PAGE_SIZE / KEVENT_WATCH_COST);
 	max = clamp(max, 8192UL, (unsigned long)INT_MAX);
 	init_user_ns.ucount_max[UCOUNT_KEVENT_WATCHES] = max;
+	/* Each is a watch. */
+	init_user_ns.ucount_max[UCOUNT_KEVENT_TIMERS] = INT_MAX;
 	kevent_sysctls_init();
 	return 0;
 }

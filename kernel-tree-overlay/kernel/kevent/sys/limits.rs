@@ -9,6 +9,8 @@ use kernel::{
     prelude::*, //
 };
 
+use crate::sys::time::TICK_NS;
+
 /// A queue's share of its user's `RLIMIT_MEMLOCK`: that of its ring, or a page.
 ///
 /// # Invariants
@@ -211,6 +213,65 @@ impl Drop for PostCharge {
     }
 }
 
+/// So many periodic timers of a user may interrupt in a tick, unless the program makes calls.
+const TIMERS_PER_TICK: i64 = 64;
+
+/// The length of a tick. CAST: It is a small number.
+const TICK: i64 = TICK_NS as i64;
+
+/// A periodic timer, which counts as one of its user's.
+///
+/// It may be dropped in any context that may take a spinlock.
+///
+/// # Invariants
+///
+/// There is a reference to `user`, to which one is charged.
+pub(crate) struct TimerCharge {
+    user: NonNull<bindings::ucounts>,
+}
+
+// SAFETY: A charge may be given back by any task.
+unsafe impl Send for TimerCharge {}
+// SAFETY: A shared reference gives access to the number of timers only, which is atomic.
+unsafe impl Sync for TimerCharge {}
+
+impl TimerCharge {
+    /// Charges a timer to the current user, or fails with `ENOSPC`.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: FFI call, in the context of a task.
+        let user = NonNull::new(unsafe { bindings::kevent_charge_timer() }).ok_or(ENOSPC)?;
+        // INVARIANT: It has just been charged, and the reference is what was returned.
+        Ok(Self { user })
+    }
+
+    /// The distance that its interrupts must have while the program makes no call, in nanoseconds:
+    /// a tick, or so many that the user's timers interrupt [`TIMERS_PER_TICK`] times in one.
+    ///
+    /// Timers with different `place`s, which were armed together, do not expire together for long.
+    pub(crate) fn gap(&self, place: u32) -> i64 {
+        // SAFETY: By the type invariants there is a reference.
+        let nr = unsafe { bindings::kevent_count_timers(self.user.as_ptr()) };
+        gap_of(nr, place)
+    }
+}
+
+impl Drop for TimerCharge {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants one was charged, and the reference is not used any more.
+        unsafe { bindings::kevent_uncharge_timer(self.user.as_ptr()) };
+    }
+}
+
+/// See [`TimerCharge::gap`]; the user has `nr` timers.
+fn gap_of(nr: i64, place: u32) -> i64 {
+    if nr <= TIMERS_PER_TICK {
+        return TICK;
+    }
+    // A 64th of the gap of all, and from one gap to two.
+    let part = TICK.saturating_mul(nr) / (TIMERS_PER_TICK * TIMERS_PER_TICK);
+    part.saturating_mul(TIMERS_PER_TICK + i64::from(place) % TIMERS_PER_TICK)
+}
+
 /// Lets others run, in what may take long.
 pub(crate) fn resched() {
     // SAFETY: FFI call, in the context of a task that may sleep.
@@ -258,5 +319,21 @@ mod tests {
         }
         assert_eq!(account.unused, 0);
         Ok(())
+    }
+
+    #[test]
+    fn timers_of_a_user_share_what_a_tick_allows() {
+        for nr in [1, 64] {
+            assert_eq!(gap_of(nr, 5), TICK);
+        }
+        for nr in [65, 128, 4096, 160_000, i64::MAX] {
+            let least = TICK.saturating_mul(nr / TIMERS_PER_TICK);
+            for place in [0, 1, 63, 64, u32::MAX] {
+                let gap = gap_of(nr, place);
+                assert!(gap >= least - TIMERS_PER_TICK || gap >= i64::MAX / 128);
+                assert!(gap <= least.saturating_mul(4));
+            }
+            assert!(gap_of(nr, 0) < gap_of(nr, 63));
+        }
     }
 }

@@ -35,7 +35,8 @@ use crate::{
         sigev::sys::TimerLink,
         Class,
         Source, //
-    }, //
+    },
+    sys::limits::TimerCharge, //
 };
 
 pub(crate) mod sys;
@@ -45,6 +46,7 @@ pub(crate) struct Sigev {
     pub(crate) link: TimerLink,
     id: u32,
     pending_count: Atomic<u64>,
+    charge: TimerCharge,
 }
 
 impl Class for Sigev {
@@ -114,6 +116,11 @@ impl Sigev {
     }
 }
 
+/// See [`TimerCharge::gap`].
+pub(crate) fn gap(watch: ArcBorrow<'_, Watch<Sigev>>) -> i64 {
+    watch.source().charge.gap(watch.place())
+}
+
 /// Makes the watch of the timer `id`.
 pub(crate) fn add(queue: &Arc<Queue>, link: TimerLink, id: u32, user_data: u64) -> Result {
     if !queue.allows(Sigev::NUMBER) {
@@ -130,6 +137,7 @@ pub(crate) fn add(queue: &Arc<Queue>, link: TimerLink, id: u32, user_data: u64) 
         link,
         id,
         pending_count: Atomic::new(0),
+        charge: TimerCharge::new()?,
     };
     register::add_internal(queue, &record, || {
         let watch: Arc<Watch<Sigev>> =

@@ -134,6 +134,18 @@ pub(crate) unsafe extern "C" fn kevent_sigev_expired(
     Sigev::expired(watch, count)
 }
 
+/// The distance that the interrupts of a timer must have while the program makes no call.
+///
+/// # Safety
+///
+/// As for [`kevent_sigev_expired`].
+#[export]
+pub(crate) unsafe extern "C" fn kevent_sigev_gap(link: *mut bindings::kevent_sigev) -> i64 {
+    // SAFETY: As in `kevent_sigev_expired`.
+    let watch = unsafe { ArcBorrow::from_raw(watch_with(link)) };
+    sigev::gap(watch)
+}
+
 /// Takes a reference to the watch that a link is in.
 ///
 /// # Safety

@@ -7,6 +7,9 @@
 //! and may be a tick late, so that many interrupt at once. What expires in between is counted, and
 //! a call counts it too. So an interrupt costs the program a call.
 //!
+//! If a user has more than 64 periodic timers, each may interrupt less often: all of them together
+//! 64 times a tick.
+//!
 //! A relative timer is a span, which setting the clock does not move: on CLOCK_REALTIME it is on
 //! CLOCK_MONOTONIC.
 //!
@@ -53,19 +56,20 @@ use crate::{
         Class,
         Source, //
     },
-    sys::time::{
-        divide,
-        TICK_NS, //
+    sys::{
+        limits::TimerCharge,
+        time::{
+            divide,
+            TICK_NS, //
+        }, //
     }, //
 };
 
 pub(crate) mod sys;
 
-/// The nearest that an interrupt may be when the program makes a call, in nanoseconds.
+/// The nearest that an interrupt may be when the program makes a call, in nanoseconds. For
+/// interrupts without a call in between it is [`TimerCharge::gap`].
 const MIN_GAP: i64 = 10_000;
-
-/// The same for interrupts without a call in between. CAST: It is a small number.
-const TICK: i64 = TICK_NS as i64;
 
 /// The most by which the distance is extended: 2^20 intervals.
 const MAX_BACKOFF: u32 = 20;
@@ -79,6 +83,8 @@ struct Schedule {
     /// The interrupt comes `2^backoff - 1` intervals after `next`.
     backoff: u32,
     armed: bool,
+    /// Of one that is in use and periodic.
+    charge: Option<TimerCharge>,
 }
 
 impl Schedule {
@@ -104,6 +110,7 @@ impl Schedule {
             interval,
             backoff: 0,
             armed: true,
+            charge: None,
         })
     }
 
@@ -123,15 +130,23 @@ impl Schedule {
         passed
     }
 
-    /// When the next interrupt comes, if any. `called`: it is armed by a call of the program.
-    fn interrupt(&self, called: bool) -> Option<Deadline> {
+    /// When the next interrupt of the watch at `place` comes, if any. `called`: it is armed by a
+    /// call of the program.
+    fn interrupt(&self, place: u32, called: bool) -> Option<Deadline> {
         if !self.armed {
             return None;
         }
         let skipped = (1i64 << self.backoff).saturating_sub(1);
         let at = self.next.later(skipped.saturating_mul(self.interval));
-        let is_seldom = self.interval == 0 || self.interval >= TICK;
-        let least = if called || is_seldom { MIN_GAP } else { TICK };
+        let least = match &self.charge {
+            Some(charge) if !called => charge.gap(place),
+            _ => MIN_GAP,
+        };
+        let least = if self.interval >= least {
+            MIN_GAP
+        } else {
+            least
+        };
         let gap = least.saturating_sub(at.remaining());
         let at = if gap > 0 { at.later(gap) } else { at };
         Some(if called || self.interval == 0 {
@@ -185,14 +200,18 @@ impl Source for Timer {
     }
 
     fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
-        let new = Schedule::parse(record)?;
+        let mut new = Schedule::parse(record)?;
+        if new.interval != 0 {
+            new.charge = Some(TimerCharge::new()?);
+        }
         self.timer.cancel();
         set_timer_clock(self, &new.next);
         // What has expired before counts still.
         let mut schedule = self.schedule.lock();
         let passed = schedule.count();
-        *schedule = new;
+        let old = core::mem::replace(&mut *schedule, new);
         drop(schedule);
+        drop(old);
         if passed != 0 {
             self.fire(watch, passed);
         }
@@ -275,7 +294,7 @@ impl Timer {
         } else if !called && schedule.backoff < MAX_BACKOFF {
             schedule.backoff = schedule.backoff.saturating_add(1);
         }
-        schedule.interrupt(called)
+        schedule.interrupt(watch.place(), called)
     }
 
     /// The timer has expired.

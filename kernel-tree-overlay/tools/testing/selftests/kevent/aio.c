@@ -458,6 +458,43 @@ TEST_F(aio, too_much_waits)
 	EXPECT_NOTHING();
 }
 
+/* So is that of requests in flight, which are complete all at once. */
+TEST_F(aio, too_much_is_in_flight)
+{
+	static const char limit[] = "/proc/sys/fs/aio-max-nr";
+	enum { BATCH = 256 };
+	struct iocb cb[BATCH], *at[BATCH];
+	long long old = read_number(limit);
+	aio_context_t ctx = 0;
+	int i, ret, nr;
+
+	if (!write_number(limit, old + 4 * MAX_WAITING))
+		SKIP(return, "%s cannot be changed", limit);
+	ret = syscall(__NR_io_setup, MAX_WAITING + BATCH, &ctx);
+	EXPECT_TRUE(write_number(limit, old));
+	ASSERT_EQ(0, ret);
+	for (i = 0; i < BATCH; i++) {
+		cb[i] = poll_in(self->q.fd, self->fd, i);
+		at[i] = &cb[i];
+	}
+	for (nr = 0; nr < MAX_WAITING; nr += ret) {
+		ret = syscall(__NR_io_submit, ctx, (long)BATCH, at);
+		if (ret <= 0)
+			break;
+	}
+	EXPECT_EQ(MAX_WAITING, nr);
+	EXPECT_EQ(-EAGAIN, submit(ctx, &cb[0]));
+	/* They share it with posts. */
+	EXPECT_EQ(variant->entries, seq_post(self->q.fd, 0, variant->entries,
+					     KEVENT_POST_DEFER));
+	EXPECT_EQ(-EAGAIN, seq_post(self->q.fd, 0, 1, KEVENT_POST_DEFER));
+	EXPECT_EQ(0, destroy(ctx));
+	EXPECT_EQ(nr + variant->entries, queue_drain(Q));
+	/* What has gone does not count any more. */
+	EXPECT_EQ(1, submit_done(self->ctx, self->q.fd, self->file, 0));
+	EXPECT_EQ(1, queue_drain(Q));
+}
+
 TEST_F(aio, beside_the_ring_of_the_context)
 {
 	struct io_event ev[4];

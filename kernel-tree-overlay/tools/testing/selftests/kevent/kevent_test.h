@@ -726,6 +726,40 @@ static inline int recv_fd(int sock)
 }
 
 /* How many timer interrupts there were, or -1. */
+/* Files of the kernel that hold a number. */
+static inline long long read_number(const char *path)
+{
+	long long value = -1;
+	FILE *f = fopen(path, "r");
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%lld", &value) != 1)
+		value = -1;
+	fclose(f);
+	return value;
+}
+
+static inline bool write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return ok;
+}
+
+static inline bool write_number(const char *path, long long value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%lld", value);
+	return write_to(path, text);
+}
+
 static inline long timer_interrupts(void)
 {
 	char line[4096], *at, *end;

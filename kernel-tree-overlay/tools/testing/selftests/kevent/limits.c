@@ -14,39 +14,6 @@
 #define UID	41111	/* no other user has it, it is hoped */
 #define LIMIT	20
 
-static long long read_number(const char *path)
-{
-	long long value = -1;
-	FILE *f = fopen(path, "r");
-
-	if (!f)
-		return -1;
-	if (fscanf(f, "%lld", &value) != 1)
-		value = -1;
-	fclose(f);
-	return value;
-}
-
-static bool write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	close(fd);
-	return ok;
-}
-
-static bool write_number(const char *path, long long value)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%lld", value);
-	return write_text(path, text);
-}
-
 /* Gives up all privileges, in this process, which may look at itself still. */
 static bool become_user(uid_t uid)
 {
@@ -125,9 +92,62 @@ TEST(sysctl_has_a_default)
 	EXPECT_EQ(-1, access(SYSCTL, X_OK));
 	if (geteuid())
 		SKIP(return, "needs to be root");
-	EXPECT_FALSE(write_text(SYSCTL, "-1"));
-	EXPECT_FALSE(write_text(SYSCTL, "nonsense"));
+	EXPECT_FALSE(write_to(SYSCTL, "-1"));
+	EXPECT_FALSE(write_to(SYSCTL, "nonsense"));
 	EXPECT_EQ(value, read_number(SYSCTL));
+}
+
+#define USER_TIMERS	"/proc/sys/user/max_kevent_timers"
+
+static int timers_count(void *arg)
+{
+	struct kevent_watch w[3];
+	struct kevent_event ev;
+	struct queue q;
+	int i;
+
+	(void)arg;
+	/* In a namespace of its own the limit is for it alone. */
+	if (unshare(CLONE_NEWUSER))
+		return 0;
+	STEP(write_number(USER_TIMERS, 2));
+	STEP(queue_open(&q, 8) >= 0);
+	for (i = 0; i < 3; i++)
+		w[i] = timer_watch(i, HOUR, HOUR);
+	STEP(kevent_add(q.fd, w, sizeof(*w), 3, 0) == 2);
+	STEP(kevent_add(q.fd, &w[2], sizeof(*w), 1, 0) == -ENOSPC);
+	/* Those of one shot are not limited. */
+	w[2].arg[0] = MSEC;
+	w[2].arg[1] = 0;
+	STEP(kevent_add(q.fd, &w[2], sizeof(*w), 1, 0) == 1);
+	/* What is refused changes nothing. */
+	w[2].arg[1] = HOUR;
+	STEP(kevent_modify(q.fd, &w[2], sizeof(*w), 1, KEVENT_MODIFY_ARG) ==
+	     -ENOSPC);
+	STEP(take_next(&q, false, &ev) == 1 && ev.user_data == 2);
+	/* A timer that is periodic no more does not count. */
+	w[0].arg[1] = 0;
+	STEP(kevent_modify(q.fd, &w[0], sizeof(*w), 1, KEVENT_MODIFY_ARG) == 1);
+	STEP(kevent_modify(q.fd, &w[2], sizeof(*w), 1, KEVENT_MODIFY_ARG) == 1);
+	/* Nor does one that was removed. */
+	STEP(kevent_remove(q.fd, &w[1].handle, 1, 0) == 1);
+	w[1].handle = 0;
+	STEP(kevent_add(q.fd, &w[1], sizeof(*w), 1, 0) == 1);
+	queue_close(&q);
+	STEP(queue_open(&q, 8) >= 0);
+	for (i = 0; i < 2; i++) {
+		w[i] = timer_watch(i, HOUR, HOUR);
+		STEP(kevent_add(q.fd, &w[i], sizeof(*w), 1, 0) == 1);
+	}
+	return 0;
+}
+
+/* Periodic timers have a limit of their own. */
+TEST_F(user, timers)
+{
+	if (access(USER_TIMERS, F_OK))
+		SKIP(return, "no user.max_kevent_timers");
+	ASSERT_EQ(0, as_user(timers_count, NULL));
 }
 
 static int limit_counts(void *arg)
@@ -610,7 +630,7 @@ static bool memcg_enter(struct memcg *m)
 	if (mount("none", m->mount, "cgroup2", 0, NULL))
 		goto rmdir;
 	snprintf(name, sizeof(name), "%s/cgroup.subtree_control", m->mount);
-	if (!write_text(name, "+memory"))
+	if (!write_to(name, "+memory"))
 		goto umount;
 	snprintf(m->group, sizeof(m->group), "%s/kevent-limits", m->mount);
 	if (mkdir(m->group, 0700) && errno != EEXIST)

@@ -763,6 +763,49 @@ TEST(no_interrupt_storm)
 	queue_close(&q);
 }
 
+/*
+ * A user's periodic timers share what may interrupt in a tick, if the program
+ * makes no call, and nothing is lost by that.
+ */
+TEST(many_timers_share_a_tick)
+{
+	enum { NR = 4096, TICKS = 256, PER_TICK = 64 };
+	struct tally *t = calloc(NR, sizeof(*t));
+	struct kevent_event ev;
+	__u64 begin, now, tick;
+	struct timespec res;
+	long events = 0;
+	struct queue q;
+	int i;
+
+	ASSERT_NE(NULL, t);
+	ASSERT_EQ(0, clock_getres(CLOCK_MONOTONIC_COARSE, &res));
+	tick = res.tv_nsec;
+	ASSERT_LE(0, queue_open(&q, 2 * NR));
+	for (i = 0; i < NR; i++)
+		ASSERT_EQ(1, tally_start(&t[i], &q, 0, MSEC, MSEC, i));
+	begin = now_ns(CLOCK_MONOTONIC);
+	do {
+		while (ring_take(&q, &ev)) {
+			ASSERT_GT(NR, ev.user_data);
+			ASSERT_TRUE(tally_add(&t[ev.user_data], &ev));
+			events++;
+		}
+		now = now_ns(CLOCK_MONOTONIC);
+	} while (now - begin < TICKS * tick);
+	TH_LOG("%ld events in %llu ticks", events, (now - begin) / tick);
+	/* Each once because it was added, and then what they share. */
+	EXPECT_GE(NR + (long)((now - begin) / tick + 1) * PER_TICK, events);
+	/* A call reports the rest. */
+	EXPECT_LE(0, queue_refill(&q));
+	while (ring_take(&q, &ev))
+		ASSERT_TRUE(tally_add(&t[ev.user_data], &ev));
+	for (i = 0; i < NR; i++)
+		ASSERT_LE(tally_least(&t[i], now), t[i].sum);
+	queue_close(&q);
+	free(t);
+}
+
 static int poll_call(void *arg)
 {
 	struct queue *q = arg;
