@@ -22,6 +22,7 @@ ROOT=$PWD
 . tools/build/test.sh
 . tools/build/integrations.sh
 . tools/build/bench.sh
+. tools/build/deb.sh
 
 usage() {
 	cat <<-END
@@ -36,6 +37,7 @@ usage() {
 	  check    the tests that need no kernel                   1 minute
 	  each     build the kernel after each single patch        an hour
 	  bench    what an event and a watch cost, and others'     2 minutes on a built kernel
+	  deb      Debian packages of the kernel and of libkevent  half an hour, then 5 minutes
 	  refresh  fold edits of tree and overlay into patches/    5 s
 	  batch    one batch of the series as it is mailed         5 s
 	  clean    remove the cache
@@ -47,7 +49,7 @@ usage() {
 verb=${1:-help}
 [ $# = 0 ] || shift
 case $verb in
-setup | tree | kernel | boot | run | test | check | each | bench | refresh | batch | clean)
+setup | tree | kernel | boot | run | test | check | each | bench | deb | refresh | batch | clean)
 	for word; do
 		case $word in
 		--) break ;;

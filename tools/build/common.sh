@@ -157,6 +157,7 @@ use_tools() {
 	unset ARCH CROSS_COMPILE MAKEFLAGS KBUILD_OUTPUT KCFLAGS KRUSTFLAGS RUSTFLAGS
 	export LLVM=1 KBUILD_BUILD_USER=kevent KBUILD_BUILD_HOST=kevent
 	export KBUILD_BUILD_TIMESTAMP='Thu Jan 1 00:00:00 UTC 2026'
+	export LOCALVERSION='' # no + in the version
 }
 
 # cargo, with everything it makes in the cache.

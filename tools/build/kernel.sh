@@ -12,7 +12,7 @@ help_kernel() {
 	Variants: $(variants | tr '\n' ' ')
 
 	A variant is selftests/configs/default.config and, for all others, selftests/configs/VARIANT.config
-	on top of it; what neither names is off.
+	on top of it; what neither names is off, but in 'vm' what Kconfig has as its default.
 	END
 }
 
@@ -29,17 +29,17 @@ verb_kernel() {
 
 kernel_image() { echo "$BUILD/$1/arch/x86/boot/bzImage"; }
 
-# build_kernel VARIANT
+# build_kernel VARIANT [bindeb-pkg]: or the kernel's packages, which are then beside its folder.
 build_kernel() {
-	local out=$BUILD/$1 start=$SECONDS
+	local out=$BUILD/$1 goal=${2:-bzImage} start=$SECONDS
 	fragments "$1"
 	use_tools
 	check_tools
-	[ -e "$out/.config" ] || need_space 2000 "$CACHE" "building a kernel"
+	[ -e "$out/.config" ] || need_space "$([ "$1" = vm ] && echo 4000 || echo 2000)" "$CACHE" "building a kernel"
 	mkdir -p "$out"
 	configure "$1"
-	[ -e "$(kernel_image "$1")" ] || say "building kernel '$1', 12 minutes on two cores"
-	if ! logged "kernel-$1" make -C "$TREE" O="$out" -j"$(nproc)" bzImage; then
+	[ -e "$(kernel_image "$1")" ] || say "building kernel '$1', $([ "$1" = vm ] && echo 30 || echo 12) minutes on two cores"
+	if ! logged "kernel-$1" make -C "$TREE" O="$out" -j"$(nproc)" "$goal"; then
 		grep -m1 -A12 -E '(^|[: ])(fatal )?error(\[E[0-9]+\])?:|^ld.lld: error' "$LOG/kernel-$1.log" >&2 || true
 		die "kernel '$1' does not build: $(grep -m1 -E '^make.*\*\*\*' "$LOG/kernel-$1.log" || tail -n 1 "$LOG/kernel-$1.log") (log: $LOG/kernel-$1.log)"
 	fi
@@ -53,7 +53,7 @@ fragments() {
 	[ -e "$own" ] || die "there is no kernel variant '$1': the variants are $(variants | tr '\n' ' ')"
 	FRAGMENTS=("$ROOT/selftests/configs/default.config")
 	[ "$1" = default ] || FRAGMENTS+=("$own")
-	if [[ $1 = default || $1 = bench ]] && [ "$(llvm_version)" = "$(rustc_llvm)" ]; then
+	if [[ $1 = default || $1 = bench || $1 = vm ]] && [ "$(llvm_version)" = "$(rustc_llvm)" ]; then
 		FRAGMENTS+=("$ROOT/selftests/configs/inline-helpers.fragment")
 	fi
 }
@@ -100,7 +100,11 @@ configure() {
 	check_config "$out/.config"
 	echo "$key" >"$out/.kevent-config"
 }
-merge_config() { cd "$TREE" && scripts/kconfig/merge_config.sh -n -Q -O "$1" "${FRAGMENTS[@]}"; }
+merge_config() {
+	local rest=(-n)
+	[ "$1" != "$BUILD/vm" ] || rest=()
+	cd "$TREE" && scripts/kconfig/merge_config.sh ${rest[@]+"${rest[@]}"} -Q -O "$1" "${FRAGMENTS[@]}"
+}
 
 # Every option a fragment asks for must have come out as asked.
 check_config() {

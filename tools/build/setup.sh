@@ -68,13 +68,19 @@ compiler_packages() {
 }
 
 missing_packages() {
-	local package missing=()
+	local missing
 	command -v dpkg-query >/dev/null ||
 		die "this is not a Debian system: install the equivalents of these packages yourself: ${PACKAGES[*]}"
-	for package in $(compiler_packages) "${PACKAGES[@]}"; do
+	# shellcheck disable=SC2046
+	missing=$(not_installed $(compiler_packages) "${PACKAGES[@]}")
+	[ -z "$missing" ] || echo "Debian packages, 2 minutes: $missing"
+}
+not_installed() {
+	local package missing=()
+	for package; do
 		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
 	done
-	[ ${#missing[@]} = 0 ] || echo "Debian packages, 2 minutes: ${missing[*]}"
+	echo ${missing[@]+"${missing[@]}"}
 }
 
 get_packages() {
@@ -88,6 +94,22 @@ get_packages() {
 	# shellcheck disable=SC2086
 	DEBIAN_FRONTEND=noninteractive logged apt-install \
 		apt-get install -y --no-install-recommends $packages || no_download "the Debian packages" apt-install
+}
+
+# install_packages WHAT-FOR PACKAGE...: those that only one verb needs.
+install_packages() {
+	local missing what=$1
+	shift
+	command -v dpkg-query >/dev/null || die "this is not a Debian system: $what are made only on one"
+	missing=$(not_installed "$@")
+	[ -n "$missing" ] || return 0
+	say "Debian packages for $what: $missing"
+	[ "$(id -u)" = 0 ] || die "these packages are missing and only root can install them: apt-get install --no-install-recommends $missing"
+	[ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null)" ] ||
+		logged apt-update apt-get update || true
+	# shellcheck disable=SC2086
+	DEBIAN_FRONTEND=noninteractive logged apt-install \
+		apt-get install -y --no-install-recommends $missing || no_download "the Debian packages $missing" apt-install
 }
 
 # at_least VERSION MINIMUM
