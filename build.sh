@@ -23,6 +23,7 @@ ROOT=$PWD
 . tools/build/integrations.sh
 . tools/build/bench.sh
 . tools/build/deb.sh
+. tools/build/image.sh
 
 usage() {
 	cat <<-END
@@ -38,6 +39,7 @@ usage() {
 	  each     build the kernel after each single patch        an hour
 	  bench    what an event and a watch cost, and others'     2 minutes on a built kernel
 	  deb      Debian packages of the kernel and of libkevent  half an hour, then 5 minutes
+	  image    a disk for QEMU with them, started once         10 minutes after deb
 	  refresh  fold edits of tree and overlay into patches/    5 s
 	  batch    one batch of the series as it is mailed         5 s
 	  clean    remove the cache
@@ -49,7 +51,7 @@ usage() {
 verb=${1:-help}
 [ $# = 0 ] || shift
 case $verb in
-setup | tree | kernel | boot | run | test | check | each | bench | deb | refresh | batch | clean)
+setup | tree | kernel | boot | run | test | check | each | bench | deb | image | refresh | batch | clean)
 	for word; do
 		case $word in
 		--) break ;;

@@ -120,7 +120,7 @@ check_checkpatch() {
 }
 
 check_shellcheck() {
-	shellcheck -x build.sh && shellcheck .ci/run &&
+	shellcheck -x build.sh && shellcheck .ci/run tools/image/*.sh &&
 		shellcheck -x -P SCRIPTDIR tools/integrations/*.sh tools/integrations/*/run.sh
 }
 

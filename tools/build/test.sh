@@ -17,6 +17,8 @@ help_test() {
 	  integrations [short] [NAME...]  other people's event loops on kevent, with their own tests, see
 	                    tools/integrations; half an hour the first time.  'short', which is part of the
 	                    whole, takes three minutes once it is built, and a few for that
+	  image             ./build.sh image starts by a BIOS and by EFI, and an example in it has events; no
+	                    part of the whole, as it takes a kernel of its own
 	  crate             the kevent crate's live tests and examples, and the manual pages' programs
 	  --kernel VARIANT  boot this kernel instead of 'default', only it, and run only what runs in it;
 	                    'debug' takes an hour
@@ -45,6 +47,8 @@ verb_test() {
 		test_uml
 	elif [ "${ARGS[0]:-}" = integrations ]; then
 		test_integrations "${ARGS[@]:1}"
+	elif [ "${ARGS[0]:-}" = image ]; then
+		test_image
 	else
 		pick_libraries
 		if [ -z "$only" ] && [ ${#ARGS[@]} = 0 ] && [ -z "$PICKED" ]; then
