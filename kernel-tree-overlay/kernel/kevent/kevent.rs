@@ -2,53 +2,57 @@
 
 //! kevent: one queue for everything that the kernel can report to a program.
 //!
-//! What programs see is in `Documentation/userspace-api/kevent.rst` and
-//! `include/uapi/linux/kevent.h`. This page is about the implementation.
+//! The user interface is described in `Documentation/userspace-api/kevent.rst` and
+//! `include/uapi/linux/kevent.h`. This page describes the implementation.
 //!
 //! # Vocabulary
 //!
 //! Objects:
 //!
-//! - Queue: what a descriptor of kevent stands for.
+//! - Queue: the object behind a kevent descriptor.
 //! - Watch: connects one object, such as a file or a timer, with one queue.
-//! - Source: the part of a watch that is specific to its class and knows the object.
-//! - Event: 32 bytes for the program. Entry: an event in the ring. Slot: where an entry is.
-//! - Backlog: what found no free slot, oldest first.
-//! - Recheck list: the watches that the next task which waits has to look at.
-//! - Completion: an event that is yet to come and has no watch, such as that of an AIO request.
+//! - Source: the part of a watch that is specific to the class and knows the object.
+//! - Event: 32 bytes for the program. Entry: an event in the ring. Slot: the place of an entry in
+//!   the ring. (The table of watches has *table slots*.)
+//! - Backlog: events and watches that found no free slot, oldest first.
+//! - Recheck list: the watches that the next waiting task has to recheck, see below.
+//! - Completion: a future event that has no watch, such as that of an AIO request.
 //!
 //! Operations of a producer, in any context that may take a spinlock:
 //!
-//! - Fire: a source says that something happened to its object.
-//! - Post: an event goes to the queue, by one of the next three.
-//! - Publish: it becomes a new entry in the ring.
-//! - Merge: its bits are ORed into the unconsumed entry of its watch.
-//! - Defer: its watch, or the event itself, is appended to the backlog.
-//! - Flush: what was deferred moves into free slots.
-//! - Request a repoll: a source does not know what happened, and only polling its object shows it.
+//! - Fire: a source reports to its watch that something happened to the object.
+//! - Post: give an event to the queue: publish, merge or defer it.
+//! - Publish: write the event into the ring, as a new entry.
+//! - Merge: OR the bits of the event into the unconsumed entry of its watch.
+//! - Defer: append the watch, or the event itself, to the backlog.
+//! - Flush: move deferred events into free slots.
+//! - Request a repoll: ask for a recheck because only polling the object can show what happened.
 //!
 //! Operations of a consumer, which is the program, or the kernel on its behalf:
 //!
 //! - Take: an entry becomes TAKEN. Free: its slot becomes FREE. Consume: both.
-//! - Recheck: a watch that is on the recheck list is looked at. Repoll: its object is polled for
-//!   that.
+//! - Recheck: take a watch off the recheck list and check for anything to report. Repoll: poll its
+//!   object for that.
 //!
 //! Operations of a task of the program:
 //!
-//! - Attach: a source begins to fire its watch. Detach: it stops.
-//! - Enable, disable: a disabled watch is *muted*, and so is one that was removed.
-//! - Cancel: an unconsumed entry becomes CANCELLED, and consumers skip it. Withdraw: the same, to
-//!   post the event again with other data.
+//! - Attach: from now on, the source can fire its watch. Detach: it no longer can.
+//! - Enable, disable: a disabled watch is *muted*, and so is a removed one.
+//! - Cancel: an unconsumed entry becomes CANCELLED, and consumers skip it. Withdraw: cancel an
+//!   entry to post its event again with other data.
 //! - Remove: the watch ends.
 //! - Vanish: the watched object goes away, and the watch with it.
 //!
 //! Kinds of events ([`engine::watch::EventKind`]):
 //!
-//! - State: holds or not, and can be polled. Unconsumed ones merge.
-//! - State with data: the same, with amounts as of the post.
-//! - Count: how often something happened. What was not posted yet is *pending*, in the source.
-//! - Triggered: merges, is kept while the watch is disabled, and is no level.
-//! - Queued: each occurrence is an event of its own and never merges.
+//! - State: a condition that holds or not, and that can be polled. Merges.
+//! - State with data: merges too, and has data as of the post. If it cannot be polled, the user
+//!   page calls it a change.
+//! - Count: how often something happened. Occurrences that were not posted yet are *pending*, in
+//!   the source.
+//! - Triggered: fired by the program. Merges, is kept while the watch is disabled, and is no level.
+//! - Queued: each occurrence is an event of its own. Never merges. The user page calls it a
+//!   completion.
 //!
 //! # Objects and lifetimes
 //!
@@ -60,21 +64,22 @@
 //!                                    wake-up of the object, no ref - - -+
 //! ```
 //!
-//! * A [`engine::queue::Queue`] lives as long as there are references (`Arc`): one of its file, one
-//!   of each watch and of each completion. Mappings of the ring are references to the file.
+//! * A [`engine::queue::Queue`] lives as long as there are references (`Arc`): its file has one,
+//!   and so has each watch and each completion. Mappings of the ring are references to the file.
 //! * A [`engine::watch::Watch`] is owned by the table of its queue. The backlog has a reference to
-//!   a watch that is deferred, and a task to one that it polls. Queue and watch refer to each
-//!   other: that circle is broken when the file is released, which removes all watches.
-//! * A [`source::Source`] is a field of its watch. What its object has of it (an entry on a wait
-//!   queue, a timer, a mark) is no reference: [`source::Source::detach`] takes it back, and waits
-//!   for a producer that is firing the watch. The table drops its reference only after that.
-//! * A watch of a file does not refer to the file. `source/files.c` says why that is enough.
-//! * A [`core::ring::Ring`] is the memory shared with the program and the protocol on it. Its pages
-//!   live as long as the queue, and while they are mapped.
-//! * Memory for an event is allocated before the event can happen: a watch has a place in the
-//!   backlog from the moment it is made, a completion and a deferred post have one each.
-//! * A [`engine::completion::Completion`] keeps its queue until it completes. If nothing else does,
-//!   the last reference is dropped by a work item: [`engine::queue::Queue::put`].
+//!   each deferred watch, and a task to each watch that it polls. Queue and watch refer to each
+//!   other. The release of the file breaks that circle: it removes all watches.
+//! * A [`source::Source`] is a field of its watch. What connects it to the object (a wait queue
+//!   entry, a timer, a mark) holds no reference: [`source::Source::detach`] removes the connection
+//!   and waits for producers that are firing the watch. Only then does the table drop its
+//!   reference.
+//! * A watch of a file has no reference to the file. `source/files.c` explains why none is needed.
+//! * A [`core::ring::Ring`] is the memory shared with the program, and the protocol on it. Its
+//!   pages live as long as the queue or a mapping.
+//! * Memory for an event is allocated before the event can happen: each watch has a place in the
+//!   backlog from the moment it is made, and so has each completion and each deferred post.
+//! * A completion ([`engine::completion`]) has a reference to its queue until it completes. If that
+//!   is the last reference, a work item drops it: [`engine::queue::Queue::put`].
 //!
 //! # From an occurrence to the program
 //!
@@ -89,139 +94,143 @@
 //! ```
 //!
 //! An event is published if the ring has a free slot and the backlog is empty; otherwise it goes to
-//! the end of the backlog. The backlog is flushed by the next producer, by `kevent_wait()`,
-//! `kevent_get_events()` and `poll()`. A task that goes to sleep flushes it first, and a producer
-//! that defers flushes afterwards, so no task sleeps while there are both a free slot and a
-//! deferred event.
+//! the end of the backlog. The next producer, `kevent_wait()`, `kevent_get_events()` and `poll()`
+//! flush the backlog. A task flushes before it sleeps, and a producer flushes after it has
+//! deferred. So no task sleeps while there are both a free slot and a deferred event.
 //!
-//! After that at most one sleeping task is woken: the first that this event helps, see
-//! [`kernel::sync::wait`].
+//! Each event wakes at most one sleeping task: the first one whose wait condition the event makes
+//! true, see [`kernel::sync::wait`].
 //!
-//! A watch that has something to report is *owned* by one CPU at a time. Another CPU that fires it
-//! leaves its bits in the state of the watch, and the owner finds them before it lets go. See
-//! [`core::state`] for the states.
+//! A watch that has something to report is *owned* by one CPU at a time. Another CPU that fires the
+//! watch leaves its bits in the state of the watch, and the owner finds them before it releases the
+//! watch. See [`core::state`] for the states.
 //!
-//! The usual wake-up of a file is posted without that, because all wake-ups of a SOCKET watch, or
-//! of a POLL watch with one entry, hold the same lock: [`engine::watch::Watch::fire_plain`]. A task
-//! that makes itself the owner waits for that lock before it posts. It does so for a level that is
-//! found to hold, and each wake-up is spared two atomic operations.
+//! The usual wake-up of a file is posted without owning the watch:
+//! [`engine::watch::Watch::fire_plain`]. This is possible because all wake-ups of a SOCKET watch,
+//! or of a POLL watch with one wait queue entry, hold the same lock. A task that becomes the owner,
+//! because it found a level to hold, waits for that lock before it posts. This saves two atomic
+//! operations per wake-up.
 //!
 //! # How a watch ends
 //!
-//! There are four paths. In each of them, the same is done in the same order, under
+//! There are four paths. Unless a path says otherwise, it takes these steps in this order, under
 //! `Queue::watches` (`Table::remove_at`):
 //!
 //! 1. the state becomes REMOVED: the watch posts nothing new;
-//! 2. the source is detached: no producer fires the watch from here on;
-//! 3. the lock of the backlog is taken: nothing moves the watch into the ring from here on. If it
-//!    is deferred, it is marked to be skipped there (SKIP);
-//! 4. its entry in the ring is cancelled, if the program must not see it any more;
-//! 5. the handle ends, and the user gets the share of the limit back.
+//! 2. the source is detached: from here on no producer fires the watch;
+//! 3. the lock of the backlog is taken: from here on nothing moves the watch into the ring. A
+//!    deferred watch is marked to be skipped in the backlog (SKIP);
+//! 4. its entry in the ring is cancelled, if the program must no longer see it;
+//! 5. the handle becomes invalid, and the watch no longer counts against the limit of the user.
 //!
-//! If the watch is owned, deferred or on the recheck list by then, it keeps its slot in the table,
-//! without a handle, until the last of these finds it.
+//! If the watch is owned, deferred or on the recheck list by then, it keeps its table slot, without
+//! a handle, until none of the three is true.
 //!
-//! ## Path A: the program removes it
+//! ## Path A: the program removes the watch
 //!
-//! `kevent_remove()`, or `kevent_add()` that cannot attach the source or write back the handle. All
-//! five steps. After that no unconsumed event of the watch is left, and none will come.
+//! `kevent_remove()`, or `kevent_add()` if it cannot attach the source or write back the handle,
+//! takes all five steps. After that no unconsumed event of the watch is left, and none will follow.
 //!
-//! ## Path B: the queue goes
+//! ## Path B: the queue ends
 //!
-//! The release of the file: `Table::clear` does the five steps for each watch.
+//! When the file is released, `Table::clear` takes the five steps for each watch.
 //!
-//! Or its owner goes: when the last task has left the address space that made the queue,
-//! `Queue::end` does the same for all watches, and drops deferred posts.
+//! When the last task has left the address space that made the queue, `Queue::end` does the same,
+//! and drops deferred posts.
 //!
 //! ## Path C: its last event
 //!
 //! A ONESHOT watch that fires becomes ONESHOT_DONE before its entry can be seen, and is put on the
-//! recheck list. The next task that rechecks, or that adds a watch beyond the limit, does all steps
-//! but the fourth: the program consumes that event, or has done so. If path A, B or D comes first,
-//! the entry is cancelled.
+//! recheck list. After the program has consumed that event, the next task that rechecks, or that
+//! adds a watch beyond the limit, takes all steps but the fourth. If path A or B comes first, or D
+//! without `KEVENT_WATCH_VANISHED`, the entry is cancelled.
 //!
-//! ## Path D: the watched object goes
+//! ## Path D: the watched object vanishes
 //!
 //! The descriptor is closed (`kevent_watch_closed()`), or a recheck finds that the object has
-//! vanished ([`source::Source::vanished`]). Without `KEVENT_WATCH_VANISHED` these are the five
-//! steps. With it, the source is detached, the state becomes VANISH_PENDING, and the last event is
-//! posted or deferred. With that the watch is REMOVED, and goes on as in path C.
+//! vanished ([`source::Source::vanished`]). Without `KEVENT_WATCH_VANISHED`, close takes the five
+//! steps, and a recheck leaves the watch as it is. With `KEVENT_WATCH_VANISHED`, the source is
+//! detached, the state becomes VANISH_PENDING (in a recheck the other way round, so that a close()
+//! which finds the watch detached has nothing to wait for), and the last event is posted or
+//! deferred. The watch then becomes REMOVED, and the next task that rechecks takes the other steps.
 //!
 //! # Locks
 //!
-//! In this order; a lock may be taken while any above it is held.
+//! In lock order: a lock may be taken while any lock above it is held.
 //!
 //! ```text
 //!  lock                     protects
 //!  -----------------------  ------------------------------------------------------------------
-//!  Queue::consumer          the event kept for a copy that fails; consumers in the kernel come
-//!  (mutex)                  one at a time
+//!  Queue::consumer          the event kept if a copy fails; serializes consumers in the kernel
+//!  (mutex)
 //!
-//!  Queue::watches           the table: slots, handles, the user's share; changes of a watch by
-//!  (mutex, nested by the    the program (Watch::mode, user_data); detach, and tests that poll
-//!  depth of queues that     no file; FileLink; RecheckList::left and ::turns; Watch::next while
-//!  watch queues)            it is on the list that is gone through
+//!  Queue::watches           the table: table slots, handles, the user's share; changes of a
+//!  (mutex, nested by the    watch by the program (Watch::mode, user_data); detach; polls of a
+//!  depth of queues that     source that poll no file; FileLink; RecheckList::left and ::turns;
+//!  watch queues)            Watch::next while the watch is on the list being processed
 //!
-//!  nest::NEST               which queues watch which: the links of all queues
+//!  nest::NEST               which queues watch which queues: the links of all queues
 //!  (mutex, global)
 //!
 //!  locks of sources         see the next table
 //!
 //!  Queue::backlog           Backlog: the fifo and its counts; writes of Queue::backlogged;
-//!  (spinlock, irqs off)     Queue::pending; a watch that is DEFERRED leaves the backlog; SKIP
+//!  (spinlock, irqs off)     Queue::pending; clearing DEFERRED; SKIP
 //!
 //!  kevent_signal.lock       the lists of intercepted signals of a watch
 //!
-//!  the lock of              which tasks wait; conditions of waiters are evaluated under it
+//!  the lock of              which tasks wait; wait conditions are evaluated under it
 //!  Queue::waiters
 //! ```
 //!
-//! Locks of sources, which are held while a watch is fired unless the table says otherwise:
+//! Locks of sources. They are held while a watch is fired unless the table says otherwise:
 //!
 //! ```text
 //!  class    lock                          protects
 //!  -------  ----------------------------  ----------------------------------------------------
 //!  files    kevent_bucket.lock            the links in the bucket; not held while firing
-//!  POLL,    the lock of the wait queue    that the watch is on it; whether it claimed a wake-up
-//!  SOCKET,  (irqs off)                    (SOCKET tries the locks of the socket's queues under
-//!  PROCESS                                it, and does not wait for them)
-//!  PROCESS  tasklist_lock, siglock        around the former, when a process ends or is reaped
-//!  all of   kevent_count_bucket.lock      how many watches an object has; not held while firing.
-//!  objects                                Within file->f_lock, which protects FMODE_KEVENT
-//!  TIMER    Timer::schedule (irqs off)    times, interval, distance of interrupts; not held
+//!  POLL,    the lock of the wait queue    whether the watch is on the wait queue, and whether it
+//!  SOCKET,  (irqs off)                    claimed a wake-up (SOCKET only tries the locks of the
+//!  PROCESS                                socket's queues under it)
+//!  PROCESS  tasklist_lock, siglock        held around the lock of the wait queue, when a process
+//!                                         ends or is reaped
+//!  all with kevent_count_bucket.lock      how many watches an object has; not held while firing.
+//!  objects                                Nests in file->f_lock, which protects FMODE_KEVENT
+//!  TIMER    Timer::schedule (irqs off)    times, interval, time between interrupts; not held
 //!                                         while firing
 //!  SIGEV    k_itimer.it_lock (irqs off)   the link between timer and watch
 //!  SIGNAL   siglock                       signal->kevents of the process
-//!  INODE    mark_mutex of fsnotify        which marks an inode has; not held while firing
+//!  INODE    mark_mutex of fsnotify        the marks of an inode; not held while firing
 //!  INODE    kevent_inode_mark.lock        watch, size and nlink of the mark
-//!  FUTEX    a lock of kevent_mm_locks     mm_struct.kevents; not held while firing. Also of the
-//!                                         owner of a queue, then with no other lock held
-//!  FUTEX    the lock of the bucket        that the watch waits in it
-//!  FUTEX    kevent_futex.lock             that the watch is being fired
+//!  FUTEX    a lock of kevent_mm_locks     mm_struct.kevents; not held while firing. Also used
+//!                                         for queue owners, then with no other lock held
+//!  FUTEX    the lock of the bucket        whether the watch waits in the bucket
+//!  FUTEX    kevent_futex.lock             whether the watch is being fired
 //!  USER     Queue::triggers (an XArray)   which watches can be triggered
 //! ```
 //!
-//! Without a lock: `Watch::state` changes by compare-and-exchange only; `Watch::entry` is written
-//! by the owner of the watch, or as said above; `Watch::place` is written once, before the source
-//! is attached; the count of what is pending, and the head of the recheck list, are atomic. The
-//! ring has no lock. As long as the ring has room, posting takes no lock but the one that the
-//! source holds anyway.
+//! Without a lock: `Watch::state` changes only by compare-and-exchange; `Watch::entry` is written
+//! by the owner of the watch, by `fire_plain` as described above, or with the lock of the backlog
+//! while the watch is DEFERRED; `Watch::place` is written once, before the source is attached; the
+//! pending count and the head of the recheck list are atomic. The ring has no lock. As long as the
+//! ring has room, posting takes no lock besides the one that the source already holds.
 //!
-//! The lock of `Queue::pollers` is that of a wait queue on which watches of other queues may be, so
-//! it belongs to the locks of sources, and is never taken while a watch is fired:
-//! [`engine::queue::Queue::wake`] leaves that to an irq_work.
+//! `Queue::pollers` is a wait queue that may hold watches of other queues. So its lock belongs to
+//! the locks of sources and is never taken while a watch is fired: [`engine::queue::Queue::wake`]
+//! leaves the wake-up of pollers to an irq_work.
 //!
-//! No mutex is held while a file is polled, because a file (FUSE) may take as long as it likes and
-//! close(), exec() and exit() wait for `Queue::watches`. The watch and the file are referenced
-//! instead, and the state of the watch is looked at again afterwards. A watch whose file is polled
-//! to attach it is ATTACHING: its removal is left to the task that attaches it. What is known not
-//! to sleep is polled with the mutex held, because that costs less: pidfds, and of the class POLL
-//! and SOCKET what `kevent_poll_at_once()` knows.
+//! No mutex is held while a file is polled: polling a file (FUSE) may take arbitrarily long, and
+//! close(), exec() and exit() wait for `Queue::watches`. Instead, the task holds references to the
+//! watch and the file, and checks the state of the watch again afterwards. A watch whose file is
+//! polled in order to attach it is ATTACHING: if the watch has to be removed meanwhile, the
+//! attaching task does that. Files that are known not to sleep are polled with the mutex held,
+//! because that costs less: pidfds and, for POLL and SOCKET, the files that `kevent_poll_at_once()`
+//! knows.
 //!
 //! # Barriers
 //!
-//! Each pair is named after what must not happen. `Documentation/litmus-tests/kevent` has tests of
-//! most of them. "mb" is a full barrier, "xchg" and "cmpxchg" imply one.
+//! Each pair is named after the failure that it prevents. `Documentation/litmus-tests/kevent` has
+//! tests for most pairs. "mb" is a full barrier; "xchg" and "cmpxchg" imply one.
 //!
 //! ## A task sleeps although there is an event
 //!
@@ -230,7 +239,7 @@
 //!
 //!  store-release word = READY             list_add(waiter)
 //!  xchg Slot::next            (mb)        set_current_state()        (mb)
-//!  waitqueue_active(waiters)?             word under the cursor READY?
+//!  waitqueue_active(waiters)?             word at the cursor READY?
 //!    wake the first it helps                no: schedule()
 //! ```
 //!
@@ -248,7 +257,8 @@
 //!
 //! ## A deferred event stays although the slot it waited for was published
 //!
-//! CPU 1 finds the slot of the tail claimed by CPU 0 and not published: not free.
+//! CPU 1 finds that CPU 0 has claimed, but not published, the slot at the tail: the slot is not
+//! free.
 //!
 //! ```text
 //!  CPU 0: Ring::publish, post             CPU 1: Queue::after_append
@@ -289,10 +299,10 @@
 //!
 //!  take a level that holds                sleepers += 1
 //!  smp_mb()                               smp_mb()
-//!  sleepers != 0? wake one to look        recheck
+//!  sleepers != 0? wake one to recheck     recheck
 //! ```
 //!
-//! ## A slot is taken for free which another CPU has claimed a lap ago
+//! ## A slot that another CPU has claimed a lap ago is considered free
 //!
 //! ```text
 //!  CPU 0: Ring::publish of index i        CPU 1: SlotRef::is_free of index i + entries
@@ -301,7 +311,8 @@
 //!  xchg Slot::next = i + entries          load-acquire word == FREE?
 //! ```
 //!
-//! CPU 1 looks at `next` first: if it sees the new one, it sees at least the word of index i.
+//! CPU 1 loads `next` first: if it sees the new value, it also sees the word of index i, or a later
+//! one.
 //!
 //! ## What a consumer reads is overwritten, or is not there yet
 //!
@@ -329,15 +340,15 @@
 //!
 //!  cmpxchg head of the recheck list       KEVENT_RING_RECHECK? clear it (mb)
 //!  store recheck_wanted = true            recheck_wanted? xchg = false  (mb)
-//!  smp_mb()                               go through the recheck list, if that
-//!  set KEVENT_RING_RECHECK                was so all of it
+//!  smp_mb()                               recheck the list: all of it if
+//!  set KEVENT_RING_RECHECK                recheck_wanted was set
 //! ```
 //!
 //! The flag may be set while the list is empty, which costs the program one call.
 //!
 //! ## A level holds that is not on the recheck list
 //!
-//! CPU 1 goes through the list and has found the event before consumed.
+//! CPU 1 rechecks the list and finds that the previous event of the watch was consumed.
 //!
 //! ```text
 //!  CPU 0: Watch::fire_plain               CPU 1: Watch::recheck
@@ -354,15 +365,15 @@
 //! ## A state that holds is not reported after its watch was changed
 //!
 //! ```text
-//!  CPU 0: the object becomes ready        CPU 1: kevent_modify(), engine::watch::test
+//!  CPU 0: the object becomes ready        CPU 1: kevent_modify(), Watch::poll
 //!
 //!  store to the object                    store Watch::mode, change Watch::state
 //!  lock of the wait queue                 smp_mb()
 //!  mode and state: interested? fire       poll the object: ready? fire
 //! ```
 //!
-//! CPU 0 has a full barrier between the two, as every waker that looks for waiters without their
-//! lock, or takes the lock; `poll()` takes or observes it in turn, as for epoll.
+//! Between its store and its check, CPU 0 takes the lock, or has the full barrier of a waker that
+//! checks for waiters without the lock. `poll()` pairs with either, as for epoll.
 //!
 //! ## The recheck list seems empty while a task goes through it
 //!
@@ -385,24 +396,25 @@
 //!  free the wait queue after RCU            yes: done; no: remove from the queue
 //! ```
 //!
-//! Pairs inside one class are explained there: what INODE keeps while its watch is disabled
-//! (`source/inode/mod.rs`), the status of a process (`source/process/process.c`), and the send
-//! buffer of TCP (`source/socket/socket.c`).
+//! Barrier pairs within a class are explained in its source: events that INODE keeps while its
+//! watch is disabled (`source/inode/mod.rs`), the status of a process (`source/process/process.c`),
+//! and the send buffer of TCP (`source/socket/socket.c`).
 //!
 //! # Contexts
 //!
-//! Firing a watch neither sleeps nor allocates, and calls nothing back. It may be done in any
-//! context that may take a spinlock: hard interrupts, with `siglock` or `tasklist_lock` held, with
-//! the lock of a wait queue held. No worker of the kernel ever polls a file on behalf of a program.
+//! Firing a watch neither sleeps nor allocates, and makes no callbacks. A watch may be fired in any
+//! context that may take a spinlock: in hard interrupts, with `siglock` or `tasklist_lock` held,
+//! and with the lock of a wait queue held. No kernel worker ever polls a file on behalf of a
+//! program.
 //!
-//! With interrupts disabled the kernel moves at most 64 events out of the backlog at a time, and
-//! looks at 256 at a time for watches that were removed (`Queue::compact`). An event that happens
-//! moves as many, and the irq_work once more; what is left then is moved by the program, in
-//! `kevent_wait()`, for which a thread that sleeps is woken. When the backlog gets
-//! larger or smaller its events stay where they are, see [`core::fifo`].
+//! With interrupts disabled, the kernel moves at most 64 events out of the backlog at a time, and
+//! searches at most 256 places at a time for removed watches (`Queue::compact`). An event that
+//! happens moves up to 64 events, and the irq_work up to 64 more. The program moves the rest in
+//! `kevent_wait()`; a sleeping thread is woken for that. When the backlog grows or shrinks, its
+//! events are not copied, see [`core::fifo`].
 //!
-//! The program is not trusted: what the kernel reads in the mapping decides only about the events
-//! of that queue, see [`core::ring`].
+//! The program is not trusted: what the kernel reads in the mapping affects only the events of that
+//! queue, see [`core::ring`].
 
 mod core;
 mod engine;
@@ -419,7 +431,7 @@ use kernel::{
     str::CStr, //
 };
 
-/// What `#[vtable]` asks a crate for: kevent is built in and has no module.
+/// `#[vtable]` requires a module: kevent is built in and has none.
 struct LocalModule;
 
 impl ModuleMetadata for LocalModule {

@@ -108,6 +108,35 @@ pub fn measure(plan: &Plan, source: Source, clock: &Clock, report: &mut Report) 
     Ok(())
 }
 
+/// A class in use, to be looked at while it works.
+pub struct Stretches {
+    class: Box<dyn Class>,
+    batch: usize,
+}
+
+impl Stretches {
+    /// A class that has served some batches.
+    pub fn warm(source: Source, kind: Kind, batch: usize) -> Result<Stretches> {
+        let class = open(source, kind)?;
+        let mut this = Stretches { class, batch };
+
+        for _ in 0..ROUNDS {
+            this.run()?;
+        }
+        Ok(this)
+    }
+
+    /// As many events as are measured at a time.
+    pub fn run(&mut self) -> Result<()> {
+        for _ in 0..MOST / self.batch {
+            self.class.prepare(self.batch)?;
+            self.class.set_off(self.batch)?;
+            self.class.serve(self.batch)?;
+        }
+        Ok(())
+    }
+}
+
 fn run(source: Source, kind: Kind, batch: usize, clock: &Clock) -> Result<Loop> {
     let mut class = open(source, kind)?;
     let mut rounds = vec![Vec::new(); ROUNDS];

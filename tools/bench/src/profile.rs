@@ -3,7 +3,7 @@
 //! In which functions the instructions of an event are: those of a stretch with the interface, less
 //! those of one without, for each event.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::collections::HashMap;
 
 use crate::api::Kind;
@@ -25,9 +25,6 @@ pub fn run(plan: &Plan, places: &Places) -> Result<()> {
     let mut tracer = Tracer::open(places)?;
 
     for task in plan.tasks() {
-        if !task.source.is_file() {
-            bail!("{task} cannot be profiled: it is no file");
-        }
         task.begin();
         let (bare, this, per) = match task.what {
             What::Events(_) | What::Atomics => (

@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
 use crate::api::Kind;
+use crate::classes::Stretches;
 use crate::ends::{Ends, Source};
 use crate::events::{broken_in, stretch, warm};
 use crate::monitor::Monitor;
@@ -58,12 +59,21 @@ impl Tracer {
 
     /// A stretch of events.
     pub fn events(&mut self, source: Source, kind: Kind, batch: usize) -> Result<Addresses> {
+        if !source.is_file() {
+            let mut stretches = Stretches::warm(source, kind, batch)?;
+
+            return self.cheapest(|| stretches.run());
+        }
         let ends = broken_in(source)?;
         let mut api = warm(kind, batch, &ends)?;
 
-        // The cheapest: it has not met the timer interrupt.
+        self.cheapest(|| stretch(&mut *api, &mut 0, batch, &ends))
+    }
+
+    /// Of some tries: it has not met the timer interrupt.
+    fn cheapest(&mut self, mut work: impl FnMut() -> Result<()>) -> Result<Addresses> {
         let traces = (0..TRIES)
-            .map(|_| self.trace(|| stretch(&mut *api, &mut 0, batch, &ends)))
+            .map(|_| self.trace(&mut work))
             .collect::<Result<Vec<_>>>()?;
         traces
             .into_iter()

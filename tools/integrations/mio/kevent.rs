@@ -5,11 +5,10 @@
 //! The bits of POLL watches are those of epoll, so its `Events` and accessors serve as they are. On a
 //! kernel without kevent, and with NO_KEVENT in the environment, epoll does all the work.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 use std::{env, io};
 
@@ -30,8 +29,6 @@ const ENTRIES: u32 = 1024;
 pub struct Shared {
     id: usize,
     queue: Queue,
-    /// Watches are changed by handle; mio names them by descriptor.
-    handles: Mutex<HashMap<RawFd, Handle>>,
     /// A wake-up was posted and has not come out yet.
     woken: AtomicBool,
 }
@@ -54,7 +51,6 @@ impl Selector {
             Ok(queue) => Ok(Selector::Kevent(Arc::new(Shared {
                 id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
                 queue,
-                handles: Mutex::default(),
                 woken: AtomicBool::new(false),
             }))),
             Err(Error::Unsupported) => {
@@ -156,37 +152,26 @@ impl Shared {
         Ok(())
     }
 
-    fn handles(&self) -> MutexGuard<'_, HashMap<RawFd, Handle>> {
-        self.handles.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
+    /// One that is there already is changed, as with kqueue.
     fn register(&self, fd: RawFd, token: Token, interests: Interest) -> io::Result<()> {
-        let mut handles = self.handles();
-
-        if let Some(&old) = handles.get(&fd) {
-            // One that was closed without deregister() has no watch any more.
-            let mut same = [watch(fd, token, interests).of(old)];
-            if self.queue.modify(&mut same, Modify::ENABLE).is_ok() {
-                return Err(io::Error::from_raw_os_error(libc::EEXIST));
-            }
-        }
-        handles.insert(fd, self.queue.add_one(watch(fd, token, interests))?);
+        self.queue
+            .add_or_update(&mut [watch(fd, token, interests)])?;
         Ok(())
     }
 
     fn reregister(&self, fd: RawFd, token: Token, interests: Interest) -> io::Result<()> {
         let what = Modify::EVENTS | Modify::MODE | Modify::USER_DATA;
-        let handle = *self.handles().get(&fd).ok_or(Error::NoSuchWatch)?;
 
         self.queue
-            .modify(&mut [watch(fd, token, interests).of(handle)], what)?;
+            .modify(&mut [watch(fd, token, interests)], what | Modify::BY_IDENT)?;
         Ok(())
     }
 
     fn deregister(&self, fd: RawFd) -> io::Result<()> {
-        let handle = self.handles().remove(&fd).ok_or(Error::NoSuchWatch)?;
+        let mut name = [Watch::of_events(Readiness::empty()).ident(fd as u64)];
 
-        self.queue.remove(&[handle])?;
+        self.queue
+            .modify(&mut name, Modify::REMOVE | Modify::BY_IDENT)?;
         Ok(())
     }
 }

@@ -236,7 +236,7 @@ struct kevent_watch {
  * KEVENT_SOURCE_POLL
  *
  * @ident is the file descriptor, @arg is 0.  The event bits are those of
- * poll(2): ERR, HUP and NVAL come whether they are asked for or not.
+ * poll(2): ERR, HUP and NVAL are reported in any case.
  */
 #define KEVENT_POLL_IN		0x0001U
 #define KEVENT_POLL_PRI		0x0002U
@@ -274,11 +274,11 @@ struct kevent_watch {
  *	    the protocol calls the socket writable
  *	[2] and [3] 0
  *
- * ERROR and CLOSED come whether they are asked for or not, EOF to those who ask
- * for IN.  The event's @data is how many bytes can be read (of a datagram
- * socket: the size of the next datagram), or how many connections can be
- * accepted, when the event was posted; @extra see KEVENT_SOCKET_SPACE() and
- * KEVENT_SOCKET_ERRNO().  With EOF no more will come.
+ * ERROR and CLOSED are reported in any case, EOF if IN is of interest.  The
+ * event's @data is how many bytes can be read (of a datagram socket: the size
+ * of the next datagram), or how many connections can be accepted, when the
+ * event was posted; @extra see KEVENT_SOCKET_SPACE() and KEVENT_SOCKET_ERRNO().
+ * With EOF no more will come.
  */
 #define KEVENT_SOCKET_IN	(1U << 0)	/* data can be read */
 #define KEVENT_SOCKET_OUT	(1U << 1)	/* data can be written */
@@ -374,7 +374,7 @@ struct kevent_watch {
  *	[2] 0
  *	[3] with KEVENT_WATCH_EXPECT: what the program has last seen there
  *
- * WOKEN must be asked for.  The event's @data is the value that the word was
+ * @events must have WOKEN.  The event's @data is the value that the word was
  * last seen to have; @extra is EFAULT if it could not be looked at since
  * (KEVENT_INFO_ERROR).
  */
@@ -403,7 +403,7 @@ struct kevent_watch {
 #define KEVENT_SIGEV_TIMER	(1U << 0)	/* the timer has expired */
 #define KEVENT_SIGEV_MESSAGE	(1U << 1)	/* a message has arrived */
 
-/* As in <asm/siginfo.h>, which goes ill with the C library's <signal.h>. */
+/* As in <asm/siginfo.h>, which conflicts with the C library's <signal.h>. */
 #define SIGEV_KEVENT	8	/* deliver to a kevent queue */
 #define sigev_notify_kevent_fd	_sigev_un._tid
 

@@ -23,57 +23,46 @@ use crate::{
     }, //
 };
 
-/// A completion that is yet to come.
+/// Prepares a completion of `class` for a queue: `EPERM` if that may not use the class, `EPIPE` if
+/// its owner has gone, `EAGAIN` if too much waits there.
 ///
-/// It may be dropped in any context that may take a spinlock.
-pub(crate) struct Completion {
-    queue: Option<Arc<Queue>>,
-    post: Option<KBox<Post>>,
+/// What is returned is used up by [`complete`] or [`give_up`].
+pub(crate) fn prepare(queue: Arc<Queue>, class: u32, user_data: u64) -> Result<KBox<Post>> {
+    if !queue.allows(class) {
+        return Err(EPERM);
+    }
+    let event = Event(uapi::kevent_event {
+        user_data,
+        info: class,
+        ..Event::default().0
+    });
+    let mut post = Post::new(&queue, event)?;
+    queue.reserve_completion(&post)?;
+    post.queue = Some(queue);
+    Ok(post)
 }
 
-impl Completion {
-    /// A completion of `class` for a queue: `EPERM` if that may not use the class, `EPIPE` if its
-    /// owner has gone, `EAGAIN` if too much waits there.
-    pub(crate) fn new(queue: Arc<Queue>, class: u32, user_data: u64) -> Result<KBox<Self>> {
-        if !queue.allows(class) {
-            return Err(EPERM);
-        }
-        let event = Event(uapi::kevent_event {
-            user_data,
-            info: class,
-            ..Event::default().0
-        });
-        let post = Post::new(&queue, event)?;
-        queue.reserve_completion(&post)?;
-        let completion = Self {
-            queue: Some(queue),
-            post: Some(post),
-        };
-        // If that fails, the completion is dropped and gives its place back.
-        Ok(KBox::new(completion, GFP_KERNEL_ACCOUNT)?)
-    }
-
-    /// It has happened: `events` with `words`.
-    ///
-    /// May be called from any context that may take a spinlock.
-    pub(crate) fn complete(mut self: KBox<Self>, events: u32, words: EventData) {
-        if let (Some(queue), Some(mut post)) = (self.queue.take(), self.post.take()) {
-            let event = &mut post.event;
-            event.0.events = events & uapi::KEVENT_EVENTS_MASK;
-            event.0.info |= words.info;
-            event.0.data = words.data;
-            event.0.extra = words.extra;
-            queue.post_reserved(post);
-            Queue::put(queue);
-        }
+/// What was prepared has happened: `events` with `words`.
+///
+/// May be called from any context that may take a spinlock.
+pub(crate) fn complete(mut post: KBox<Post>, events: u32, words: EventData) {
+    if let Some(queue) = post.queue.take() {
+        let event = &mut post.event;
+        event.0.events = events & uapi::KEVENT_EVENTS_MASK;
+        event.0.info |= words.info;
+        event.0.data = words.data;
+        event.0.extra = words.extra;
+        queue.post_reserved(post);
+        Queue::put(queue);
     }
 }
 
-impl Drop for Completion {
-    fn drop(&mut self) {
-        if let (Some(queue), Some(post)) = (self.queue.take(), &self.post) {
-            queue.unreserve_completion(post);
-            Queue::put(queue);
-        }
+/// What was prepared will not happen.
+///
+/// May be called from any context that may take a spinlock.
+pub(crate) fn give_up(mut post: KBox<Post>) {
+    if let Some(queue) = post.queue.take() {
+        queue.unreserve_completion(&post);
+        Queue::put(queue);
     }
 }

@@ -2,7 +2,10 @@
 
 //! Posted events that wait for a free slot, or are yet to come.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 use crate::{
     core::event::Event,
@@ -18,6 +21,9 @@ pub(crate) struct Post {
     foreign: bool,
     /// None if it was not posted: an event that a consumer puts back.
     _charge: Option<PostCharge>,
+    /// Where it is going to be posted, if it is yet to come: see
+    /// [`completion`](crate::engine::completion).
+    pub(crate) queue: Option<Arc<Queue>>,
 }
 
 impl Post {
@@ -28,6 +34,7 @@ impl Post {
             event,
             foreign: !queue.owner.is_maker(),
             _charge: Some(PostCharge::new()?),
+            queue: None,
         };
         Ok(KBox::new(post, GFP_KERNEL_ACCOUNT)?)
     }

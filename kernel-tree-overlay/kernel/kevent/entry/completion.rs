@@ -11,7 +11,10 @@ use crate::entry::file::QueueFile;
 
 use crate::{
     core::event::EventData,
-    engine::completion::Completion, //
+    engine::{
+        completion,
+        post::Post, //
+    }, //
 };
 
 /// Prepares a completion.
@@ -25,10 +28,10 @@ pub(crate) unsafe extern "C" fn kevent_completion_new(
     class: u32,
     user_data: u64,
 ) -> *mut bindings::kevent_completion {
-    let completion =
-        QueueFile::get(fd).and_then(|file| Completion::new(file.queue()?.into(), class, user_data));
-    match completion {
-        Ok(completion) => KBox::into_raw(completion).cast(),
+    let prepared = QueueFile::get(fd)
+        .and_then(|file| completion::prepare(file.queue()?.into(), class, user_data));
+    match prepared {
+        Ok(post) => KBox::into_raw(post).cast(),
         Err(e) => e.to_ptr(),
     }
 }
@@ -47,8 +50,8 @@ pub(crate) unsafe extern "C" fn kevent_complete(
     extra: u64,
 ) {
     // SAFETY: By the safety requirements it came out of `KBox::into_raw` and is owned.
-    let completion = unsafe { KBox::<Completion>::from_raw(completion.cast()) };
-    completion.complete(events, EventData { info, data, extra });
+    let post = unsafe { KBox::<Post>::from_raw(completion.cast()) };
+    completion::complete(post, events, EventData { info, data, extra });
 }
 
 /// The completion will not happen any more.
@@ -61,5 +64,5 @@ pub(crate) unsafe extern "C" fn kevent_completion_drop(
     completion: *mut bindings::kevent_completion,
 ) {
     // SAFETY: By the safety requirements it came out of `KBox::into_raw` and is owned.
-    drop(unsafe { KBox::<Completion>::from_raw(completion.cast()) });
+    completion::give_up(unsafe { KBox::<Post>::from_raw(completion.cast()) });
 }

@@ -2,7 +2,7 @@
 /*
  * The system calls of kevent: only what Rust cannot do.  Each copies its
  * argument structures, checks what does not depend on the queue, and calls
- * the function in hooks.rs that does the work.
+ * the function of this directory that does the work.
  */
 #include <linux/compat.h>
 #include <linux/errno.h>

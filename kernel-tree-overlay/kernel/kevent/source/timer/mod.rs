@@ -114,30 +114,33 @@ impl Schedule {
         })
     }
 
-    /// Counts the expirations that have passed.
-    fn count(&mut self) -> u64 {
-        let late = self.next.remaining().saturating_neg();
-        if !self.armed || late < 0 {
-            return 0;
+    /// Counts the expirations that have passed. Returns how many, and how many nanoseconds are left
+    /// until the next one.
+    fn count(&mut self) -> (u64, i64) {
+        let left = self.next.remaining();
+        if !self.armed || left > 0 {
+            return (0, left);
         }
         if self.interval == 0 {
             self.armed = false;
-            return 1;
+            return (1, left);
         }
-        let passed = divide(late.unsigned_abs(), self.interval.unsigned_abs()).saturating_add(1);
+        let passed = divide(left.unsigned_abs(), self.interval.unsigned_abs()).saturating_add(1);
         let span = passed.saturating_mul(self.interval.unsigned_abs());
-        self.next = self.next.later(i64::try_from(span).unwrap_or(i64::MAX));
-        passed
+        let span = i64::try_from(span).unwrap_or(i64::MAX);
+        self.next = self.next.later(span);
+        (passed, left.saturating_add(span))
     }
 
     /// When the next interrupt of the watch at `place` comes, if any. `called`: it is armed by a
-    /// call of the program.
-    fn interrupt(&self, place: u32, called: bool) -> Option<Deadline> {
+    /// call of the program. `left`: nanoseconds until the next expiration.
+    fn interrupt(&self, place: u32, called: bool, left: i64) -> Option<Deadline> {
         if !self.armed {
             return None;
         }
         let skipped = (1i64 << self.backoff).saturating_sub(1);
-        let at = self.next.later(skipped.saturating_mul(self.interval));
+        let skipped = skipped.saturating_mul(self.interval);
+        let at = self.next.later(skipped);
         let least = match &self.charge {
             Some(charge) if !called => charge.gap(place),
             _ => MIN_GAP,
@@ -147,7 +150,7 @@ impl Schedule {
         } else {
             least
         };
-        let gap = least.saturating_sub(at.remaining());
+        let gap = least.saturating_sub(left.saturating_add(skipped));
         let at = if gap > 0 { at.later(gap) } else { at };
         Some(if called || self.interval == 0 {
             at
@@ -196,7 +199,9 @@ impl Source for Timer {
     }
 
     fn attach(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
-        self.set_arg(watch, record)
+        self.set_arg(watch, record)?;
+        self.start(watch);
+        Ok(())
     }
 
     fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
@@ -208,14 +213,14 @@ impl Source for Timer {
         set_timer_clock(self, &new.next);
         // What has expired before counts still.
         let mut schedule = self.schedule.lock();
-        let passed = schedule.count();
+        let (passed, _) = schedule.count();
         let old = core::mem::replace(&mut *schedule, new);
         drop(schedule);
         drop(old);
         if passed != 0 {
             self.fire(watch, passed);
         }
-        self.start(watch);
+        // It is started when the change is complete, or the watch attached.
         Ok(())
     }
 
@@ -279,31 +284,36 @@ impl Timer {
     /// Reports what has expired; returns when the next interrupt comes. `called`: because of a call
     /// of the program.
     fn expire(&self, watch: ArcBorrow<'_, Watch>, called: bool) -> Option<Deadline> {
-        let count = self.schedule.lock().count();
-        let outcome = if count != 0 || self.has_pending() {
-            self.fire(watch, count)
-        } else {
-            PostOutcome::Posted
-        };
+        let mut schedule = self.schedule.lock();
+        if !called && (schedule.interval != 0 || self.has_pending()) {
+            // The next call of the program arms it again. It waits until this is over.
+            watch.list();
+        }
+        let (count, left) = schedule.count();
+        let mut outcome = PostOutcome::Posted;
+        if count != 0 || self.has_pending() {
+            let is_over = !schedule.armed;
+            drop(schedule);
+            outcome = self.fire(watch, count);
+            if is_over {
+                return None;
+            }
+            schedule = self.schedule.lock();
+        }
         if watch.is_dead() {
             return None;
         }
-        let mut schedule = self.schedule.lock();
         if matches!(outcome, PostOutcome::Posted | PostOutcome::Empty) {
             schedule.backoff = 0;
         } else if !called && schedule.backoff < MAX_BACKOFF {
             schedule.backoff = schedule.backoff.saturating_add(1);
         }
-        schedule.interrupt(watch.place(), called)
+        schedule.interrupt(watch.place(), called, left)
     }
 
     /// The timer has expired.
     pub(crate) fn expired(watch: ArcBorrow<'_, Watch<Self>>) -> Option<Deadline> {
         let timer = watch.into_ref().source();
-        // The next call of the program arms it again. It waits until this is over.
-        if timer.schedule.lock().interval != 0 || timer.has_pending() {
-            watch.into_ref().list();
-        }
         timer.expire(watch, false)
     }
 }
