@@ -76,6 +76,7 @@ use crate::{
         nest::Nest,
         post::Post,
         table::{
+            Batch,
             Table,
             Walk, //
         },
@@ -650,6 +651,21 @@ impl Queue {
         self.watches
             .lock_nested(rechecker.depth)
             .recheck(self, rechecker, &mut walk, &mut next, enough, &mut note);
+        if next.is_some() {
+            self.recheck_further(rechecker, walk, next, enough, note);
+        }
+    }
+
+    /// The rest of [`Queue::recheck_noting`]: `next` is to be polled, without the mutex.
+    #[inline(never)]
+    fn recheck_further(
+        &self,
+        rechecker: Rechecker,
+        mut walk: Walk,
+        mut next: Option<Batch>,
+        enough: impl Fn() -> bool + Copy,
+        mut note: impl FnMut(&Watch),
+    ) {
         while let Some(mut batch) = next.take() {
             batch.poll(rechecker);
             let mut table = self.watches.lock_nested(rechecker.depth);
