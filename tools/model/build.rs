@@ -63,6 +63,7 @@ const QUEUE_METHODS: &[&str] = &[
     "add_poll_wake",
     "recheck",
     "recheck_noting",
+    "recheck_further",
     "reserve",
     "shrink_backlog",
     "reserve_watches",
