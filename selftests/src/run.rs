@@ -594,7 +594,8 @@ fn watch<W: Write>(
 
 /// Whether the machine went down over a breakpoint that was not there any
 /// more. The kernel patches its jump labels by way of breakpoints; QEMU 7.2 was
-/// seen, with a thread for each processor, to execute one that was gone.
+/// seen, with a thread for each processor, to execute one that was gone: in a
+/// kernel without kevent, too.
 fn stale_breakpoint(console: &Path) -> bool {
     let console = read_lossy(console).unwrap_or_default();
     klog::scan(&console)

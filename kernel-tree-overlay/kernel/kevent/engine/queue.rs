@@ -120,10 +120,10 @@ pub(crate) type Spare = Option<KBox<Post>>;
 ///
 /// # Invariants
 ///
-/// There is room for every watch and the posts that are in it.
+/// There is room for every watch, the posts that are in it, and each completion.
 struct Backlog {
     fifo: Fifo<Pending>,
-    /// How many of them are posts.
+    /// How many of them are posts, and how many completions are yet to come.
     posts: usize,
     /// And how many of those are not the owner's.
     foreign: usize,
