@@ -612,7 +612,8 @@ mod mapped {
         /// The kernel may still hold events back, see [`has_backlog()`](Ring::has_backlog), and it
         /// polls level watches again only when it is entered: a program that never sleeps should
         /// use [`Queue::try_next()`](crate::Queue::try_next), which does what is needed.
-        #[inline]
+        // A call and its result would be a third of it.
+        #[inline(always)]
         pub fn take(&self) -> Option<Event> {
             self.view()?.take()
         }
@@ -626,7 +627,8 @@ mod mapped {
         /// that, also if `serve` panics, so a program that serves for long needs more slots.
         ///
         /// [`Queue::serve()`](crate::Queue::serve) sleeps if there is nothing.
-        #[inline]
+        // As take().
+        #[inline(always)]
         pub fn serve(&self, serve: impl FnOnce(Event) -> Rest) -> bool {
             self.view().is_some_and(|view| view.serve(serve))
         }
