@@ -794,7 +794,6 @@ impl Queue {
     /// there are too many, with `EPIPE` if the owner has gone.
     fn reserve_post(&self, post: &Post) -> Result<SpinLockIrqGuard<'_, Backlog>> {
         loop {
-            self.reserve(0, 1)?;
             let mut backlog = self.backlog.lock();
             if self.has_ended() {
                 return Err(EPIPE);
@@ -802,11 +801,13 @@ impl Queue {
             if !backlog.may_post(post.is_foreign()) {
                 return Err(EAGAIN);
             }
-            // Another task may have taken the room.
             if backlog.has_room(0, 1) {
                 backlog.count_post(post);
                 return Ok(backlog);
             }
+            drop(backlog);
+            // Another task may take the room.
+            self.reserve(0, 1)?;
         }
     }
 
