@@ -344,9 +344,16 @@ pub(crate) fn doubtful(file: &File) -> u16 {
 }
 
 /// Whether a file is an epoll instance.
+#[cfg(CONFIG_EPOLL)]
 pub(crate) fn is_epoll(file: &File) -> bool {
     // SAFETY: The file is live.
     unsafe { bindings::is_file_epoll(file.as_ptr()) }
+}
+
+/// There are none.
+#[cfg(not(CONFIG_EPOLL))]
+pub(crate) fn is_epoll(_file: &File) -> bool {
+    false
 }
 
 /// Whether a file is the pidfd of a process.
