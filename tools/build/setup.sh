@@ -89,11 +89,21 @@ get_packages() {
 	packages=$(missing_packages)
 	packages=${packages#*: }
 	[ -n "$packages" ] || return 0
-	[ "$(id -u)" = 0 ] || die "these packages are missing and only root can install them: apt-get install --no-install-recommends $packages"
+	need_root "$packages"
 	need_space 2500 /usr "installing packages"
+	apt_install "$packages" "the Debian packages"
+}
+
+# need_root PACKAGES: to install them.
+need_root() {
+	[ "$(id -u)" = 0 ] || die "these packages are missing and only root can install them: apt-get install --no-install-recommends $1"
+}
+
+# apt_install PACKAGES WHAT
+apt_install() {
 	# shellcheck disable=SC2086
 	DEBIAN_FRONTEND=noninteractive logged apt-install \
-		apt-get install -y --no-install-recommends $packages || no_download "the Debian packages" apt-install
+		apt-get install -y --no-install-recommends $1 || no_download "$2" apt-install
 }
 
 # install_packages WHAT-FOR PACKAGE...: those that only one verb needs.
@@ -104,12 +114,10 @@ install_packages() {
 	missing=$(not_installed "$@")
 	[ -n "$missing" ] || return 0
 	say "Debian packages for $what: $missing"
-	[ "$(id -u)" = 0 ] || die "these packages are missing and only root can install them: apt-get install --no-install-recommends $missing"
+	need_root "$missing"
 	[ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -mtime -1 2>/dev/null)" ] ||
 		logged apt-update apt-get update || true
-	# shellcheck disable=SC2086
-	DEBIAN_FRONTEND=noninteractive logged apt-install \
-		apt-get install -y --no-install-recommends $missing || no_download "the Debian packages $missing" apt-install
+	apt_install "$missing" "the Debian packages $missing"
 }
 
 # at_least VERSION MINIMUM

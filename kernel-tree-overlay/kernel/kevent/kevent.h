@@ -299,7 +299,7 @@ struct ucounts *kevent_current_user(void);
 bool kevent_charge_watches(struct ucounts *user, u32 nr);
 void kevent_uncharge_watches(struct ucounts *user, u32 nr);
 bool kevent_may_inspect(const struct ucounts *user);
-struct ucounts *kevent_charge_timer(void);
+bool kevent_charge_timer(struct ucounts *user);
 void kevent_uncharge_timer(struct ucounts *user);
 s64 kevent_count_timers(const struct ucounts *user);
 kuid_t kevent_outermost_user(void);

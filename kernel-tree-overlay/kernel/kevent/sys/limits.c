@@ -66,7 +66,7 @@ void kevent_uncharge_queue(size_t size, struct user_struct *user)
 #define KEVENT_WATCH_COST	256
 
 /**
- * kevent_current_user - whom the watches of a new queue are charged to
+ * kevent_current_user - whom what the current task makes is charged to
  *
  * Return: the current user, with a reference; NULL if there is no memory.
  */
@@ -132,30 +132,23 @@ kuid_t kevent_outermost_user(void)
 }
 
 /**
- * kevent_charge_timer - charge a periodic timer to the current user
+ * kevent_charge_timer - charge a periodic timer to a user
+ * @user: whom
  *
- * Return: whom it was charged to, with a reference; NULL if the limits do not
- * allow it.
+ * Return: whether the limits allow it.
  */
-struct ucounts *kevent_charge_timer(void)
+bool kevent_charge_timer(struct ucounts *user)
 {
-	struct ucounts *user = get_ucounts(current_ucounts());
-
-	if (user && !add_ucounts(user, UCOUNT_KEVENT_TIMERS, 1)) {
-		put_ucounts(user);
-		return NULL;
-	}
-	return user;
+	return add_ucounts(user, UCOUNT_KEVENT_TIMERS, 1);
 }
 
 /**
  * kevent_uncharge_timer - give back what kevent_charge_timer() charged
- * @user: as it was returned
+ * @user: as it was
  */
 void kevent_uncharge_timer(struct ucounts *user)
 {
 	sub_ucounts(user, UCOUNT_KEVENT_TIMERS, 1);
-	put_ucounts(user);
 }
 
 /**

@@ -44,6 +44,41 @@ impl Drop for QueueCharge {
     }
 }
 
+/// A user to whom something is charged.
+///
+/// It may be dropped in any context that may take a spinlock.
+///
+/// # Invariants
+///
+/// There is a reference to the user.
+struct User(NonNull<bindings::ucounts>);
+
+// SAFETY: References may be dropped by any task.
+unsafe impl Send for User {}
+// SAFETY: What a shared reference gives access to is atomic, or does not change.
+unsafe impl Sync for User {}
+
+impl User {
+    /// The current one.
+    fn current() -> Result<Self> {
+        // SAFETY: FFI call, in the context of a task.
+        let user = NonNull::new(unsafe { bindings::kevent_current_user() }).ok_or(ENOMEM)?;
+        // INVARIANT: The reference is what was returned.
+        Ok(Self(user))
+    }
+
+    fn as_ptr(&self) -> *mut bindings::ucounts {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants there is a reference, and it is not used any more.
+        unsafe { bindings::put_ucounts(self.as_ptr()) };
+    }
+}
+
 /// How many watches are charged to a user at once, at most.
 const MAX_BATCH: u32 = 16;
 
@@ -55,26 +90,19 @@ const MAX_BATCH: u32 = 16;
 ///
 /// # Invariants
 ///
-/// `used + unused` is charged to `user`, to which there is a reference.
+/// `used + unused` is charged to `user`.
 pub(crate) struct WatchAccount {
-    user: NonNull<bindings::ucounts>,
+    user: User,
     used: u32,
     unused: u32,
 }
 
-// SAFETY: A charge may be made and given back by any task.
-unsafe impl Send for WatchAccount {}
-// SAFETY: A shared reference gives access to nothing.
-unsafe impl Sync for WatchAccount {}
-
 impl WatchAccount {
     /// An account of the current user.
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: FFI call, in the context of a task.
-        let user = NonNull::new(unsafe { bindings::kevent_current_user() }).ok_or(ENOMEM)?;
-        // INVARIANT: The reference is what was returned, and nothing is charged.
+        // INVARIANT: Nothing is charged.
         Ok(Self {
-            user,
+            user: User::current()?,
             used: 0,
             unused: 0,
         })
@@ -82,7 +110,7 @@ impl WatchAccount {
 
     /// Whether the current task may know what is watched, though it may not use the queue.
     pub(crate) fn may_inspect(&self) -> bool {
-        // SAFETY: By the type invariants there is a reference.
+        // SAFETY: There is a reference.
         unsafe { bindings::kevent_may_inspect(self.user.as_ptr()) }
     }
 
@@ -105,7 +133,7 @@ impl WatchAccount {
     fn charge_batch(&mut self) -> Result {
         // Near the limit there may be room for one still.
         for nr in [self.batch(), 1] {
-            // SAFETY: By the type invariants there is a reference.
+            // SAFETY: There is a reference.
             if unsafe { bindings::kevent_charge_watches(self.user.as_ptr(), nr) } {
                 // INVARIANT: They have just been charged.
                 self.unused = self.unused.wrapping_add(nr);
@@ -141,8 +169,6 @@ impl WatchAccount {
 impl Drop for WatchAccount {
     fn drop(&mut self) {
         self.give_back(self.used.saturating_add(self.unused));
-        // SAFETY: By the type invariants there is a reference, and it is used no more.
-        unsafe { bindings::put_ucounts(self.user.as_ptr()) };
     }
 }
 
@@ -176,40 +202,28 @@ impl Holder {
 ///
 /// # Invariants
 ///
-/// There is a reference to `user`, to which one is charged.
+/// One is charged to `user`.
 pub(crate) struct PostCharge {
-    user: NonNull<bindings::ucounts>,
+    user: User,
 }
-
-// SAFETY: A charge may be given back by any task.
-unsafe impl Send for PostCharge {}
-// SAFETY: A shared reference gives access to nothing.
-unsafe impl Sync for PostCharge {}
 
 impl PostCharge {
     /// Charges a post to the current user, or fails with `EAGAIN`.
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: FFI call, in the context of a task.
-        let user = NonNull::new(unsafe { bindings::kevent_current_user() }).ok_or(ENOMEM)?;
-        // SAFETY: The reference is what was returned.
+        let user = User::current()?;
+        // SAFETY: There is a reference.
         if unsafe { bindings::kevent_charge_watches(user.as_ptr(), 1) } {
             // INVARIANT: It has just been charged.
             return Ok(Self { user });
         }
-        // SAFETY: The reference is what was returned, and is not used any more.
-        unsafe { bindings::put_ucounts(user.as_ptr()) };
         Err(EAGAIN)
     }
 }
 
 impl Drop for PostCharge {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants one was charged, and there is a reference, which is not
-        // used any more.
-        unsafe {
-            bindings::kevent_uncharge_watches(self.user.as_ptr(), 1);
-            bindings::put_ucounts(self.user.as_ptr());
-        }
+        // SAFETY: By the type invariants one was charged, and there is a reference.
+        unsafe { bindings::kevent_uncharge_watches(self.user.as_ptr(), 1) };
     }
 }
 
@@ -225,23 +239,21 @@ const TICK: i64 = TICK_NS as i64;
 ///
 /// # Invariants
 ///
-/// There is a reference to `user`, to which one is charged.
+/// One is charged to `user`.
 pub(crate) struct TimerCharge {
-    user: NonNull<bindings::ucounts>,
+    user: User,
 }
-
-// SAFETY: A charge may be given back by any task.
-unsafe impl Send for TimerCharge {}
-// SAFETY: A shared reference gives access to the number of timers only, which is atomic.
-unsafe impl Sync for TimerCharge {}
 
 impl TimerCharge {
     /// Charges a timer to the current user, or fails with `ENOSPC`.
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: FFI call, in the context of a task.
-        let user = NonNull::new(unsafe { bindings::kevent_charge_timer() }).ok_or(ENOSPC)?;
-        // INVARIANT: It has just been charged, and the reference is what was returned.
-        Ok(Self { user })
+        let user = User::current()?;
+        // SAFETY: There is a reference.
+        if unsafe { bindings::kevent_charge_timer(user.as_ptr()) } {
+            // INVARIANT: It has just been charged.
+            return Ok(Self { user });
+        }
+        Err(ENOSPC)
     }
 
     /// The distance that its interrupts must have while the program makes no call, in nanoseconds:
@@ -249,7 +261,7 @@ impl TimerCharge {
     ///
     /// Timers with different `place`s, which were armed together, do not expire together for long.
     pub(crate) fn gap(&self, place: u32) -> i64 {
-        // SAFETY: By the type invariants there is a reference.
+        // SAFETY: There is a reference.
         let nr = unsafe { bindings::kevent_count_timers(self.user.as_ptr()) };
         gap_of(nr, place)
     }
@@ -257,7 +269,7 @@ impl TimerCharge {
 
 impl Drop for TimerCharge {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants one was charged, and the reference is not used any more.
+        // SAFETY: By the type invariants one was charged, and there is a reference.
         unsafe { bindings::kevent_uncharge_timer(self.user.as_ptr()) };
     }
 }

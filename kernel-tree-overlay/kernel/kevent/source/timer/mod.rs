@@ -313,7 +313,6 @@ impl Timer {
 
     /// The timer has expired.
     pub(crate) fn expired(watch: ArcBorrow<'_, Watch<Self>>) -> Option<Deadline> {
-        let timer = watch.into_ref().source();
-        timer.expire(watch, false)
+        watch.into_ref().source().expire(watch, false)
     }
 }

@@ -725,7 +725,6 @@ static inline int recv_fd(int sock)
 	return fd;
 }
 
-/* How many timer interrupts there were, or -1. */
 /* Files of the kernel that hold a number. */
 static inline long long read_number(const char *path)
 {
@@ -760,6 +759,7 @@ static inline bool write_number(const char *path, long long value)
 	return write_to(path, text);
 }
 
+/* How many timer interrupts there were, or -1. */
 static inline long timer_interrupts(void)
 {
 	char line[4096], *at, *end;
