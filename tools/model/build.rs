@@ -41,11 +41,13 @@ const QUEUE_ITEMS: &[&str] = &[
     "impl Backlog",
     "struct Flushed",
     "const FLUSH_BATCH",
+    "const WAKER_BATCH",
     "const MAX_DEFERRED",
     "const COMPACT_BATCH",
     "const REMOVED_BATCH",
     "const MAX_TRIES",
     "const POLL_WAKE_ANY",
+    "const POLLED",
     "struct NoRoom",
 ];
 const QUEUE_METHODS: &[&str] = &[
@@ -85,6 +87,8 @@ const QUEUE_METHODS: &[&str] = &[
     "flush_backlog",
     "flush_backlog_slowly",
     "flush_whole_backlog",
+    "flush_slowly",
+    "sleepers",
     "publish_silently",
     "wake_one",
     "wake_for",
@@ -95,6 +99,9 @@ const QUEUE_METHODS: &[&str] = &[
     "show_backlog",
     "has",
     "take",
+    "take_plain",
+    "deliver",
+    "taken",
     "take_backlog",
     "pop_backlog",
     "pop_backlog_once",
@@ -114,7 +121,7 @@ use kernel::sync::Arc;
 use crate::core::event::Event;
 use crate::core::fifo::{Buffer, Fifo};
 use super::queue::{Deadline, IrqWork, Mutex, Post, Queue, WaitQueue, Woken};
-use crate::core::ring::{Index, Merge, Ring};
+use crate::core::ring::{Index, Merge, Ring, TakenPlain};
 use super::level::{State, Tested, Verdict};
 use super::table::{Batch, Table, Walk};
 use super::trace;
@@ -226,13 +233,17 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     (
         "blind_take",
         &[(
-            "Some(self.word(index.into()).xchg(TAKEN, Full))",
-            "let word = self.word(index.into()).load(Acquire);\n        self.word(index.into()).xchg(TAKEN, Full);\n        Some(word)",
+            "Some(at.word.xchg(TAKEN, Full))",
+            "let word = at.word.load(Acquire);\n        at.word.xchg(TAKEN, Full);\n        Some(word)",
         )],
     ),
     (
         "stale_take",
         &[("(word != first.word).then(", "false.then(")],
+    ),
+    (
+        "stale_plain_take",
+        &[("if word != first.word {", "if false {")],
     ),
     (
         "no_busy",

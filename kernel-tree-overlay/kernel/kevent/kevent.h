@@ -211,6 +211,17 @@ void kevent_signal_fire(const struct kevent_signal *ks);
 const void *kevent_get_signal(const struct kevent_signal *ks);
 void kevent_signal_ended(const void *ks);
 
+/* entry/syscalls.c */
+int kevent_read_watch(struct kevent_watch *to,
+		      const struct kevent_watch __user *from);
+int kevent_read_handle(u64 *to, const u64 __user *from);
+int kevent_read_event(struct kevent_event *to,
+		      const struct kevent_event __user *from);
+int kevent_write_results(struct kevent_watch __user *to,
+			 const struct kevent_watch *from, bool handle);
+int kevent_write_event(struct kevent_event __user *to,
+		       const struct kevent_event *from);
+
 /* entry/owner.c */
 spinlock_t *kevent_mm_lock(const struct mm_struct *mm);
 void kevent_mm_add(struct kevent_mm_link *link, struct mm_struct *mm);
@@ -302,6 +313,8 @@ bool kevent_may_inspect(const struct ucounts *user);
 bool kevent_charge_timer(struct ucounts *user);
 void kevent_uncharge_timer(struct ucounts *user);
 s64 kevent_count_timers(const struct ucounts *user);
+bool kevent_charge_nested(struct ucounts *user);
+void kevent_uncharge_nested(struct ucounts *user);
 kuid_t kevent_outermost_user(void);
 
 /* sys/objects.c */

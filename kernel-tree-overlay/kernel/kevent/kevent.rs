@@ -11,7 +11,8 @@
 //!
 //! - Queue: the object behind a kevent descriptor.
 //! - Watch: connects one object, such as a file or a timer, with one queue.
-//! - Source: the part of a watch that is specific to the class and knows the object.
+//! - Class: a kind of objects, such as POLL or TIMER (`KEVENT_SOURCE_*`).
+//! - Source: the part of a watch that is specific to its class and knows the object.
 //! - Event: 32 bytes for the program. Entry: an event in the ring. Slot: the place of an entry in
 //!   the ring. (The table of watches has *table slots*.)
 //! - Backlog: events and watches that found no free slot, oldest first.
@@ -46,12 +47,13 @@
 //! Kinds of events ([`engine::watch::EventKind`]):
 //!
 //! - State: a condition that holds or not, and that can be polled. Merges.
-//! - State with data: merges too, and has data as of the post. If it cannot be polled, the user
-//!   page calls it a change.
+//! - State with data: merges too, and has data as of the post. If it cannot be polled, `kevent.rst`
+//!   calls it a change.
 //! - Count: how often something happened. Occurrences that were not posted yet are *pending*, in
 //!   the source.
-//! - Triggered: fired by the program. Merges, is kept while the watch is disabled, and is no level.
-//! - Queued: each occurrence is an event of its own. Never merges. The user page calls it a
+//! - Triggered: fired by the program. Merges, is kept while the watch is disabled, and is never a
+//!   level.
+//! - Queued: each occurrence is an event of its own. Never merges. `kevent.rst` calls it a
 //!   completion.
 //!
 //! # Objects and lifetimes
@@ -65,10 +67,11 @@
 //! ```
 //!
 //! * A [`engine::queue::Queue`] lives as long as there are references (`Arc`): its file has one,
-//!   and so has each watch and each completion. Mappings of the ring are references to the file.
+//!   and so has each watch and each completion. Each mapping of the ring has a reference to the
+//!   file.
 //! * A [`engine::watch::Watch`] is owned by the table of its queue. The backlog has a reference to
-//!   each deferred watch, and a task to each watch that it polls. Queue and watch refer to each
-//!   other. The release of the file breaks that circle: it removes all watches.
+//!   each deferred watch, and a task that polls a watch has a reference to it. Queue and watch
+//!   refer to each other. The release of the file breaks that circle: it removes all watches.
 //! * A [`source::Source`] is a field of its watch. What connects it to the object (a wait queue
 //!   entry, a timer, a mark) holds no reference: [`source::Source::detach`] removes the connection
 //!   and waits for producers that are firing the watch. Only then does the table drop its
@@ -107,14 +110,14 @@
 //!
 //! The usual wake-up of a file is posted without owning the watch:
 //! [`engine::watch::Watch::fire_plain`]. This is possible because all wake-ups of a SOCKET watch,
-//! or of a POLL watch with one wait queue entry, hold the same lock. A task that becomes the owner,
-//! because it found a level to hold, waits for that lock before it posts. This saves two atomic
-//! operations per wake-up.
+//! or of a POLL watch with one wait queue entry, hold the same lock. A task that polled the object
+//! and has something to report becomes the owner, and waits for that lock before it posts. Posting
+//! without owning saves two atomic operations per wake-up.
 //!
 //! # How a watch ends
 //!
-//! There are four paths. Unless a path says otherwise, it takes these steps in this order, under
-//! `Queue::watches` (`Table::remove_at`):
+//! There are four paths. Unless a path says otherwise, it takes these steps in this order, with the
+//! mutex `Queue::watches` held (`Table::remove_at`):
 //!
 //! 1. the state becomes REMOVED: the watch posts nothing new;
 //! 2. the source is detached: from here on no producer fires the watch;
@@ -221,9 +224,9 @@
 //!
 //! No mutex is held while a file is polled: polling a file (FUSE) may take arbitrarily long, and
 //! close(), exec() and exit() wait for `Queue::watches`. Instead, the task holds references to the
-//! watch and the file, and checks the state of the watch again afterwards. A watch whose file is
-//! polled in order to attach it is ATTACHING: if the watch has to be removed meanwhile, the
-//! attaching task does that. Files that are known not to sleep are polled with the mutex held,
+//! watch and the file, and checks the state of the watch again afterwards. While the file of a new
+//! watch is polled, the watch is ATTACHING: if it has to be removed meanwhile, the task that
+//! attaches it does that. Files that are known not to sleep are polled with the mutex held,
 //! because that costs less: pidfds and, for POLL and SOCKET, the files that `kevent_poll_at_once()`
 //! knows.
 //!
@@ -235,12 +238,14 @@
 //! ## A task sleeps although there is an event
 //!
 //! ```text
-//!  CPU 0: Ring::publish, Queue::wake      CPU 1: WaitQueue::wait
+//!  CPU 0: Ring::publish, Queue::wake      CPU 1: Queue::sleep, WaitQueue::wait
 //!
-//!  store-release word = READY             list_add(waiter)
-//!  xchg Slot::next            (mb)        set_current_state()        (mb)
-//!  waitqueue_active(waiters)?             word at the cursor READY?
-//!    wake the first it helps                no: schedule()
+//!  store-release word = READY             listeners += 1
+//!  xchg Slot::next            (mb)        smp_mb()
+//!  listeners != 0?                        list_add(waiter)
+//!  waitqueue_active(waiters)?             set_current_state()        (mb)
+//!    wake the first it helps              word at the cursor READY?
+//!                                           no: schedule()
 //! ```
 //!
 //! ## A task sleeps although there is a deferred event and a free slot
@@ -249,7 +254,7 @@
 //!  CPU 0: Queue::after_append             CPU 1: the program, Queue::sleep
 //!
 //!  append to the backlog                  store-release word = FREE
-//!  store backlogged                       sleepers += 1
+//!  store backlogged                       listeners += 1
 //!  smp_mb()                               smp_mb()
 //!  is there a free slot?                  backlogged != 0?
 //!    flush, wake                            flush
@@ -297,12 +302,12 @@
 //! ```text
 //!  CPU 0: kevent_get_events()             CPU 1: Queue::sleep
 //!
-//!  take a level that holds                sleepers += 1
+//!  take a level that holds                listeners += 1
 //!  smp_mb()                               smp_mb()
-//!  sleepers != 0? wake one to recheck     recheck
+//!  listeners != 0? wake one to recheck    recheck
 //! ```
 //!
-//! ## A slot that another CPU has claimed a lap ago is considered free
+//! ## A slot that another CPU claimed a lap ago, and has not published yet, is considered free
 //!
 //! ```text
 //!  CPU 0: Ring::publish of index i        CPU 1: SlotRef::is_free of index i + entries

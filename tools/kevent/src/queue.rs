@@ -537,38 +537,61 @@ impl Queue {
     /// * [`NotAllowed`](Error::NotAllowed): this is not the process that made the queue
     #[inline]
     pub fn wait(&self, wait: &Wait) -> Result<u32, Error> {
+        if !wait.is_plain() {
+            return self.wait_with(wait);
+        }
+        self.enter(sys::kevent_wait {
+            flags: wait.flags(),
+            clockid: libc::CLOCK_MONOTONIC as u32,
+            seen: self.seen(wait),
+            min_nr: wait.min_nr,
+            ..Default::default()
+        })
+    }
+
+    /// [`wait()`](Queue::wait) with a time-out, a window or a signal mask. Apart from it, so that what
+    /// is inlined where a program waits is only what it needs.
+    #[inline(never)]
+    fn wait_with(&self, wait: &Wait) -> Result<u32, Error> {
         let timespec = wait.timeout.timespec();
-        let seen = wait
-            .seen
-            .or_else(|| self.ring.as_ref().map(Ring::cursor))
-            .unwrap_or(0);
         let mut args = sys::kevent_wait {
-            seen,
+            flags: wait.flags(),
+            clockid: libc::CLOCK_MONOTONIC as u32,
+            seen: self.seen(wait),
             min_nr: wait.min_nr,
             timeout: timespec.as_ref().map_or(0, address),
             min_wait: u64::try_from(wait.min_wait.as_nanos()).unwrap_or(u64::MAX),
-            clockid: libc::CLOCK_MONOTONIC as u32,
             ..Default::default()
         };
 
         if let Timeout::At(clock, _) = wait.timeout {
-            args.flags = sys::KEVENT_WAIT_ABSTIME;
+            args.flags |= sys::KEVENT_WAIT_ABSTIME;
             args.clockid = clock.id() as u32;
         }
         if let Some(mask) = &wait.sigmask {
             args.sigmask = address(mask);
             args.sigsetsize = size_of_val(mask) as u32;
         }
+        self.enter(args)
+    }
 
-        if wait.wake_next {
-            args.flags |= sys::KEVENT_WAIT_WAKE_NEXT;
-        }
+    /// From which index on to look for events.
+    #[inline]
+    fn seen(&self, wait: &Wait) -> u32 {
+        wait.seen
+            .or_else(|| self.ring.as_ref().map(Ring::cursor))
+            .unwrap_or(0)
+    }
+
+    /// The system call. What `args` points to must be valid until it returns.
+    #[inline]
+    fn enter(&self, mut args: sys::kevent_wait) -> Result<u32, Error> {
         count(&self.calls.wait);
         if let Some(view) = self.view() {
             self.waited.store(view.cursor(), Ordering::Relaxed);
         }
-        // SAFETY: `args` is valid for its own size; the time-out and the mask it points to live
-        // until the call returns.
+        // SAFETY: `args` is valid for its own size; the callers have made the time-out and the mask
+        // that it points to, which live until the call returns.
         let ret = unsafe {
             sys::kevent_wait(
                 self.fd.as_raw_fd(),

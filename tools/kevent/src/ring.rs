@@ -67,7 +67,10 @@ const _: () = {
 #[derive(Clone, Copy)]
 pub(crate) struct Consumer<'a> {
     cursor: &'a AtomicU32,
+    /// At least one.
     slots: &'a [Slot],
+    /// By what an index is multiplied for its lap to be where the word has it.
+    lap_unit: u32,
 }
 
 /// What is left of what an event has reported.
@@ -98,24 +101,34 @@ impl Drop for Held<'_> {
 }
 
 impl<'a> Consumer<'a> {
-    /// `slots.len()` must be a power of two, else entries are not found.
+    /// `slots.len()` must be a power of two and at most `KEVENT_MAX_ENTRIES`, else entries are not found.
+    ///
+    /// # Safety
+    ///
+    /// There must be at least one slot.
     #[inline]
-    pub(crate) fn new(cursor: &'a AtomicU32, slots: &'a [Slot]) -> Consumer<'a> {
+    pub(crate) unsafe fn new(cursor: &'a AtomicU32, slots: &'a [Slot]) -> Consumer<'a> {
         debug_assert!(slots.len().is_power_of_two());
-        Consumer { cursor, slots }
+        Consumer {
+            cursor,
+            slots,
+            lap_unit: (1 << sys::KEVENT_WORD_LAP_SHIFT) >> slots.len().trailing_zeros(),
+        }
     }
 
     #[inline]
     fn slot(&self, index: u32) -> &'a Slot {
-        &self.slots[index as usize & (self.slots.len() - 1)]
+        let index = index as usize & (self.slots.len() - 1);
+
+        // SAFETY: there is at least one, so that is at most the last one's index.
+        unsafe { self.slots.get_unchecked(index) }
     }
 
     /// The lap of `index`, where it is in the word.
     #[inline]
     fn lap(&self, index: u32) -> u32 {
-        let lap = index >> self.slots.len().trailing_zeros();
-
-        (lap & sys::KEVENT_WORD_LAP_MASK) << sys::KEVENT_WORD_LAP_SHIFT
+        index.wrapping_mul(self.lap_unit)
+            & (sys::KEVENT_WORD_LAP_MASK << sys::KEVENT_WORD_LAP_SHIFT)
     }
 
     /// Looks for the entry at the cursor: its index, slot and word, or the index at which there is
@@ -382,7 +395,7 @@ mod view {
 
         /// # Safety
         ///
-        /// As [`View::from_raw()`], of a geometry that was checked.
+        /// As [`View::from_raw()`], of a geometry that was checked, so `entries` is not 0.
         #[inline]
         pub(super) unsafe fn at(base: NonNull<u8>, entries: u32, offset: u32) -> View<'a> {
             // SAFETY: the caller vouches for memory, alignment and size.
@@ -398,7 +411,8 @@ mod view {
 
         #[inline]
         fn consumer(&self) -> Consumer<'a> {
-            Consumer::new(&self.header.cursor, self.slots)
+            // SAFETY: at() was called with more than none.
+            unsafe { Consumer::new(&self.header.cursor, self.slots) }
         }
 
         /// Takes the next event, or returns `None` if there is nothing in the ring.

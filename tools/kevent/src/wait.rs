@@ -227,6 +227,22 @@ impl Wait {
         self
     }
 
+    /// Whether there is neither a time-out nor a window nor a signal mask.
+    #[inline]
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self.timeout, Timeout::Never) && self.min_wait.is_zero() && self.sigmask.is_none()
+    }
+
+    /// `kevent_wait.flags`, but for that of the time-out.
+    #[inline]
+    pub(crate) const fn flags(&self) -> u32 {
+        if self.wake_next {
+            sys::KEVENT_WAIT_WAKE_NEXT
+        } else {
+            0
+        }
+    }
+
     /// Wait for events from this index of the ring on, instead of from the cursor.
     ///
     /// An event that came after the program looked at the ring, and found nothing at this index,

@@ -45,6 +45,9 @@ fn payload_is_visible_to_the_kernel() {
     check(preemptions(5), || {
         scenarios::publish_and_take::<Ring>(Consumer::Kernel);
     });
+    check(preemptions(5), || {
+        scenarios::publish_and_take::<Ring>(Consumer::Plain);
+    });
 }
 
 #[test]
@@ -54,6 +57,9 @@ fn merge_counts_once() {
     });
     check(preemptions(7), || {
         scenarios::merge_and_take::<Ring>(Consumer::Kernel);
+    });
+    check(preemptions(7), || {
+        scenarios::merge_and_take::<Ring>(Consumer::Plain);
     });
 }
 
@@ -118,6 +124,9 @@ fn cancel_or_take_wins() {
     check(preemptions(8), || {
         scenarios::cancel_and_take::<Ring>(Consumer::Kernel);
     });
+    check(preemptions(8), || {
+        scenarios::cancel_and_take::<Ring>(Consumer::Plain);
+    });
 }
 
 #[test]
@@ -144,6 +153,9 @@ fn program_and_kernel_consume() {
     });
     check(preemptions(4), || {
         scenarios::two_consumers::<Ring>(Consumer::Kernel, Consumer::Program);
+    });
+    check(preemptions(4), || {
+        scenarios::two_consumers::<Ring>(Consumer::Plain, Consumer::Program);
     });
 }
 

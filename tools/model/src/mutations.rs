@@ -47,6 +47,9 @@ mutations! {
     cursor_without_compare: blind_cursor, two_consumers(Consumer::Kernel, Consumer::Program);
     taken_is_what_was_seen_before: blind_take, merge_and_take(Consumer::Kernel);
     taken_is_what_was_first: stale_take, merge_and_take(Consumer::Kernel);
+    plain_taken_is_what_was_first: stale_plain_take, merge_and_take(Consumer::Plain);
+    plain_slot_freed_without_release: relaxed_free, publish_and_take(Consumer::Plain);
+    plain_cursor_without_compare: blind_cursor, two_consumers(Consumer::Plain, Consumer::Program);
 }
 
 macro_rules! watches {

@@ -34,6 +34,9 @@ pub(crate) trait Protocol: Sized + 'static {
         }
     }
 
+    /// The same, for an event that reports no level: it is released at once. The result is missing if
+    /// there is none at the cursor, or it was cancelled, or another consumer was faster.
+    fn take_plain(&self) -> Option<Event>;
     fn event(taken: &Self::Taken) -> Event;
     fn release(&self, taken: &Self::Taken);
     fn has(&self, seen: Option<u32>, nr: u32) -> bool;
@@ -85,6 +88,14 @@ macro_rules! implement {
                 fn take(&self, first: &ring::First) -> Option<Self::Taken> {
                     let taken = self.take(first)?;
                     Some((taken.changed.unwrap_or(first.event), taken))
+                }
+                fn take_plain(&self) -> Option<Event> {
+                    let first = self.first_plain()?;
+                    match self.take_plain(&first)? {
+                        ring::TakenPlain::Same => Some(first.event),
+                        ring::TakenPlain::Changed(event) => Some(event),
+                        ring::TakenPlain::Cancelled => None,
+                    }
                 }
                 fn event(taken: &Self::Taken) -> Event {
                     taken.0

@@ -179,6 +179,25 @@ impl WaitQueue {
     }
 }
 
+/// The threads that wait. One that the model has put to sleep returns from `Queue::sleep`, and
+/// still counts.
+pub(crate) struct Listeners(Atomic<u32>);
+
+impl Listeners {
+    pub(crate) fn load(&self, _: Relaxed) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    pub(crate) fn fetch_add(&self, n: u32, _: Relaxed) {
+        let mut old = self.0.load(Relaxed);
+        while let Err(now) = self.0.cmpxchg(old, old + n, Relaxed) {
+            old = now;
+        }
+    }
+
+    pub(crate) fn fetch_sub(&self, _: u32, _: Relaxed) {}
+}
+
 /// Those who poll the queue: none.
 pub(crate) struct Pollers;
 
@@ -220,7 +239,7 @@ pub(crate) struct Queue {
     pub(crate) backlogged: Atomic<u32>,
     pub(crate) has_excess: Never,
     pub(crate) waiters: WaitQueue,
-    pub(crate) sleepers: Counter,
+    pub(crate) listeners: Listeners,
     pub(crate) pollers: Pollers,
     pub(crate) poll_wake_mask: Atomic<u32>,
     pub(crate) pending: Posted,
@@ -252,7 +271,7 @@ impl Queue {
                 asleep: Flag::new(),
                 woken: Flag::new(),
             },
-            sleepers: Counter,
+            listeners: Listeners(Atomic::new(0)),
             pollers: Pollers,
             poll_wake_mask: Atomic::new(0),
             pending: Posted::default(),
@@ -269,6 +288,7 @@ impl Queue {
         queue.recheck_list().is_empty();
         queue.is_backlogged();
         queue.poll_wake_mask.load(Relaxed);
+        queue.listeners.load(Relaxed);
         for flag in [
             &queue.recheck_wanted,
             &queue.look_wanted,

@@ -72,8 +72,14 @@ impl<R: Protocol> World<R> {
         })
     }
 
+    /// The same, for an event that reports no level.
+    fn kernel_takes_plain(&self) -> Option<Event> {
+        self.ring.take_plain().or_else(|| self.kernel_takes())
+    }
+
     fn takes(&self, by: Consumer) -> Option<Event> {
         match by {
+            Consumer::Plain => self.kernel_takes_plain(),
             Consumer::Program => self.program_takes(),
             Consumer::Kernel => self.kernel_takes(),
         }
@@ -104,6 +110,8 @@ impl<R: Protocol> World<R> {
 pub(crate) enum Consumer {
     Program,
     Kernel,
+    /// The kernel, in its usual way.
+    Plain,
 }
 
 fn event(n: u64) -> Event {

@@ -204,6 +204,22 @@ impl World {
         mapping.take(uapi::KEVENT_WORD_LAP_MASK)
     }
 
+    /// As `kevent_get_events()` does it with an event that reports no level.
+    fn kernel_takes_plain(&self) -> Option<Event> {
+        let mut delivered = None;
+        let taken = {
+            let _spare = self.queue.consumer().lock();
+            self.queue.take_plain(|event| {
+                delivered = Some(*event);
+                Ok(())
+            })
+        };
+        if taken.expect("nothing fails") {
+            return delivered;
+        }
+        None
+    }
+
     /// As `kevent_get_events()` does it.
     fn kernel_takes(&self) -> Option<Event> {
         let mut tested = TestedLevels::new(Fresh::new(&self.queue));
@@ -246,6 +262,7 @@ impl World {
         match by {
             Consumer::Program => self.program_takes(),
             Consumer::Kernel => self.kernel_takes(),
+            Consumer::Plain => self.kernel_takes_plain().or_else(|| self.kernel_takes()),
         }
     }
 

@@ -134,6 +134,23 @@ pub(crate) struct First {
     word: u32,
 }
 
+/// The next event to be taken, of [`Ring::first_plain`].
+pub(crate) struct FirstPlain<'a> {
+    pub(crate) event: Event,
+    at: SlotRef<'a>,
+    word: u32,
+}
+
+/// What became of it.
+pub(crate) enum TakenPlain {
+    /// It was taken as it was.
+    Same,
+    /// It was taken, and had become that.
+    Changed(Event),
+    /// It was cancelled.
+    Cancelled,
+}
+
 /// An event that was taken out of its slot, which is not free yet.
 pub(crate) struct Taken {
     /// What it is by now, if it has changed since [`Ring::first`].
@@ -185,6 +202,30 @@ impl SlotRef<'_> {
         // that first. CAST: It counts modulo 2^32.
         self.slot.next.load(Acquire) == self.index as u32
             && self.word.load(Acquire) & STATE_MASK == FREE
+    }
+
+    /// Frees the slot, whose word was taken.
+    #[inline(always)]
+    fn free(&self) {
+        self.word.store(FREE, Release);
+    }
+
+    /// Puts together the event in the slot, whose word is `word`.
+    #[inline(always)]
+    fn read(&self, word: u32) -> Event {
+        let entry = self.entry;
+        // SAFETY: By the type invariants the entry is within the pages, and fields are accessed
+        // volatile.
+        unsafe {
+            Event::taken(
+                word & EVENTS_MASK,
+                (word >> MERGED_SHIFT) & MERGED_MAX,
+                (&raw const (*entry).user_data).read_volatile(),
+                (&raw const (*entry).info).read_volatile(),
+                (&raw const (*entry).data).read_volatile(),
+                (&raw const (*entry).extra).read_volatile(),
+            )
+        }
     }
 }
 
@@ -378,22 +419,31 @@ impl Ring {
     /// before the event can be seen.
     #[inline(always)]
     pub(crate) fn note_level(&self, index: Index, place: u32) {
+        self.level(index).store(place, Relaxed);
+    }
+
+    /// Whose level the last entry in the slot of `index` reports.
+    #[inline(always)]
+    fn level(&self, index: Index) -> &Atomic<u32> {
         // SAFETY: By the type invariants there are as many as entries.
-        let level = unsafe { self.levels.get_unchecked(self.slot(index)) };
-        level.store(place, Relaxed);
+        unsafe { self.levels.get_unchecked(self.slot(index)) }
     }
 
     /// [`Ring::publish`], which notes the index before the event can be seen.
     #[inline(always)]
     fn publish_noting(&self, event: &Event, note: impl Fn(Index)) -> Option<Index> {
-        self.publish_at_once(event, &note)
+        self.publish_at_once(|| Event(event.0), &note)
             .or_else(|| self.publish_slowly(event, note))
     }
 
     /// [`Ring::publish_noting`] for the usual case. `None` if there is no free slot, or the one at
-    /// the tail is another producer's, or is being changed.
+    /// the tail is another producer's, or is being changed. The event is made when there is a slot.
     #[inline(always)]
-    pub(crate) fn publish_at_once(&self, event: &Event, note: impl Fn(Index)) -> Option<Index> {
+    pub(crate) fn publish_at_once(
+        &self,
+        event: impl FnOnce() -> Event,
+        note: impl Fn(Index),
+    ) -> Option<Index> {
         let slot_ref = self.slot_ref(self.tail.0.load(Relaxed));
         if !slot_ref.is_free() || self.claim(slot_ref.index).is_err() {
             return None;
@@ -402,7 +452,7 @@ impl Ring {
             self.burn_slot(&slot_ref);
             return None;
         }
-        Some(self.fill(&slot_ref, event, note))
+        Some(self.fill(&slot_ref, &event(), note))
     }
 
     /// [`Ring::publish_noting`] after an attempt to do so at once has failed.
@@ -685,7 +735,7 @@ impl Ring {
     pub(crate) fn level_at(&self, index: u32) -> Option<Option<u32>> {
         self.published(index)?;
         // Of a lap before, if this entry is not that of a level.
-        let place = self.levels.get(self.slot(index.into()))?.load(Relaxed);
+        let place = self.level(index.into()).load(Relaxed);
         Some(Some(place).filter(|place| *place != NO_LEVEL))
     }
 
@@ -702,11 +752,48 @@ impl Ring {
                 return Some(First { event, index, word });
             }
             // It was cancelled, and is skipped; unless the program has made something of it.
-            if self.exchange(index).is_some() {
+            if self.exchange(&self.slot_ref(index.into())).is_some() {
                 self.free(index);
             }
         }
         None
+    }
+
+    /// [`Ring::first`], for the usual case: the event is where the cursor is, and reports no level.
+    #[inline(always)]
+    pub(crate) fn first_plain(&self) -> Option<FirstPlain<'_>> {
+        let at = self.slot_ref(self.cursor_word().load(Acquire).into());
+        let word = at.word.load(Acquire);
+        let is_ready = word & (STATE_MASK | (LAP_MASK << LAP_SHIFT)) == READY | at.lap;
+        if !is_ready || self.level(at.index).load(Relaxed) != NO_LEVEL {
+            return None;
+        }
+        let event = at.read(word);
+        Some(FirstPlain { event, at, word })
+    }
+
+    /// Takes what [`Ring::first_plain`] returned. `None` if another consumer was faster.
+    #[inline(always)]
+    pub(crate) fn take_plain(&self, first: &FirstPlain<'_>) -> Option<TakenPlain> {
+        let word = self.exchange(&first.at)?;
+        if word != first.word {
+            return Some(self.changed_plain(first, word));
+        }
+        // Whose level the slot has was not changed since it was none.
+        first.at.free();
+        Some(TakenPlain::Same)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn changed_plain(&self, first: &FirstPlain<'_>, word: u32) -> TakenPlain {
+        let event = first.at.read(word);
+        first.at.free();
+        if word & STATE_MASK == READY {
+            TakenPlain::Changed(event)
+        } else {
+            TakenPlain::Cancelled
+        }
     }
 
     /// Takes what [`Ring::first`] returned, as it is by now. [`Ring::release`] has to follow.
@@ -715,7 +802,7 @@ impl Ring {
     #[inline]
     pub(crate) fn take(&self, first: &First) -> Option<Taken> {
         let index = first.index;
-        let word = self.exchange(index)?;
+        let word = self.exchange(&self.slot_ref(index.into()))?;
         if word & STATE_MASK != READY {
             self.free(index);
             return None;
@@ -725,29 +812,20 @@ impl Ring {
         Some(Taken { changed, index })
     }
 
-    /// Moves the cursor beyond `index` and takes the word there; `None` if another consumer was
+    /// Moves the cursor beyond a slot and takes the word there; `None` if another consumer was
     /// faster.
-    #[inline]
-    fn exchange(&self, index: u32) -> Option<u32> {
+    #[inline(always)]
+    fn exchange(&self, at: &SlotRef<'_>) -> Option<u32> {
+        // CAST: Programs count modulo 2^32.
+        let index = at.index as u32;
         let next = index.wrapping_add(1);
         self.cursor_word().cmpxchg(index, next, Full).ok()?;
-        Some(self.word(index.into()).xchg(TAKEN, Full))
+        Some(at.word.xchg(TAKEN, Full))
     }
 
     /// Puts together the event in the slot of `index`, whose word is `word`.
     fn read(&self, index: u32, word: u32) -> Event {
-        let entry = self.entry(index.into());
-        // SAFETY: The slot is within the pages, and fields are accessed volatile.
-        unsafe {
-            Event::taken(
-                word & EVENTS_MASK,
-                (word >> MERGED_SHIFT) & MERGED_MAX,
-                (&raw const (*entry).user_data).read_volatile(),
-                (&raw const (*entry).info).read_volatile(),
-                (&raw const (*entry).data).read_volatile(),
-                (&raw const (*entry).extra).read_volatile(),
-            )
-        }
+        self.slot_ref(index.into()).read(word)
     }
 
     /// Frees the slot of an event that was taken.
@@ -759,11 +837,9 @@ impl Ring {
     /// Frees the slot of `index`, whose word was taken.
     #[inline]
     fn free(&self, index: u32) {
-        if let Some(level) = self.levels.get(self.slot(index.into())) {
-            // Only now: the slot is not claimed before it is free.
-            level.store(NO_LEVEL, Relaxed);
-        }
-        self.word(index.into()).store(FREE, Release);
+        // Only now: the slot is not claimed before it is free.
+        self.level(index.into()).store(NO_LEVEL, Relaxed);
+        self.slot_ref(index.into()).free();
     }
 }
 

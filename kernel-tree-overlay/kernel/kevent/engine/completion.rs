@@ -37,6 +37,10 @@ pub(crate) fn prepare(queue: Arc<Queue>, class: u32, user_data: u64) -> Result<K
         ..Event::default().0
     });
     let mut post = Post::new(&queue, event)?;
+    if post.is_foreign() {
+        // As with kevent_post(): the program need not have chosen `user_data`.
+        post.event.0.info |= uapi::KEVENT_INFO_POSTED;
+    }
     queue.reserve_completion(&post)?;
     post.queue = Some(queue);
     Ok(post)

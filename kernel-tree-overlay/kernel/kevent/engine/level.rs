@@ -246,7 +246,6 @@ impl Tested {
     }
 
     /// What is known of the entry at `index` of the ring.
-    #[inline(always)]
     pub(crate) fn at(&self, ring: &Ring, index: u32) -> Verdict {
         if !matches!(ring.level_at(index), Some(Some(_))) {
             return Verdict::AsItIs;

@@ -28,7 +28,10 @@ use kernel::{
 
 use crate::{
     engine::queue::Queue,
-    sys::limits::resched, //
+    sys::limits::{
+        resched,
+        NestedCharge, //
+    }, //
 };
 
 /// How many queues a chain may have.
@@ -65,11 +68,20 @@ impl Direction {
     }
 }
 
+/// A neighbour of a queue.
+struct Neighbour {
+    /// The name of the watch.
+    name: usize,
+    queue: Arc<Queue>,
+    /// Each watch is charged once: where it is the way in.
+    _charge: Option<NestedCharge>,
+}
+
 /// The neighbours of a queue in one direction.
 #[derive(Default)]
 struct Neighbours {
-    /// The next queues on that way, with the names of the watches.
-    queues: KVVec<(usize, Arc<Queue>)>,
+    /// The next queues on that way.
+    queues: KVVec<Neighbour>,
     /// How many of them have a longest chain of 0, 1... queues on that way.
     by_length: [u32; MAX_CHAIN as usize],
     /// How many queues the longest chain has on that way.
@@ -137,7 +149,8 @@ impl Nest {
 }
 
 /// Records that `outer` watches `inner`; `name` is that of the watch. `ELOOP` if it must not,
-/// `ENOSPC` if it watches too many, or too many watch it.
+/// `ENOSPC` if it watches too many, or too many watch it, or the current user has too many of these
+/// watches.
 pub(crate) fn link(outer: &Arc<Queue>, inner: &Arc<Queue>, name: usize) -> Result {
     let mut guard = NEST.lock();
     let chain = outer.nest().side(Direction::Out, &guard).longest;
@@ -153,11 +166,20 @@ pub(crate) fn link(outer: &Arc<Queue>, inner: &Arc<Queue>, name: usize) -> Resul
     if links.max(inner.nest().side(Direction::Out, &guard).queues.len()) >= MAX_LINKS {
         return Err(ENOSPC);
     }
+    let to_inner = Neighbour {
+        name,
+        queue: inner.clone(),
+        _charge: Some(NestedCharge::new()?),
+    };
+    let to_outer = Neighbour {
+        name,
+        queue: outer.clone(),
+        _charge: None,
+    };
     let side = outer.nest().side_mut(Direction::In, &mut guard);
-    side.queues
-        .push((name, inner.clone()), GFP_KERNEL_ACCOUNT)?;
+    side.queues.push(to_inner, GFP_KERNEL_ACCOUNT)?;
     let side = inner.nest().side_mut(Direction::Out, &mut guard);
-    if let Err(e) = side.queues.push((name, outer.clone()), GFP_KERNEL_ACCOUNT) {
+    if let Err(e) = side.queues.push(to_outer, GFP_KERNEL_ACCOUNT) {
         outer
             .nest()
             .side_mut(Direction::In, &mut guard)
@@ -199,10 +221,10 @@ pub(crate) fn unlink(outer: &Queue, name: usize) {
 
 /// Takes the entry called `name` out.
 fn remove(side: &mut Neighbours, name: usize) -> Option<Arc<Queue>> {
-    let at = side.queues.iter().position(|(n, _)| *n == name)?;
+    let at = side.queues.iter().position(|n| n.name == name)?;
     let last = side.queues.len().checked_sub(1)?;
     side.queues.swap(at, last);
-    let (_, queue) = side.queues.pop()?;
+    let queue = side.queues.pop()?.queue;
     if side.queues.is_empty() {
         side.queues = KVVec::new();
     }
@@ -227,10 +249,10 @@ fn reaches(from: &Arc<Queue>, to: &Arc<Queue>, most: u32, guard: &mut Guard) -> 
     let mut nr = 0usize;
     loop {
         let inner = from.nest().side(Direction::In, guard);
-        let Some((_, next)) = inner.queues.get(nr) else {
+        let Some(next) = inner.queues.get(nr) else {
             return Ok(false);
         };
-        let next = next.clone();
+        let next = next.queue.clone();
         if reaches(&next, to, most, guard)? {
             return Ok(true);
         }
@@ -260,10 +282,10 @@ fn measure(queue: &Arc<Queue>, way: Direction, most: u32, guard: &mut Guard) {
     let mut nr = 0usize;
     loop {
         let back = queue.nest().side(way.back(), guard);
-        let Some((_, next)) = back.queues.get(nr) else {
+        let Some(next) = back.queues.get(nr) else {
             return;
         };
-        let next = next.clone();
+        let next = next.queue.clone();
         let side = next.nest().side_mut(way, guard);
         side.uncount(before);
         side.count(now);

@@ -64,7 +64,8 @@ use crate::{
         ring::{
             Index,
             Merge,
-            Ring, //
+            Ring,
+            TakenPlain, //
         }, //
     },
     engine::{
@@ -259,8 +260,13 @@ struct Flushed {
 /// How often to try again to take an event, where other consumers may be faster.
 const MAX_TRIES: u32 = 16;
 
-/// How much is moved out of the backlog at a time, with interrupts disabled.
+/// How much a task moves out of the backlog at a time, with interrupts disabled.
 pub(crate) const FLUSH_BATCH: usize = 64;
+
+/// How much who adds to the backlog moves, and the irq_work after that: more than is added, so that
+/// the backlog becomes empty as long as events come. It is little, because one wake-up may fire
+/// watches in more than a thousand queues, at the expense of the waker.
+const WAKER_BATCH: usize = 4;
 
 /// In how many places of the backlog watches that were removed are looked for at a time, with
 /// interrupts disabled.
@@ -282,6 +288,10 @@ const DROPPED_AT_ONCE: usize = 1024;
 
 /// In `Queue::poll_wake_mask`: pollers have to find out for themselves what there is.
 const POLL_WAKE_ANY: u32 = 1 << 31;
+
+/// In `Queue::listeners`: the queue's file was polled. That stays: who polls it once, polls it
+/// again, and an epoll instance leaves its entry there.
+const POLLED: u32 = 1 << 31;
 
 /// What is ready when the queue has events.
 const READABLE: u32 = kernel::bindings::POLLIN | kernel::bindings::POLLRDNORM;
@@ -347,8 +357,8 @@ pub(crate) struct Queue {
     /// Threads in `kevent_wait()` and `kevent_get_events()`.
     #[pin]
     waiters: WaitQueue,
-    /// How many there are.
-    sleepers: Atomic<u32>,
+    /// How many there are, and [`POLLED`].
+    listeners: Atomic<u32>,
     /// The pollers of the queue's file.
     #[pin]
     pollers: WaitQueue,
@@ -413,7 +423,7 @@ impl Queue {
                 backlogged: Atomic::new(0),
                 has_excess: Atomic::new(false),
                 waiters <- new_wait_queue!(),
-                sleepers: Atomic::new(0),
+                listeners: Atomic::new(0),
                 pollers <- new_wait_queue!(),
                 poll_wake_work <- IrqWork::new(),
                 poll_wake_mask: Atomic::new(0),
@@ -439,7 +449,7 @@ impl Queue {
 
     /// How many threads wait.
     pub(crate) fn sleepers(&self) -> u32 {
-        self.sleepers.load(Relaxed)
+        self.listeners.load(Relaxed) & !POLLED
     }
 
     #[inline(always)]
@@ -450,9 +460,10 @@ impl Queue {
     /// Sleeps until there are `nr` events from `seen` on, or from the cursor on. Looks at what was
     /// posted and consumed before.
     pub(crate) fn sleep(&self, seen: Option<u32>, nr: u32, deadline: Option<&Deadline>) -> Woken {
-        self.sleepers.fetch_add(1, Relaxed);
-        // Pairs with the barrier in `after_append`: slots may have been freed just now. And with
-        // that in `wake_to_look`: a level may have been taken just now, and hold still.
+        self.listeners.fetch_add(1, Relaxed);
+        // Pairs with the barrier in `Ring::publish`, after which `needs_attention` is asked; with
+        // that in `after_append`: slots may have been freed just now; and with that in
+        // `wake_to_look`: a level may have been taken just now, and hold still.
         smp_mb(Full);
         self.flush_whole_backlog();
         self.recheck(Rechecker::PROGRAM, seen, nr);
@@ -493,7 +504,7 @@ impl Queue {
             // It was asked to look as well, and has not.
             self.waiters.wake_one();
         }
-        self.sleepers.fetch_sub(1, Relaxed);
+        self.listeners.fetch_sub(1, Relaxed);
         woken
     }
 
@@ -503,7 +514,7 @@ impl Queue {
         // Pairs with the barrier in `sleep`: who counts later sees that the level was taken, and
         // what waits.
         smp_mb(Full);
-        if self.sleepers.load(Relaxed) == 0 {
+        if self.sleepers() == 0 {
             return;
         }
         self.look_wanted.store(true, Relaxed);
@@ -613,6 +624,18 @@ impl Queue {
         self.ring
             .as_ref()
             .is_none_or(|ring| !self.is_backlogged() && ring.has_free())
+    }
+
+    /// The file is polled, by who may be on its wait queue by now.
+    fn note_poller(&self) {
+        let mut old = self.listeners.load(Relaxed);
+        while old & POLLED == 0 {
+            // ORDERING: Full, so that who does not see it, has posted what the poller sees.
+            match self.listeners.cmpxchg(old, old | POLLED, Full) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
     }
 
     fn add_poll_wake(&self, bits: u32) {
@@ -731,7 +754,7 @@ impl Queue {
                 resched();
             }
         }
-        self.pollers.notify(ENDED);
+        self.pollers.notify_all(ENDED);
     }
 
     /// A waker has given `key`, parts of which are passed on to the pollers of the queue.
@@ -840,7 +863,7 @@ impl Queue {
             backlog.watches = backlog.watches.saturating_sub(1);
         }
         let many = backlog.is_littered();
-        let wake_for = self.flush_some(&mut backlog);
+        let wake_for = self.flush_some(&mut backlog, FLUSH_BATCH);
         drop(backlog);
         self.wake_for(wake_for);
         if many {
@@ -856,6 +879,11 @@ impl Queue {
     ///
     /// When this returns, no CPU is moving it into the ring.
     pub(crate) fn leave_backlog(&self, watch: &Watch) -> Option<u32> {
+        if !watch.is_reporting() {
+            // It is not there, and who could put it there has finished.
+            self.flush_backlog();
+            return None;
+        }
         // It may need another place before this one is passed over.
         let has_place = watch.is_deferred() && self.reserve_watches(1).is_ok();
         let mut backlog = self.backlog.lock();
@@ -870,7 +898,7 @@ impl Queue {
         } else if has_place {
             backlog.watches = backlog.watches.saturating_sub(1);
         }
-        let flushed = self.flush_some(&mut backlog);
+        let flushed = self.flush_some(&mut backlog, FLUSH_BATCH);
         drop(backlog);
         self.wake_for(flushed);
         if many {
@@ -1009,7 +1037,7 @@ impl Queue {
     /// Returns whether a thread was woken that has all the events it waits for.
     #[inline(always)]
     pub(crate) fn wake(&self) -> bool {
-        if self.waiters.is_active() || self.pollers.is_active() {
+        if self.listeners.load(Relaxed) != 0 {
             self.wake_slowly()
         } else {
             trace::skip_wake(self);
@@ -1021,7 +1049,7 @@ impl Queue {
     /// [`Queue::attend`].
     #[inline(always)]
     pub(crate) fn needs_attention(&self) -> bool {
-        self.waiters.is_active() || self.pollers.is_active() || self.is_backlogged()
+        self.listeners.load(Relaxed) != 0 || self.is_backlogged()
     }
 
     /// Wakes a thread for an event that was published, and flushes the backlog.
@@ -1032,7 +1060,7 @@ impl Queue {
         self.flush_backlog();
     }
 
-    /// [`Queue::wake`] if there are sleepers or pollers.
+    /// [`Queue::wake`] if there may be sleepers or pollers.
     #[inline(never)]
     fn wake_slowly(&self) -> bool {
         // A thread that is to recheck is woken for less.
@@ -1104,7 +1132,7 @@ impl Queue {
 
     #[cold]
     fn flush_backlog_slowly(&self) {
-        let wake_for = self.flush_some(&mut self.backlog.lock());
+        let wake_for = self.flush_some(&mut self.backlog.lock(), WAKER_BATCH);
         self.wake_for(wake_for);
     }
 
@@ -1114,7 +1142,7 @@ impl Queue {
         if !self.is_backlogged() {
             return;
         }
-        let flushed = self.flush_some(&mut self.backlog.lock());
+        let flushed = self.flush_some(&mut self.backlog.lock(), WAKER_BATCH);
         self.wake_sleepers(flushed.entries);
         if flushed.more {
             self.wake_to_look();
@@ -1123,12 +1151,20 @@ impl Queue {
 
     /// Moves all that waits into free slots, as far as there are any. Not to be called with locks
     /// held.
+    #[inline(always)]
     pub(crate) fn flush_whole_backlog(&self) {
+        if self.is_backlogged() || self.has_excess.load(Relaxed) {
+            self.flush_slowly();
+        }
+    }
+
+    #[inline(never)]
+    fn flush_slowly(&self) {
         if self.has_excess.load(Relaxed) {
             self.shrink_backlog();
         }
         while self.is_backlogged() {
-            let wake_for = self.flush_some(&mut self.backlog.lock());
+            let wake_for = self.flush_some(&mut self.backlog.lock(), FLUSH_BATCH);
             let more = wake_for.more;
             self.wake_for(Flushed {
                 more: false,
@@ -1140,12 +1176,12 @@ impl Queue {
         }
     }
 
-    /// Moves what waits into free slots, at most [`FLUSH_BATCH`]. For the caller to hand to
+    /// Moves what waits into free slots, at most so `many`. For the caller to hand to
     /// [`Queue::wake_for`].
-    fn flush_some(&self, backlog: &mut Backlog) -> Flushed {
+    fn flush_some(&self, backlog: &mut Backlog, many: usize) -> Flushed {
         let mut nr = 0usize;
         if let Some(ring) = &self.ring {
-            while nr < FLUSH_BATCH {
+            while nr < many {
                 let Some(front) = backlog.fifo.pop_front() else {
                     break;
                 };
@@ -1177,7 +1213,7 @@ impl Queue {
         Flushed {
             entries,
             // One watch may have been too much.
-            more: nr == FLUSH_BATCH || entries as usize >= FLUSH_BATCH,
+            more: (nr == many || entries as usize >= many) && backlog.waiting() != 0,
         }
     }
 
@@ -1221,10 +1257,11 @@ impl Queue {
             return self.take_backlog(spare, tested, deliver);
         };
         for _ in 0..MAX_TRIES {
-            let first = ring.first().or_else(|| {
+            let mut first = ring.first();
+            if first.is_none() && self.is_backlogged() {
                 self.flush_backlog();
-                ring.first()
-            });
+                first = ring.first();
+            }
             let Some(first) = first else {
                 return Ok(Take::Nothing);
             };
@@ -1249,28 +1286,63 @@ impl Queue {
             }
             let is_wanted = level.is_none_or(|level| level.holds(&first.event));
             if is_wanted {
-                // The thread that is woken for the event in place of this one may be luckier.
-                deliver(event).inspect_err(|_| {
-                    self.wake();
-                })?;
+                self.deliver(event, &mut deliver)?;
             }
             // If this fails, another consumer has it, or it was cancelled.
             if let Some(taken) = ring.take(&first) {
                 if let Some(changed) = taken.changed {
                     let last = level.map_or(changed, |level| level.update(&changed));
                     if is_wanted && last != *event {
-                        // It fits where it was copied to a moment ago, unless the program has taken
-                        // that memory away, and the event with it.
+                        // As in `Queue::take_plain`.
                         let _ = deliver(&last);
                     }
                 }
                 ring.release(&taken);
-                trace::consume(self, event);
-                self.flush_backlog();
+                self.taken(event);
                 return Ok(outcome);
             }
         }
         Ok(Take::Nothing)
+    }
+
+    /// [`Queue::take`], for the usual case: the next event is in the ring, and reports no level.
+    /// Whether there was one.
+    #[inline(always)]
+    pub(crate) fn take_plain(&self, mut deliver: impl FnMut(&Event) -> Result) -> Result<bool> {
+        let Some(ring) = &self.ring else {
+            return Ok(false);
+        };
+        let Some(first) = ring.first_plain() else {
+            return Ok(false);
+        };
+        self.deliver(&first.event, &mut deliver)?;
+        match ring.take_plain(&first) {
+            Some(TakenPlain::Same) => {}
+            Some(TakenPlain::Changed(changed)) => {
+                // It fits where it was copied to a moment ago, unless the program has taken that
+                // memory away, and the event with it.
+                let _ = deliver(&changed);
+            }
+            Some(TakenPlain::Cancelled) | None => return Ok(false),
+        }
+        self.taken(&first.event);
+        Ok(true)
+    }
+
+    /// Delivers an event that is still to be taken.
+    #[inline(always)]
+    fn deliver(&self, event: &Event, deliver: impl FnOnce(&Event) -> Result) -> Result {
+        deliver(event).inspect_err(|_| {
+            // The thread that is woken for the event in place of this one may be luckier.
+            self.wake();
+        })
+    }
+
+    /// An event was taken and delivered, and its slot is free.
+    #[inline(always)]
+    fn taken(&self, event: &Event) {
+        trace::consume(self, event);
+        self.flush_backlog();
     }
 
     fn take_backlog(
@@ -1436,7 +1508,7 @@ impl Queue {
         self.show_backlog(backlog);
         // Pairs with the full barrier at the end of `Ring::publish`.
         smp_mb(Full);
-        self.flush_some(backlog)
+        self.flush_some(backlog, WAKER_BATCH)
     }
 
     /// Shows the program the counters.
@@ -1484,6 +1556,7 @@ impl FileOperations for Queue {
     fn poll<'a>(this: ArcBorrow<'a, Self>, poller: Poller<'a>) -> u32 {
         let this = this.into_ref();
         poller.register(&this.pollers);
+        this.note_poller();
         this.readiness(Rechecker::POLLER)
     }
 
@@ -1527,7 +1600,7 @@ impl FileOperations for Queue {
         let posted = ring.map_or(0, Ring::posted);
         seq_print!(m, "saved:\t{}\n", posted.saturating_sub(woken));
         seq_print!(m, "backlog:\t{}\n", this.backlogged.load(Relaxed));
-        seq_print!(m, "waiters:\t{}\n", this.sleepers.load(Relaxed));
+        seq_print!(m, "waiters:\t{}\n", this.sleepers());
         seq_print!(m, "watches:\t{}\n", table.len());
         if !this.owner.may_use() && !table.may_inspect() {
             return;

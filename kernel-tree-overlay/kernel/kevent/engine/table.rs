@@ -310,8 +310,6 @@ impl Table {
         enough: impl Fn() -> bool,
         mut note: impl FnMut(&Watch),
     ) {
-        // Others may go on with the same list, and list more.
-        let most = (self.slots.end() as usize).saturating_mul(2);
         let recheck_list = queue.recheck_list();
         let _turn = recheck_list.begin();
         loop {
@@ -329,14 +327,18 @@ impl Table {
                 break;
             };
             let is_last = !walk.all && enough() && watch.ends_recheck(queue);
-            if is_last || walk.nr > most {
+            if is_last {
                 break;
             }
-            recheck_list.pop(watch.next());
-            walk.nr = walk.nr.saturating_add(1);
+            walk.nr = walk.nr.wrapping_add(1);
             if walk.nr % MANY == 0 {
+                // Others may go on with the same list, and list more.
+                if walk.nr > (self.slots.end() as usize).saturating_mul(2) {
+                    break;
+                }
                 resched();
             }
+            recheck_list.pop(watch.next());
             if walk.all && !watch.wants_poll() && !queue.has_room() && enough() {
                 watch.relist();
                 continue;

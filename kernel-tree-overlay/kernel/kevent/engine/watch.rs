@@ -449,6 +449,13 @@ impl<S: Source + ?Sized> Watch<S> {
         is_deferred
     }
 
+    /// Whether a CPU reports, or will: the watch may be deferred. If not, the caller sees what the
+    /// last one has done.
+    pub(crate) fn is_reporting(&self) -> bool {
+        // ORDERING: Pairs with the release of the watch by its owner.
+        State::from_bits(self.state.load(Acquire)).is_reporting()
+    }
+
     pub(crate) fn is_deferred(&self) -> bool {
         self.state().is_deferred()
     }
@@ -1008,16 +1015,32 @@ impl Watch {
     /// inlined, and after which there is nothing left to do: so no register has to be saved.
     #[inline(always)]
     pub(crate) fn fire_plain(self: ArcBorrow<'_, Self>, mode: Mode, events: u32, data: EventData) {
+        // So that it is compiled for each, with one test of which it is.
+        if mode.is_level() {
+            self.fire_plain_as::<true>(mode, events, data);
+        } else {
+            self.fire_plain_as::<false>(mode, events, data);
+        }
+    }
+
+    /// [`Watch::fire_plain`] for a LEVEL watch, or for an EDGE watch.
+    #[inline(always)]
+    fn fire_plain_as<const LEVEL: bool>(
+        self: ArcBorrow<'_, Self>,
+        mode: Mode,
+        events: u32,
+        data: EventData,
+    ) {
         let queue = &self.queue;
         // ORDERING: Who was the owner before has written the last entry.
-        let mut state = State::from_bits(self.state.load(Acquire));
+        let state = State::from_bits(self.state.load(Acquire));
         let Some(ring) = queue.ring() else {
             return self.fire_slowly(events);
         };
         if !state.is_idle() || queue.is_backlogged() {
             return self.fire_slowly(events);
         }
-        if mode.is_level() && !state.is_refired() {
+        if LEVEL && !state.is_refired() {
             // Before the event can be seen.
             let listed = state.listed_idle();
             if !self.exchange(state, listed) {
@@ -1032,16 +1055,18 @@ impl Watch {
         if !ring.is_taken(self.entry.load(Relaxed)) {
             return self.fire_slowly(events);
         }
-        let event = Event(uapi::kevent_event {
-            user_data: self.user_data(),
-            events: events & uapi::KEVENT_EVENTS_MASK,
-            info: mode.class() | data.info,
-            data: data.data,
-            extra: data.extra,
-        });
-        let posted = ring.publish_at_once(&event, |index| {
+        let event = || {
+            Event(uapi::kevent_event {
+                user_data: self.user_data(),
+                events: events & uapi::KEVENT_EVENTS_MASK,
+                info: mode.class() | data.info,
+                data: data.data,
+                extra: data.extra,
+            })
+        };
+        let posted = ring.publish_at_once(event, |index| {
             self.entry.store(index, Relaxed);
-            if mode.is_level() {
+            if LEVEL {
                 ring.note_level(index, self.place());
             }
         });
@@ -1051,8 +1076,7 @@ impl Watch {
         // There is a full barrier between the event and this. Who rechecks the watch takes it off
         // the list, full barrier, and looks for an event, and what there is: if the two did not see
         // each other, that has to be done again.
-        state = self.state();
-        let is_off_list = mode.is_level() && !state.is_on_list();
+        let is_off_list = LEVEL && !self.state().is_on_list();
         if is_off_list || queue.needs_attention() || trace::is_posting_traced() {
             self.posted_plainly(events, is_off_list);
         }

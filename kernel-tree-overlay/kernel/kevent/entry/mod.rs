@@ -12,28 +12,18 @@ use kernel::{
     prelude::*,
     sync::aref::ARef,
     time::deadline::Deadline,
-    transmute::{
-        AsBytes,
-        FromBytes, //
-    },
     uaccess::UserPtr, //
 };
 
 use crate::{
-    core::{
-        event::Event,
-        ring::Ring, //
-    },
+    core::ring::Ring,
     engine::{
         nest,
         queue::Queue, //
     },
-    entry::{
-        file::{
-            own_queue,
-            QueueFile, //
-        },
-        register::Record, //
+    entry::file::{
+        own_queue,
+        QueueFile, //
     },
     source, //
 };
@@ -56,16 +46,6 @@ pub(crate) unsafe extern "C" fn kevent_init_locks() {
     // SAFETY: It is called once, and before there are programs.
     unsafe { nest::NEST.init() };
 }
-
-// SAFETY: A `struct kevent_event` is integers without padding between them: any bytes will do.
-unsafe impl FromBytes for Event {}
-// SAFETY: As above.
-unsafe impl AsBytes for Event {}
-
-// SAFETY: A `struct kevent_watch` is integers without padding between them: any bytes will do.
-unsafe impl FromBytes for Record {}
-// SAFETY: As above.
-unsafe impl AsBytes for Record {}
 
 /// Turns a result into what a system call returns.
 fn to_ret(result: Result<u32>) -> c_int {
@@ -212,6 +192,9 @@ pub(crate) unsafe extern "C" fn kevent_do_wait(
     // SAFETY: By the safety requirements.
     let file = unsafe { LocalFile::from_raw_file(file) };
     to_ret(own_queue(file).and_then(|queue| {
+        if args.min_nr == 0 {
+            return Ok(wait::look(&queue, args));
+        }
         // SAFETY: By the safety requirements.
         let deadline = unsafe { deadline_from(deadline) }?;
         wait::wait(&queue, args, deadline.as_ref())

@@ -14,7 +14,7 @@ use crate::{
         NoRoom,
         Queue, //
     },
-    entry::user::read_record, //
+    entry::user::read_event, //
 };
 
 /// Posts `nr` events, which are `esize` bytes apart; reports how many, or the error of the first.
@@ -41,7 +41,7 @@ pub(crate) fn post(queue: &Queue, from: UserPtr, esize: usize, nr: u32, flags: u
 
 /// Copies one event in.
 fn read(at: UserPtr, esize: usize) -> Result<Event> {
-    let mut event: Event = read_record(at, esize)?;
+    let mut event = read_event(at, esize)?;
     if event.0.events & !uapi::KEVENT_EVENTS_MASK != 0 || event.0.info != 0 {
         return Err(EINVAL);
     }

@@ -13,17 +13,11 @@ use kernel::{
         ArcBorrow, //
     },
     types::ScopeGuard,
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    },
+    uaccess::UserPtr,
     uapi, //
 };
 
-use core::{
-    cell::Cell,
-    mem::offset_of, //
-};
+use core::cell::Cell;
 
 use crate::{
     engine::{
@@ -37,7 +31,11 @@ use crate::{
             Watch, //
         }, //
     },
-    entry::user::read_record,
+    entry::user::{
+        read_handle,
+        read_watch,
+        write_results, //
+    },
     source::{
         self,
         fd::Name,
@@ -46,10 +44,6 @@ use crate::{
     },
     trace, //
 };
-
-/// A `struct kevent_watch`.
-#[repr(transparent)]
-pub(crate) struct Record(uapi::kevent_watch);
 
 /// Does `change` for each of `nr` records, which are `size` bytes apart, until one fails.
 ///
@@ -63,14 +57,15 @@ fn each(
     undo: impl Fn(&uapi::kevent_watch),
 ) -> Result<u32> {
     let mut at = at;
+    let mut record = uapi::kevent_watch::default();
     for done in 0..nr {
-        let mut result = read_record::<Record>(at, size).and_then(|mut record| {
-            let handle = record.0.handle;
-            let changed = change(&mut record.0);
-            record.0.result = changed.err().map_or(0, |e| e.to_errno());
-            let written = write_results(at, &record.0, handle);
+        let mut result = read_watch(at, size, &mut record).and_then(|()| {
+            let handle = record.handle;
+            let changed = change(&mut record);
+            record.result = changed.err().map_or(0, |e| e.to_errno());
+            let written = write_results(at, &record, record.handle != handle);
             if changed.is_ok() && written.is_err() {
-                undo(&record.0);
+                undo(&record);
             }
             changed.and(written)
         });
@@ -88,30 +83,17 @@ fn each(
 
 /// Says of `nr` records that they were not tried.
 fn cancel_rest(at: UserPtr, size: usize, nr: u32) {
-    let mut result = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, result));
+    let cancelled = uapi::kevent_watch {
+        result: ECANCELED.to_errno(),
+        ..Default::default()
+    };
+    let mut at = at;
     for _ in 0..nr {
-        let written = UserSlice::new(result, size_of::<i32>())
-            .writer()
-            .write(&ECANCELED.to_errno());
-        if written.is_err() || current!().fatal_signal_pending() {
+        if write_results(at, &cancelled, false).is_err() || current!().fatal_signal_pending() {
             return;
         }
-        result = result.wrapping_byte_add(size);
+        at = at.wrapping_byte_add(size);
     }
-}
-
-/// Writes back the result of a record, and its handle if that was another `handle` before.
-fn write_results(at: UserPtr, record: &uapi::kevent_watch, handle: u64) -> Result {
-    if record.handle != handle {
-        let at = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, handle));
-        UserSlice::new(at, size_of::<u64>())
-            .writer()
-            .write(&record.handle)?;
-    }
-    let at = at.wrapping_byte_add(offset_of!(uapi::kevent_watch, result));
-    UserSlice::new(at, size_of::<i32>())
-        .writer()
-        .write(&record.result)
 }
 
 /// Room for watches that are about to be made.
@@ -353,32 +335,44 @@ fn trigger(queue: &Queue, at: UserPtr, size: usize, nr: u32) -> Result<u32> {
 
 /// Changes a watch. Returns what has to be polled then, without the mutex.
 fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result<Option<Target>> {
+    // These say what is in `arg`.
+    const OF_ARG: u32 = uapi::KEVENT_WATCH_ABSTIME | uapi::KEVENT_WATCH_EXPECT;
+    const OF_MODE: u32 =
+        uapi::KEVENT_MODIFY_MODE | uapi::KEVENT_MODIFY_EVENTS | uapi::KEVENT_MODIFY_ARG;
     if record.source != watch.class() || record.events & !uapi::KEVENT_EVENTS_MASK != 0 {
         return Err(EINVAL);
     }
-    // These say what is in `arg`.
-    let of_arg = uapi::KEVENT_WATCH_ABSTIME | uapi::KEVENT_WATCH_EXPECT;
-    let mut new = *record;
-    if flags & uapi::KEVENT_MODIFY_MODE == 0 {
-        new.flags = (watch.flags() & !of_arg) | (record.flags & of_arg);
-    }
-    if flags & uapi::KEVENT_MODIFY_EVENTS == 0 {
-        new.events = watch.interest();
-    }
+    let new_flags = if flags & uapi::KEVENT_MODIFY_MODE != 0 {
+        record.flags
+    } else if flags & uapi::KEVENT_MODIFY_ARG != 0 {
+        (watch.flags() & !OF_ARG) | (record.flags & OF_ARG)
+    } else {
+        watch.flags()
+    };
+    let new_events = if flags & uapi::KEVENT_MODIFY_EVENTS == 0 {
+        watch.interest()
+    } else {
+        record.events
+    };
     if flags & uapi::KEVENT_MODIFY_ARG == 0 {
-        watch.source().check_flags(new.flags)?;
+        watch.source().check_flags(new_flags)?;
     }
-    source::check(watch, new.flags, new.events)?;
+    source::check(watch, new_flags, new_events)?;
     watch.as_arc_borrow().modify(flags, || {
         // The only one that can fail, so it comes first.
         if flags & uapi::KEVENT_MODIFY_ARG != 0 {
+            let new = uapi::kevent_watch {
+                flags: new_flags,
+                events: new_events,
+                ..*record
+            };
             watch.source().set_arg(watch.as_arc_borrow(), &new)?;
         }
         if flags & uapi::KEVENT_MODIFY_USER_DATA != 0 {
             watch.set_user_data(record.user_data);
         }
-        if flags & (uapi::KEVENT_MODIFY_MODE | uapi::KEVENT_MODIFY_EVENTS) != 0 {
-            watch.set_mode(new.flags, new.events);
+        if flags & OF_MODE != 0 {
+            watch.set_mode(new_flags, new_events);
         }
         if flags & uapi::KEVENT_MODIFY_DISABLE != 0 {
             watch.source().disable(watch);
@@ -394,10 +388,8 @@ fn change(watch: &Arc<Watch>, record: &uapi::kevent_watch, flags: u32) -> Result
 pub(crate) fn remove(queue: &Queue, at: UserPtr, nr: u32) -> Result<u32> {
     let mut at = at;
     for done in 0..nr {
-        let result = UserSlice::new(at, size_of::<u64>())
-            .reader()
-            .read::<u64>()
-            .and_then(|handle| queue.watches().lock().remove(queue, handle));
+        let result =
+            read_handle(at).and_then(|handle| queue.watches().lock().remove(queue, handle));
         match result {
             Err(e) if done == 0 => return Err(e),
             Err(_) => return Ok(done),

@@ -43,30 +43,111 @@ static int kevent_copy_args(void *args, size_t size, const void __user *uargs,
 }
 
 /*
- * The arguments of kevent_wait(), word by word if they have the size that is
- * known: to copy so few bytes by a loop is dearer than all else that the call
- * has to do if there are events.
+ * Copies a structure of words of 64 bits in, word by word: they are so few that
+ * a loop in copy_from_user() is dearer than most of what they are copied for.
  */
-static int kevent_copy_wait(struct kevent_wait *args,
-			    const struct kevent_wait __user *uargs, size_t usize)
+static __always_inline int kevent_copy_words(void *to, const void __user *from,
+					     size_t size)
 {
-	if (usize != sizeof(*args))
-		return kevent_copy_args(args, sizeof(*args), uargs, usize,
-					KEVENT_WAIT_SIZE_VER0);
-	scoped_user_read_access(uargs, efault) {
-		unsafe_get_user(args->flags, &uargs->flags, efault);
-		unsafe_get_user(args->clockid, &uargs->clockid, efault);
-		unsafe_get_user(args->seen, &uargs->seen, efault);
-		unsafe_get_user(args->min_nr, &uargs->min_nr, efault);
-		unsafe_get_user(args->timeout, &uargs->timeout, efault);
-		unsafe_get_user(args->min_wait, &uargs->min_wait, efault);
-		unsafe_get_user(args->sigmask, &uargs->sigmask, efault);
-		unsafe_get_user(args->sigsetsize, &uargs->sigsetsize, efault);
-		unsafe_get_user(args->__resv, &uargs->__resv, efault);
+	const u64 __user *words = from;
+
+	scoped_user_read_access_size(words, size, efault) {
+		for (size_t i = 0; i < size / sizeof(u64); i++)
+			unsafe_get_user(((u64 *)to)[i], words + i, efault);
 	}
 	return 0;
 efault:
 	return -EFAULT;
+}
+
+/**
+ * kevent_read_watch - copy a record in
+ * @to: where it goes
+ * @from: where the program has it
+ *
+ * Return: 0 or -EFAULT
+ */
+int kevent_read_watch(struct kevent_watch *to,
+		      const struct kevent_watch __user *from)
+{
+	return kevent_copy_words(to, from, sizeof(*to));
+}
+
+/**
+ * kevent_read_handle - copy a handle in
+ * @to: where it goes
+ * @from: where the program has it
+ *
+ * Return: 0 or -EFAULT
+ */
+int kevent_read_handle(u64 *to, const u64 __user *from)
+{
+	return get_user(*to, from);
+}
+
+/**
+ * kevent_read_event - copy an event in
+ * @to: where it goes
+ * @from: where the program has it
+ *
+ * Return: 0 or -EFAULT
+ */
+int kevent_read_event(struct kevent_event *to,
+		      const struct kevent_event __user *from)
+{
+	return kevent_copy_words(to, from, sizeof(*to));
+}
+
+/**
+ * kevent_write_results - copy out what a record returns
+ * @to: where the program has it
+ * @from: the record
+ * @handle: copy its handle too
+ *
+ * Return: 0 or -EFAULT
+ */
+int kevent_write_results(struct kevent_watch __user *to,
+			 const struct kevent_watch *from, bool handle)
+{
+	scoped_user_write_access(to, efault) {
+		if (handle)
+			unsafe_put_user(from->handle, &to->handle, efault);
+		unsafe_put_user(from->result, &to->result, efault);
+	}
+	return 0;
+efault:
+	return -EFAULT;
+}
+
+/**
+ * kevent_write_event - copy an event out
+ * @to: where it goes
+ * @from: it
+ *
+ * Return: 0 or -EFAULT
+ */
+int kevent_write_event(struct kevent_event __user *to,
+		       const struct kevent_event *from)
+{
+	scoped_user_write_access(to, efault) {
+		unsafe_put_user(from->user_data, &to->user_data, efault);
+		unsafe_put_user(from->events, &to->events, efault);
+		unsafe_put_user(from->info, &to->info, efault);
+		unsafe_put_user(from->data, &to->data, efault);
+		unsafe_put_user(from->extra, &to->extra, efault);
+	}
+	return 0;
+efault:
+	return -EFAULT;
+}
+
+static int kevent_copy_wait(struct kevent_wait *args,
+			    const struct kevent_wait __user *uargs, size_t usize)
+{
+	if (usize == sizeof(*args))
+		return kevent_copy_words(args, uargs, usize);
+	return kevent_copy_args(args, sizeof(*args), uargs, usize,
+				KEVENT_WAIT_SIZE_VER0);
 }
 
 static int kevent_get_deadline(struct kevent_deadline *deadline,
@@ -200,10 +281,42 @@ SYSCALL_DEFINE5(kevent_post, int, fd, const struct kevent_event __user *, events
 	return kevent_do_post(fd, events, esize, nr, flags);
 }
 
+/* kevent_wait() with a time-out or a signal mask. */
+static noinline int kevent_wait_with(struct file *file,
+				     const struct kevent_wait *args)
+{
+	struct kevent_deadline deadline, *until = NULL;
+	int err;
+
+	if (args->timeout) {
+		until = &deadline;
+		err = kevent_get_deadline(until, u64_to_user_ptr(args->timeout),
+					  args->clockid,
+					  args->flags & KEVENT_WAIT_ABSTIME);
+		if (err)
+			return err;
+	}
+	if (!args->sigmask)
+		return kevent_do_wait(file, args, until);
+
+	/* No compat entry point: a sigset_t is all that would need one. */
+	if (in_compat_syscall())
+		err = set_compat_user_sigmask(u64_to_user_ptr(args->sigmask),
+					      args->sigsetsize);
+	else
+		err = set_user_sigmask(u64_to_user_ptr(args->sigmask),
+				       args->sigsetsize);
+	if (err)
+		return err;
+
+	err = kevent_do_wait(file, args, until);
+	restore_saved_sigmask_unless(err == -EINTR);
+	return err;
+}
+
 SYSCALL_DEFINE3(kevent_wait, int, fd, struct kevent_wait __user *, uargs,
 		size_t, usize)
 {
-	struct kevent_deadline deadline;
 	struct kevent_wait args;
 	int err;
 
@@ -220,34 +333,13 @@ SYSCALL_DEFINE3(kevent_wait, int, fd, struct kevent_wait __user *, uargs,
 		return -EINVAL;
 	if (!args.sigmask && args.sigsetsize)
 		return -EINVAL;
-	if (args.timeout) {
-		err = kevent_get_deadline(&deadline,
-					  u64_to_user_ptr(args.timeout),
-					  args.clockid,
-					  args.flags & KEVENT_WAIT_ABSTIME);
-		if (err)
-			return err;
-	}
 
 	CLASS(fd, f)(fd);
 	if (fd_empty(f))
 		return -EBADF;
-	if (!args.sigmask)
-		return kevent_do_wait(fd_file(f), &args, args.timeout ? &deadline : NULL);
-
-	/* No compat entry point: a sigset_t is all that would need one. */
-	if (in_compat_syscall())
-		err = set_compat_user_sigmask(u64_to_user_ptr(args.sigmask),
-					      args.sigsetsize);
-	else
-		err = set_user_sigmask(u64_to_user_ptr(args.sigmask),
-				       args.sigsetsize);
-	if (err)
-		return err;
-
-	err = kevent_do_wait(fd_file(f), &args, args.timeout ? &deadline : NULL);
-	restore_saved_sigmask_unless(err == -EINTR);
-	return err;
+	if (args.timeout || args.sigmask)
+		return kevent_wait_with(fd_file(f), &args);
+	return kevent_do_wait(fd_file(f), &args, NULL);
 }
 
 SYSCALL_DEFINE6(kevent_get_events, int, fd, unsigned int, min_nr,

@@ -9,10 +9,7 @@ use kernel::{
         Woken, //
     },
     time::deadline::Deadline,
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    },
+    uaccess::UserPtr,
     uapi, //
 };
 
@@ -29,35 +26,42 @@ use crate::{
         },
         watch::Rechecker, //
     },
+    entry::user::write_event,
     sys::limits::resched, //
 };
 
 /// How often levels are tested in a row.
 const MAX_TESTS: u32 = 1 << 13;
 
-/// `kevent_wait()`: returns how many events there are from `args.seen` on.
+/// `args.seen`, if there are indices: a queue without a ring has none.
+fn seen(queue: &Queue, args: &uapi::kevent_wait) -> Option<u32> {
+    queue.ring().map(|_| args.seen)
+}
+
+/// `kevent_wait()` that does not sleep: returns how many events there are from `args.seen` on.
+pub(crate) fn look(queue: &Queue, args: &uapi::kevent_wait) -> u32 {
+    let seen = seen(queue, args);
+    queue.flush_whole_backlog();
+    queue.recheck(Rechecker::PROGRAM, seen, 1);
+    queue.show_counters();
+    if args.flags & uapi::KEVENT_WAIT_WAKE_NEXT != 0 {
+        // The caller was woken and will not consume.
+        queue.wake();
+    }
+    queue.available(seen)
+}
+
+/// `kevent_wait()` for `args.min_nr` events, which is not 0: returns how many there are from
+/// `args.seen` on.
 pub(crate) fn wait(
     queue: &Queue,
     args: &uapi::kevent_wait,
     deadline: Option<&Deadline>,
 ) -> Result<u32> {
-    // A queue without a ring has no indices.
-    let seen = queue.ring().map(|_| args.seen);
+    let seen = seen(queue, args);
     if queue.ring().is_some_and(|r| args.min_nr > r.entries()) {
         return Err(EINVAL);
     }
-
-    if args.min_nr == 0 {
-        queue.flush_whole_backlog();
-        queue.recheck(Rechecker::PROGRAM, seen, 1);
-        queue.show_counters();
-        if args.flags & uapi::KEVENT_WAIT_WAKE_NEXT != 0 {
-            // The caller was woken and will not consume.
-            queue.wake();
-        }
-        return Ok(queue.available(seen));
-    }
-
     let mut nr = args.min_nr;
     let mut woken = Woken::TimedOut;
     if args.min_wait != 0 {
@@ -176,19 +180,21 @@ impl Copies {
         let mut spare = queue.consumer().lock();
         while self.nr < self.max {
             let to = self.to;
-            let taken = queue.take(&mut spare, tested, |event: &Event| {
-                let to = UserSlice::new(to, size_of::<Event>());
-                to.writer().write(event)
-            })?;
+            if queue.take_plain(|event| write_event(to, event))? {
+                self.count_one();
+                if current!().fatal_signal_pending() {
+                    break;
+                }
+                continue;
+            }
+            let taken = queue.take(&mut spare, tested, |event: &Event| write_event(to, event))?;
             match taken {
                 Take::Nothing => return Ok(false),
                 Take::Untested => return Ok(true),
                 Take::Dropped => self.levels = true,
                 Take::Delivered | Take::DeliveredLevel => {
                     self.levels |= taken == Take::DeliveredLevel;
-                    self.nr = self.nr.saturating_add(1);
-                    // The caller has checked that all of them fit into the address space.
-                    self.to = self.to.wrapping_byte_add(size_of::<Event>());
+                    self.count_one();
                 }
             }
             if current!().fatal_signal_pending() {
@@ -196,5 +202,13 @@ impl Copies {
             }
         }
         Ok(false)
+    }
+
+    /// One more was copied.
+    #[inline(always)]
+    fn count_one(&mut self) {
+        self.nr = self.nr.saturating_add(1);
+        // The caller has checked that all of them fit into the address space.
+        self.to = self.to.wrapping_byte_add(size_of::<Event>());
     }
 }

@@ -186,11 +186,13 @@ impl FileLink {
         unsafe { (*self.0.get()).doubtful = events };
     }
 
-    /// For which events a wake-up of the file is no proof.
+    /// Whether a wake-up of the file is no proof of all of these `events`.
     #[inline(always)]
-    pub(crate) fn doubtful(&self) -> u32 {
+    pub(crate) fn is_doubtful(&self, events: u32) -> bool {
         // SAFETY: By the type invariants nothing writes it.
-        unsafe { (*self.0.get()).doubtful }.into()
+        let doubtful = unsafe { (*self.0.get()).doubtful };
+        // CAST: There are none but in the low half.
+        events as u16 & doubtful != 0
     }
 
     /// Which of the `events` that a wake-up of the file is for there are, and whether a poll is

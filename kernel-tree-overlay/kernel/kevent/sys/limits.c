@@ -65,6 +65,12 @@ void kevent_uncharge_queue(size_t size, struct user_struct *user)
  */
 #define KEVENT_WATCH_COST	256
 
+/*
+ * A wake-up of one file may fire a watch in each of many queues, and all of
+ * their events may fire the watches of these queues, in one interrupt.
+ */
+#define KEVENT_MAX_NESTED	4096
+
 /**
  * kevent_current_user - whom what the current task makes is charged to
  *
@@ -162,6 +168,26 @@ s64 kevent_count_timers(const struct ucounts *user)
 	return atomic_long_read(&kevent_outermost(user)->ucount[UCOUNT_KEVENT_TIMERS]);
 }
 
+/**
+ * kevent_charge_nested - charge a watch of a queue to a user
+ * @user: whom
+ *
+ * Return: whether the limits allow it.
+ */
+bool kevent_charge_nested(struct ucounts *user)
+{
+	return add_ucounts(user, UCOUNT_KEVENT_NESTED, 1);
+}
+
+/**
+ * kevent_uncharge_nested - give back what kevent_charge_nested() charged
+ * @user: as it was
+ */
+void kevent_uncharge_nested(struct ucounts *user)
+{
+	sub_ucounts(user, UCOUNT_KEVENT_NESTED, 1);
+}
+
 #ifdef CONFIG_SYSCTL
 static long kevent_zero;
 static long kevent_int_max = INT_MAX;
@@ -199,6 +225,7 @@ static int __init kevent_limits_init(void)
 	init_user_ns.ucount_max[UCOUNT_KEVENT_WATCHES] = max;
 	/* Each is a watch. */
 	init_user_ns.ucount_max[UCOUNT_KEVENT_TIMERS] = INT_MAX;
+	init_user_ns.ucount_max[UCOUNT_KEVENT_NESTED] = KEVENT_MAX_NESTED;
 	kevent_sysctls_init();
 	return 0;
 }

@@ -227,6 +227,35 @@ impl Drop for PostCharge {
     }
 }
 
+/// A watch of a queue, which counts as one of its user's.
+///
+/// # Invariants
+///
+/// One is charged to `user`.
+pub(crate) struct NestedCharge {
+    user: User,
+}
+
+impl NestedCharge {
+    /// Charges a watch of a queue to the current user, or fails with `ENOSPC`.
+    pub(crate) fn new() -> Result<Self> {
+        let user = User::current()?;
+        // SAFETY: There is a reference.
+        if unsafe { bindings::kevent_charge_nested(user.as_ptr()) } {
+            // INVARIANT: It has just been charged.
+            return Ok(Self { user });
+        }
+        Err(ENOSPC)
+    }
+}
+
+impl Drop for NestedCharge {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants one was charged, and there is a reference.
+        unsafe { bindings::kevent_uncharge_nested(self.user.as_ptr()) };
+    }
+}
+
 /// So many periodic timers of a user may interrupt in a tick, unless the program makes calls.
 const TIMERS_PER_TICK: i64 = 64;
 

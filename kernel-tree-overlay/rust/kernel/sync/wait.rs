@@ -202,6 +202,15 @@ impl WaitQueue {
         };
     }
 
+    /// [`WaitQueue::notify`], which wakes all exclusive pollers and not one of them: what `key` says
+    /// goes on to hold.
+    pub fn notify_all(&self, key: u32) {
+        // SAFETY: The head is initialised. CAST: Keys are passed as pointers.
+        unsafe {
+            bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, key as usize as *mut c_void)
+        };
+    }
+
     /// Puts the task that polls a file with `table` on this queue.
     ///
     /// # Safety

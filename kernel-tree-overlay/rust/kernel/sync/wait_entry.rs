@@ -49,6 +49,16 @@ const CLAIMED: u32 = 1 << 23;
 /// What stands for a wait queue that has gone.
 const FREED: *mut bindings::wait_queue_head = ptr::without_provenance_mut(1);
 
+/// What a wake-up that is passed on may say: that data can be read or written. The other bits make
+/// waiters leave: `POLLFREE` all, `POLLHUP` those for whom it is the end of an eventfd.
+const PASSED_ON: u32 = bindings::POLLIN
+    | bindings::POLLPRI
+    | bindings::POLLOUT
+    | bindings::POLLRDNORM
+    | bindings::POLLRDBAND
+    | bindings::POLLWRNORM
+    | bindings::POLLWRBAND;
+
 /// What a file that cannot be polled is taken to be, `DEFAULT_POLLMASK`.
 const ALWAYS_READY: u32 =
     bindings::POLLIN | bindings::POLLOUT | bindings::POLLRDNORM | bindings::POLLWRNORM;
@@ -329,6 +339,9 @@ impl<T: HasWaitEntries> WaitEntry<T> {
 
     /// If the entry has claimed a wake-up that `key` says is unused, as for
     /// [`WaitEntry::remove_passing_on`], wakes another exclusive waiter.
+    ///
+    /// All who wait and are not exclusive see it again. So the key need not be right, and is
+    /// [looked through](PASSED_ON).
     pub fn pass_on(&self, key: impl FnOnce() -> u32) {
         let _guard = rcu::read_lock();
         if self.requeue() {
@@ -345,6 +358,8 @@ impl<T: HasWaitEntries> WaitEntry<T> {
         if key == 0 || head.is_null() || head == FREED {
             return;
         }
+        // Who gets a key of 0 has to find out what there is.
+        let key = if key & !PASSED_ON == 0 { key } else { 0 };
         // SAFETY: The queue is valid by the safety requirements. CAST: Keys are passed as pointers.
         unsafe { bindings::__wake_up(head, TASK_NORMAL, 1, key as usize as *mut c_void) };
     }

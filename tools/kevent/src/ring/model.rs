@@ -45,7 +45,8 @@ impl Model {
     }
 
     pub(super) fn consumer(&self) -> Consumer<'_> {
-        Consumer::new(&self.cursor, &self.slots)
+        // SAFETY: new() was called with a power of two.
+        unsafe { Consumer::new(&self.cursor, &self.slots) }
     }
 
     pub(super) fn producer(&self) -> Producer<'_> {

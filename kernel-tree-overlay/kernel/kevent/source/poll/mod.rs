@@ -141,29 +141,24 @@ impl<const N: usize> Poll<N> {
         key & (watch.interest() | ALWAYS)
     }
 
-    /// There was a wake-up for `key`, of which there is to report `events`. If `unknown`, there may
-    /// be others. Returns whether an EXCLUSIVE watch claims it.
+    /// There was a wake-up for `key`, of which there is to report `events`, which are not none.
+    /// Returns whether an EXCLUSIVE watch claims it.
     #[inline(always)]
-    pub(crate) fn woken(
-        watch: ArcBorrow<'_, Watch<Self>>,
-        key: u32,
-        events: u32,
-        unknown: bool,
-    ) -> bool {
+    pub(crate) fn woken(watch: ArcBorrow<'_, Watch<Self>>, key: u32, events: u32) -> bool {
         let mode = watch.mode();
         // With more entries there is more than one lock that wakers hold.
-        if N > 1 || !mode.is_plain() || events == 0 || unknown || key & RELAYED != 0 {
-            return Self::woken_slowly(watch, key, events, unknown);
+        if N > 1 || !mode.is_plain() || key & RELAYED != 0 {
+            return Self::woken_slowly(watch, key, events, false);
         }
         let watch: ArcBorrow<'_, Watch> = watch;
         watch.fire_plain(mode, events, EventData::default());
         false
     }
 
-    /// [`Poll::woken`], if it is not the usual wake-up.
+    /// [`Poll::woken`], if it is not the usual wake-up. If `unknown`, there may be other events.
     #[cold]
     #[inline(never)]
-    fn woken_slowly(
+    pub(crate) fn woken_slowly(
         watch: ArcBorrow<'_, Watch<Self>>,
         key: u32,
         events: u32,

@@ -180,8 +180,13 @@ u32 kevent_poll_read(struct file *file, u32 events)
 bool kevent_poll_is_atomic(struct file *file)
 {
 #ifdef CONFIG_EVENTFD
-	struct eventfd_ctx *ctx = eventfd_ctx_fileget(file);
+	struct eventfd_ctx *ctx;
+#endif
 
+	if (IS_ENABLED(CONFIG_NET) && sock_from_file(file))
+		return false;
+#ifdef CONFIG_EVENTFD
+	ctx = eventfd_ctx_fileget(file);
 	if (!IS_ERR(ctx)) {
 		eventfd_ctx_put(ctx);
 		return true;

@@ -38,18 +38,32 @@ unsafe impl<const N: usize> HasWaitEntries for Watch<Poll<N>> {
 
     #[inline(always)]
     fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool {
-        let mut events = Poll::wanted(&this, key);
-        let mut unknown = key & uapi::KEVENT_EVENTS_MASK == 0;
-        if events == 0 && !unknown {
-            return false;
+        let events = Poll::wanted(&this, key);
+        if events == 0 {
+            let unknown = key & uapi::KEVENT_EVENTS_MASK == 0;
+            return unknown && Poll::woken_slowly(this, key, events, unknown);
         }
-        let link = &this.source().link;
-        if events & link.doubtful() != 0 {
-            // SAFETY: This is called by a wake function, on a wait queue that the file has named.
-            (events, unknown) = unsafe { link.read(events) };
+        if this.source().link.is_doubtful(events) {
+            return woken_doubtfully(this, key, events);
         }
-        Poll::woken(this, key, events, unknown)
+        Poll::woken(this, key, events)
     }
+}
+
+/// There was a wake-up for `key`, which is no proof of the `events` that are of interest. As those
+/// of TCP are not, this is not cold; but the others need not save registers for what it calls.
+#[inline(never)]
+fn woken_doubtfully<const N: usize>(
+    watch: ArcBorrow<'_, Watch<Poll<N>>>,
+    key: u32,
+    events: u32,
+) -> bool {
+    // SAFETY: This is called by a wake function, on a wait queue that the file has named.
+    let (events, unknown) = unsafe { watch.source().link.read(events) };
+    if events == 0 || unknown {
+        return Poll::woken_slowly(watch, key, events, unknown);
+    }
+    Poll::woken(watch, key, events)
 }
 
 // 16 bytes for the `Arc`, the queue and the state each, 40 for the link, 40 for an entry.

@@ -43,9 +43,8 @@ use crate::{
             RELAYED, //
         },
         socket::sys::{
-            Found,
             SocketState,
-            Unknown, //
+            Woken, //
         },
         Class,
         Source,
@@ -106,36 +105,40 @@ impl Socket {
         self.state.watch_space(all || more);
     }
 
-    /// There was a wake-up, for `key`, of which there is to report what was `found`. Returns
-    /// whether an EXCLUSIVE watch claims it.
-    pub(crate) fn woken(
-        watch: ArcBorrow<'_, Watch<Self>>,
-        key: u32,
-        found: Result<Found, Unknown>,
-    ) -> bool {
-        let source = watch.source();
+    /// There was a wake-up, for `key`, which has found out what there is to report. Returns whether
+    /// an EXCLUSIVE watch claims it.
+    #[inline(always)]
+    pub(crate) fn woken(watch: ArcBorrow<'_, Watch<Self>>, key: u32, woken: Woken) -> bool {
+        let mode = watch.mode();
+        let events = woken.events_only();
+        let Some(events) = events.filter(|_| mode.is_plain() && key & RELAYED == 0) else {
+            return Self::woken_slowly(watch, key, woken);
+        };
+        let words = watch.source().words();
         let watch: ArcBorrow<'_, Watch> = watch;
-        if found.is_ok_and(|found| found.silent != 0) {
+        watch.fire_plain(mode, events, words);
+        false
+    }
+
+    /// [`Socket::woken`], if it is not the usual wake-up.
+    #[inline(never)]
+    fn woken_slowly(watch: ArcBorrow<'_, Watch<Self>>, key: u32, woken: Woken) -> bool {
+        let watch: ArcBorrow<'_, Watch> = watch;
+        let Some(found) = woken.found() else {
+            watch.request_repoll();
+            return false;
+        };
+        if found.silent != 0 {
             watch.list_level();
         }
-        match found.map(|found| found.events) {
-            Ok(0) => {}
-            Ok(events) => {
-                let mode = watch.mode();
-                if mode.is_plain() && key & RELAYED == 0 {
-                    watch.fire_plain(mode, events, source.words());
-                    return false;
-                }
-                watch.queue().note_waker(key);
-                if watch.is_exclusive() {
-                    return watch.fire_exclusive(events);
-                }
-                watch.fire(events);
-            }
-            Err(Unknown) => {
-                watch.request_repoll();
-            }
+        if found.events == 0 {
+            return false;
         }
+        watch.queue().note_waker(key);
+        if watch.is_exclusive() {
+            return watch.fire_exclusive(found.events);
+        }
+        watch.fire(found.events);
         false
     }
 }

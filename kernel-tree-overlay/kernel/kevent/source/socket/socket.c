@@ -129,16 +129,20 @@ static u32 kevent_sent(const struct sock *sk)
 	return sent < SKB_TRUESIZE(0) ? 0 : sent;
 }
 
-static u32 kevent_free_space(const struct kevent_sock_view *look)
+static u32 kevent_unused(const struct sock *sk, bool is_tcp)
 {
-	const struct sock *sk = look->sk;
 	int used = READ_ONCE(sk->sk_wmem_queued);
 
-	if (look->shutdown & SEND_SHUTDOWN)
-		return 0;
-	if (!look->is_tcp)
+	if (!is_tcp)
 		used = max_t(int, used, kevent_sent(sk));
 	return max(READ_ONCE(sk->sk_sndbuf) - used, 0);
+}
+
+static u32 kevent_free_space(const struct kevent_sock_view *look)
+{
+	if (look->shutdown & SEND_SHUTDOWN)
+		return 0;
+	return kevent_unused(look->sk, look->is_tcp);
 }
 
 static bool kevent_is_drained(const struct kevent_sock_view *look)
@@ -490,6 +494,54 @@ static u32 kevent_socket_state(struct kevent_socket *ks,
 	return (events & wanted) | silent << KEVENT_SOCKET_SILENT_SHIFT;
 }
 
+/*
+ * kevent_socket_woken() for what is most frequent: data has come to a stream
+ * that is connected, of which nothing else can be said, and nobody wants to know
+ * more than that and whether it ends.  0 if it is not that.
+ */
+static u32 kevent_socket_plain(struct kevent_socket *ks, u32 key, u32 interest)
+{
+	const u32 others = ~(KEVENT_SOCKET_IN | KEVENT_SOCKET_EOF |
+			     KEVENT_SOCKET_CLOSED | KEVENT_SOCKET_ERROR);
+	const u32 ends = POLLED_ERR | POLLED_HUP | POLLED_RDHUP;
+	const struct socket *sock = ks->sock;
+	struct sock *sk = sock->sk;
+	u32 amount, space;
+
+	if (interest & others || !(key & POLLED_IN) || key & ends)
+		return 0;
+	if (inet_sk_state_load(sk) != TCP_ESTABLISHED ||
+	    READ_ONCE(sk->sk_shutdown) || READ_ONCE(sk->sk_rcvlowat) > 1 ||
+	    READ_ONCE(sk->sk_prot)->sock_is_readable)
+		return 0;
+	if (IS_ENABLED(CONFIG_UNIX) && sk_is_stream_unix(sk)) {
+		amount = max(READ_ONCE(unix_sk(sk)->inq_len), 0);
+		space = kevent_unused(sk, false);
+	} else if (IS_ENABLED(CONFIG_INET) && sk_is_tcp(sk) &&
+		   READ_ONCE(sock->ops)->poll == tcp_poll) {
+		const struct kevent_sock_view look = {
+			.sk = sk,
+			.state = TCP_ESTABLISHED,
+			.is_tcp = true,
+		};
+
+		amount = kevent_tcp_amount(&look);
+		space = kevent_unused(sk, true);
+	} else {
+		return 0;
+	}
+	/* As in kevent_socket_state(). */
+	smp_rmb();
+	if (READ_ONCE(sk->sk_err) || !amount ||
+	    amount < READ_ONCE(ks->receive_mark))
+		return 0;
+
+	WRITE_ONCE(ks->amount, amount);
+	WRITE_ONCE(ks->space, space);
+	WRITE_ONCE(ks->error, 0);
+	return interest & KEVENT_SOCKET_IN;
+}
+
 /* What a wake-up for @key may be for. */
 static u32 kevent_socket_about(u32 key)
 {
@@ -509,19 +561,9 @@ static u32 kevent_socket_about(u32 key)
 	return about;
 }
 
-/**
- * kevent_socket_woken - the socket wakes those who wait for it
- * @ks: the watch's
- * @key: what the waker says that it is for, EPOLL* bits, or none
- * @interest: what the watch wants to know
- *
- * To be called from a wake function.
- *
- * Return: what there is to report, KEVENT_SOCKET_* bits, and from
- * KEVENT_SOCKET_SILENT_SHIFT on what may come to hold without a wake-up;
- * KEVENT_SOCKET_UNKNOWN if a task has to look.
- */
-u32 kevent_socket_woken(struct kevent_socket *ks, u32 key, u32 interest)
+/* The rest of kevent_socket_woken(). */
+static noinline u32 kevent_socket_woken_slowly(struct kevent_socket *ks,
+					       u32 key, u32 interest)
 {
 	const u32 space = KEVENT_SOCKET_OUT | KEVENT_SOCKET_DRAINED;
 	u32 about = kevent_socket_about(key);
@@ -550,6 +592,25 @@ u32 kevent_socket_woken(struct kevent_socket *ks, u32 key, u32 interest)
 	    kevent_unix_peer_is_full(look.sk))
 		return KEVENT_SOCKET_UNKNOWN;
 	return events;
+}
+
+/**
+ * kevent_socket_woken - the socket wakes those who wait for it
+ * @ks: the watch's
+ * @key: what the waker says that it is for, EPOLL* bits, or none
+ * @interest: what the watch wants to know
+ *
+ * To be called from a wake function.
+ *
+ * Return: what there is to report, KEVENT_SOCKET_* bits, and from
+ * KEVENT_SOCKET_SILENT_SHIFT on what may come to hold without a wake-up;
+ * KEVENT_SOCKET_UNKNOWN if a task has to look.
+ */
+u32 kevent_socket_woken(struct kevent_socket *ks, u32 key, u32 interest)
+{
+	u32 events = kevent_socket_plain(ks, key, interest);
+
+	return events ?: kevent_socket_woken_slowly(ks, key, interest);
 }
 
 /* Waits until a lock is free that kevent_socket_state() found taken. */

@@ -65,9 +65,24 @@ impl Found {
     }
 }
 
-/// That a task has to look what there is to report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unknown;
+/// What a wake-up has found out, as `kevent_socket_woken()` returns it.
+#[derive(Clone, Copy)]
+pub(crate) struct Woken(u32);
+
+impl Woken {
+    /// The events, if that is all there is to say, and they are not none.
+    #[inline(always)]
+    pub(crate) fn events_only(self) -> Option<u32> {
+        // One test of three: it is not 0, and has none of the bits above.
+        let is_all = self.0.wrapping_sub(1) < kernel::uapi::KEVENT_EVENTS_MASK;
+        is_all.then_some(self.0)
+    }
+
+    /// What was found out, unless a task has to look.
+    pub(crate) fn found(self) -> Option<Found> {
+        (self.0 & bindings::KEVENT_SOCKET_UNKNOWN == 0).then(|| Found::new(self.0))
+    }
+}
 
 impl SocketState {
     /// Makes the state of a watch with these low-water marks, without a socket.
@@ -186,15 +201,11 @@ impl SocketState {
     /// # Safety
     ///
     /// To be called by a wake function on the socket's wait queue.
-    unsafe fn woken(&self, key: u32, interest: u32) -> Result<Found, Unknown> {
+    #[inline(always)]
+    unsafe fn woken(&self, key: u32, interest: u32) -> Woken {
         // SAFETY: By the safety requirements there is a socket, which is live by the type
         // invariants.
-        let events = unsafe { bindings::kevent_socket_woken(self.0.get(), key, interest) };
-        if events & bindings::KEVENT_SOCKET_UNKNOWN != 0 {
-            Err(Unknown)
-        } else {
-            Ok(Found::new(events))
-        }
+        Woken(unsafe { bindings::kevent_socket_woken(self.0.get(), key, interest) })
     }
 }
 
@@ -217,13 +228,14 @@ unsafe impl HasWaitEntries for Watch<Socket> {
     const OFFSET: usize = core::mem::offset_of!(Watch<Socket>, source.entries);
     const COUNT: usize = 1;
 
+    #[inline(always)]
     fn woken(this: ArcBorrow<'_, Self>, key: u32) -> bool {
         let source = this.source();
         let interest = Socket::reported(this.interest());
         // SAFETY: This is called by a wake function. `Socket::attach` lets the file name its wait
         // queue only after it has found the socket.
-        let events = unsafe { source.state.woken(key, interest) };
-        Socket::woken(this, key, events)
+        let woken = unsafe { source.state.woken(key, interest) };
+        Socket::woken(this, key, woken)
     }
 }
 

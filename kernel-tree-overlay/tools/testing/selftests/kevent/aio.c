@@ -660,6 +660,9 @@ TEST_F(aio, process_ends)
 		for (i = 0; i < SLOTS; i++) {
 			ASSERT_EQ(1, take_next(Q, COPY, &ev));
 			EXPECT_EQ(0, ev.data);
+			/* The child may only post to the queue. */
+			EXPECT_EQ(KEVENT_SOURCE_AIO | KEVENT_INFO_POSTED,
+				  ev.info);
 			seen |= 1ULL << ev.user_data;
 		}
 		EXPECT_EQ((1ULL << SLOTS) - 1, seen);
@@ -727,8 +730,9 @@ static int submit32(int queue, int file)
 
 TEST_F(aio, program_of_32_bits)
 {
+	struct kevent_event ev;
 	pid_t pid = fork();
-	int status;
+	int status, i;
 
 	ASSERT_LE(0, pid);
 	if (!pid)
@@ -737,8 +741,13 @@ TEST_F(aio, program_of_32_bits)
 	if (status == -SIGSEGV)
 		SKIP(return, "this kernel has no 32-bit programs");
 	ASSERT_EQ(0, status);
-	EXPECT_DONE(1, 1);
-	EXPECT_DONE(2, 1);
+	for (i = 1; i <= 2; i++) {
+		ASSERT_EQ(1, take_next(Q, COPY, &ev));
+		EXPECT_EQ(i, ev.user_data);
+		/* The child may only post to the queue. */
+		EXPECT_EQ(KEVENT_SOURCE_AIO | KEVENT_INFO_POSTED, ev.info);
+		EXPECT_EQ(1, ev.data);
+	}
 	EXPECT_NOTHING();
 }
 #endif

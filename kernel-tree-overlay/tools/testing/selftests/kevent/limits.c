@@ -150,6 +150,46 @@ TEST_F(user, timers)
 	ASSERT_EQ(0, as_user(timers_count, NULL));
 }
 
+#define USER_NESTED	"/proc/sys/user/max_kevent_nested"
+
+static int nested_count(void *arg)
+{
+	struct kevent_watch w[4];
+	struct queue q[3];
+	int i;
+
+	(void)arg;
+	if (unshare(CLONE_NEWUSER))
+		return 0;
+	STEP(write_number(USER_NESTED, 2));
+	for (i = 0; i < 3; i++)
+		STEP(queue_open(&q[i], 0) >= 0);
+	for (i = 0; i < 4; i++)
+		w[i] = file_watch(q[i % 2].fd, 0, i);
+	/* In whichever queue they are. */
+	STEP(add_one(&q[2], &w[0]) == 1);
+	STEP(add_one(&q[1], &w[2]) == 1);
+	STEP(add_one(&q[2], &w[1]) == -ENOSPC);
+	STEP(nr_watches(q[2].fd) == 1);
+	/* Those that have gone do not count. */
+	STEP(kevent_remove(q[1].fd, &w[2].handle, 1, 0) == 1);
+	w[1].handle = 0;
+	STEP(add_one(&q[2], &w[1]) == 1);
+	w[2].handle = 0;
+	STEP(add_one(&q[1], &w[2]) == -ENOSPC);
+	queue_close(&q[2]);
+	STEP(add_one(&q[1], &w[2]) == 1);
+	return 0;
+}
+
+/* So have watches of queues. */
+TEST_F(user, watches_of_queues)
+{
+	if (access(USER_NESTED, F_OK))
+		SKIP(return, "no user.max_kevent_nested");
+	ASSERT_EQ(0, as_user(nested_count, NULL));
+}
+
 static int limit_counts(void *arg)
 {
 	int fd = new_file(), i;

@@ -944,6 +944,60 @@ TEST_F(modes, exclusive_event_that_is_unconsumed_is_passed_on)
 	}
 }
 
+/*
+ * A program may write what it likes into its event.  Others are woken for that
+ * at most: nobody takes it for the end of the file.
+ */
+TEST_F(modes, exclusive_event_that_is_forged_does_no_harm)
+{
+	static const __u32 forged[] = {
+		0x4000 /* POLLFREE */, EPOLLHUP, EPOLLERR, 0xfffe,
+	};
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+	struct kevent_event out;
+	struct kevent_watch w;
+	struct waiter waiter;
+	struct queue q[2];
+	int epoll, i, n, way;
+
+	if (!variant->entries)
+		SKIP(return, "no ring");
+	epoll = epoll_create1(EPOLL_CLOEXEC);
+	ASSERT_LE(0, epoll);
+	ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, self->fd, &ev));
+	ASSERT_LE(0, queue_open(&q[1], 0));
+	w = watch_poll(self->fd, IN, EDGE, 1);
+	ASSERT_EQ(1, add_one(&q[1], &w));
+	for (i = 0; i < (int)ARRAY_SIZE(forged) * 2; i++) {
+		way = i % 2;
+		ASSERT_LE(0, queue_open(&q[0], variant->entries));
+		w = watch_poll(self->fd, IN, variant->edge | EXCLUSIVE, 0);
+		ASSERT_EQ(1, add_one(&q[0], &w));
+		ASSERT_EQ(0, waiter_start(&waiter, q[0].fd, 0, 1));
+		ASSERT_TRUE(sleeper_asleep(&waiter.sleeper));
+		efd_fire(self->fd);
+		ASSERT_EQ(1, sleeper_join(&waiter.sleeper));
+		q[0].slots[0].events |= forged[i / 2];
+		ASSERT_EQ(1, way ? remove_one(&q[0], w.handle) :
+				   modify_one(&q[0], &w, KEVENT_MODIFY_DISABLE));
+		efd_quench(self->fd);
+		while (epoll_wait(epoll, &ev, 1, 0) > 0)
+			;
+		while (take_now(&q[1], true, &out) == 1)
+			;
+		/* Those who watched before still do. */
+		for (n = 0; n < 2; n++) {
+			efd_fire(self->fd);
+			EXPECT_EQ(1, epoll_wait(epoll, &ev, 1, 0));
+			EXPECT_EQ(1, take_now(&q[1], true, &out));
+			efd_quench(self->fd);
+		}
+		queue_close(&q[0]);
+	}
+	queue_close(&q[1]);
+	close(epoll);
+}
+
 /* What the program has consumed is its own. */
 TEST_F(modes, exclusive_event_that_was_consumed_is_not_passed_on)
 {

@@ -910,11 +910,12 @@ static int sleep_in_poll(void *arg)
 
 TEST_F(end, wakes_those_who_poll)
 {
-	struct epoll_sleeper e = {};
+	struct epoll_sleeper e = {}, exclusive[2] = {};
 	struct kevent_event ev = {};
 	struct sleeper s, o;
 	struct kevent_watch w;
 	struct queue outer;
+	int i;
 
 	self->pid = fork();
 	ASSERT_LE(0, self->pid);
@@ -935,6 +936,13 @@ TEST_F(end, wakes_those_who_poll)
 	ASSERT_EQ(0, sleeper_start(&s, sleep_in_poll, &self->q.fd));
 	ASSERT_EQ(0, sleeper_start(&o, sleep_in_poll, &outer.fd));
 	ASSERT_EQ(0, sleeper_start(&e.sleeper, sleep_in_epoll, &e));
+	for (i = 0; i < 2; i++) {
+		exclusive[i].ep = epoll_of(self->q.fd, EPOLLIN | EPOLLEXCLUSIVE);
+		ASSERT_LE(0, exclusive[i].ep);
+		ASSERT_EQ(0, sleeper_start(&exclusive[i].sleeper, sleep_in_epoll,
+					   &exclusive[i]));
+		EXPECT_TRUE(sleeper_asleep(&exclusive[i].sleeper));
+	}
 	EXPECT_TRUE(sleeper_asleep(&s));
 	EXPECT_TRUE(sleeper_asleep(&o));
 	EXPECT_TRUE(sleeper_asleep(&e.sleeper));
@@ -942,6 +950,11 @@ TEST_F(end, wakes_those_who_poll)
 	EXPECT_EQ(POLLHUP, sleeper_join(&s));
 	EXPECT_EQ(POLLIN, sleeper_join(&o));
 	EXPECT_EQ(1, sleeper_join(&e.sleeper));
+	/* All of them: nothing else will happen. */
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(1, sleeper_join(&exclusive[i].sleeper));
+		close(exclusive[i].ep);
+	}
 	ASSERT_EQ(1, take_next(&outer, false, &ev));
 	EXPECT_EQ(1, ev.user_data);
 	EXPECT_EQ(KEVENT_POLL_HUP, ev.events);
