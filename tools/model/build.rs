@@ -552,7 +552,7 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "not_tried_again",
         &[(
             "methods",
-            "        smp_mb(Full);\n        self.flush_some(backlog)\n",
+            "        smp_mb(Full);\n        self.flush_some(backlog, WAKER_BATCH)\n",
             "        Flushed { entries: 0, more: false }\n",
         )],
     ),

@@ -202,8 +202,8 @@ impl WaitQueue {
         };
     }
 
-    /// [`WaitQueue::notify`], which wakes all exclusive pollers and not one of them: what `key` says
-    /// goes on to hold.
+    /// [`WaitQueue::notify`], which wakes all exclusive pollers and not one of them: what `key`
+    /// says goes on to hold.
     pub fn notify_all(&self, key: u32) {
         // SAFETY: The head is initialised. CAST: Keys are passed as pointers.
         unsafe {
