@@ -422,6 +422,8 @@
 //! The program is not trusted: what the kernel reads in the mapping affects only the events of that
 //! queue, see [`core::ring`].
 
+#[cfg(CONFIG_KEVENT_BENCHMARK)]
+mod benchmark;
 mod core;
 mod engine;
 mod entry;

@@ -845,10 +845,10 @@ impl Ring {
 
 #[cfg(CONFIG_KEVENT_KUNIT_TEST)]
 #[kunit_tests(kevent_ring)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn event(n: u64) -> Event {
+    pub(crate) fn event(n: u64) -> Event {
         Event(uapi::kevent_event {
             user_data: n,
             events: 1,
@@ -858,11 +858,20 @@ mod tests {
         })
     }
 
-    fn take(ring: &Ring) -> Option<uapi::kevent_event> {
+    pub(crate) fn take(ring: &Ring) -> Option<uapi::kevent_event> {
         let first = ring.first()?;
         let taken = ring.take(&first)?;
         ring.release(&taken);
         Some(taken.changed.unwrap_or(first.event).0)
+    }
+
+    /// Takes an event as a program does that has used up its level.
+    #[cfg(CONFIG_KEVENT_BENCHMARK)]
+    pub(crate) fn take_exhausted(ring: &Ring) -> Option<Index> {
+        let first = ring.first()?;
+        let index = ring.take(&first)?.index.into();
+        ring.word(index).store(ring.lap(index) | EXHAUSTED, Release);
+        Some(index)
     }
 
     fn taken(ring: &Ring) -> Option<u64> {
