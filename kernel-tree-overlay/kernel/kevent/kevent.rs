@@ -414,9 +414,9 @@
 //!
 //! With interrupts disabled, the kernel moves at most 64 events out of the backlog at a time, and
 //! searches at most 256 places at a time for removed watches (`Queue::compact`). An event that
-//! happens moves up to 4 events, and the irq_work up to 4 more: one wake-up may fire watches in more
-//! than a thousand queues. The program moves the rest in `kevent_wait()`; a sleeping thread is woken
-//! for that. When the backlog grows or shrinks, its
+//! happens moves up to 4 events, and the irq_work up to 4 more: one wake-up may fire watches in
+//! more than a thousand queues. The program moves the rest in `kevent_wait()`; a sleeping thread is
+//! woken for that. When the backlog grows or shrinks, its
 //! events are not copied, see [`core::fifo`].
 //!
 //! The program is not trusted: what the kernel reads in the mapping affects only the events of that

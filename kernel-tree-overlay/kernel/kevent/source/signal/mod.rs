@@ -111,7 +111,7 @@ impl Source for Signal {
     fn intercept(&self) -> Option<&dyn Intercept> {
         Some(self)
             .filter(|signal| signal.link.takes())
-            .map(|signal| signal as _)
+            .map(|signal| signal as &dyn Intercept)
     }
 
     fn pending_count(&self) -> Option<&Atomic<u64>> {
