@@ -15,6 +15,8 @@ use crate::report::TestResult;
 
 /// The suite that holds the examples in the documentation of `rust/kernel`.
 pub const DOCTESTS: &str = "rust_doctests_kernel";
+/// The suite that measures, which has an option of its own.
+const BENCHMARK: &str = "kevent_benchmark";
 /// Where our suites are.
 const SOURCE: &str = "kernel/kevent";
 
@@ -98,11 +100,16 @@ pub fn judge(log: &str, expected: &BTreeSet<String>, config: &str) -> Vec<TestRe
             )),
         }
     };
-    results.extend(
-        expected
-            .iter()
-            .filter_map(|s| wanted(s, &["CONFIG_KUNIT", "CONFIG_KEVENT_KUNIT_TEST"])),
-    );
+    results.extend(expected.iter().filter_map(|suite| {
+        let symbols = [
+            "CONFIG_KUNIT",
+            "CONFIG_KEVENT_KUNIT_TEST",
+            "CONFIG_KEVENT_BENCHMARK",
+        ];
+        let needed = if suite == BENCHMARK { 3 } else { 2 };
+
+        wanted(suite, &symbols[..needed])
+    }));
     results.extend(wanted(
         DOCTESTS,
         &["CONFIG_KUNIT", "CONFIG_RUST_KERNEL_DOCTESTS"],
@@ -136,8 +143,16 @@ mod tests {
 
     #[test]
     fn results_and_missing_suites() {
-        let expected = BTreeSet::from(["kevent_ring".to_string(), "kevent_queue".to_string()]);
+        let expected = ["kevent_ring", "kevent_queue", BENCHMARK]
+            .map(str::to_string)
+            .into_iter()
+            .collect();
         let results = judge(LOG, &expected, CONFIG);
+        // Its option is off.
+        assert_eq!(
+            find(&results, "kunit:kevent_benchmark").outcome,
+            Outcome::Skip
+        );
         assert_eq!(
             find(&results, "kunit:kevent_ring/publish").outcome,
             Outcome::Pass
@@ -152,7 +167,7 @@ mod tests {
         let doctests = find(&results, "kunit:rust_doctests_kernel");
         assert_eq!(doctests.outcome, Outcome::Skip);
         assert!(doctests.reason.contains("CONFIG_RUST_KERNEL_DOCTESTS"));
-        assert_eq!(results.len(), 4);
+        assert_eq!(results.len(), 5);
     }
 
     #[test]
