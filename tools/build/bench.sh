@@ -179,10 +179,7 @@ counted() { sed -n 's/^\([0-9][0-9]*\);.*/\1/p' "$1"; }
 # processor: with several, UML has a full barrier for each acquire and release, and a call of the
 # system each time that interrupts are disabled or enabled.
 build_native() {
-	cd "$TREE" && ./tools/testing/kunit/kunit.py build --build_dir "$BUILD/native" --make_options LLVM=1 --jobs "$(nproc)" \
-		--kunitconfig /dev/null --kconfig_add CONFIG_KUNIT=y --kconfig_add CONFIG_RUST=y \
-		--kconfig_add CONFIG_RUST_OVERFLOW_CHECKS=n --kconfig_add CONFIG_KEVENT=y \
-		--kconfig_add CONFIG_KEVENT_KUNIT_TEST=y --kconfig_add CONFIG_KEVENT_BENCHMARK=y
+	kunit_py build "$BUILD/native" --kconfig_add CONFIG_RUST_OVERFLOW_CHECKS=n --kconfig_add CONFIG_KEVENT_BENCHMARK=y
 }
 run_native() {
 	cd "$TREE" && ${COUNTER[@]+"${COUNTER[@]}"} ./tools/testing/kunit/kunit.py exec --build_dir "$BUILD/native" kevent_benchmark

@@ -124,3 +124,13 @@ check_config() {
 		}' "${FRAGMENTS[@]}" "$1")
 	[ -z "$lost" ] || die "these options of ${FRAGMENTS[*]##*/} did not come out as asked, look at their 'depends on': $lost"
 }
+
+# kunit_py run|build DIR OPTIONS...: a kernel with kevent's KUnit tests as an ordinary program, in DIR, by
+# the tree's own kunit.py.
+kunit_py() {
+	local verb=$1 dir=$2
+	shift 2
+	cd "$TREE" && ./tools/testing/kunit/kunit.py "$verb" --build_dir "$dir" --make_options LLVM=1 --jobs "$(nproc)" \
+		--kunitconfig /dev/null --kconfig_add CONFIG_KUNIT=y --kconfig_add CONFIG_RUST=y \
+		--kconfig_add CONFIG_KEVENT=y --kconfig_add CONFIG_KEVENT_KUNIT_TEST=y "$@"
+}

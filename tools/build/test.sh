@@ -219,7 +219,5 @@ test_uml() {
 }
 uml_count() { [[ $totals =~ $1:\ ([0-9]+) ]] && echo "${BASH_REMATCH[1]}" || echo 0; }
 run_uml() {
-	cd "$TREE" && ./tools/testing/kunit/kunit.py run --build_dir "$BUILD/uml" --make_options LLVM=1 --jobs "$(nproc)" \
-		--kunitconfig /dev/null --kconfig_add CONFIG_KUNIT=y --kconfig_add CONFIG_RUST=y \
-		--kconfig_add CONFIG_RUST_KERNEL_DOCTESTS=y --kconfig_add CONFIG_KEVENT=y --kconfig_add CONFIG_KEVENT_KUNIT_TEST=y
+	kunit_py run "$BUILD/uml" --kconfig_add CONFIG_RUST_KERNEL_DOCTESTS=y
 }

@@ -496,8 +496,8 @@ static u32 kevent_socket_state(struct kevent_socket *ks,
 
 /*
  * kevent_socket_woken() for what is most frequent: data has come to a stream
- * that is connected, of which nothing else can be said, and nobody wants to know
- * more than that and whether it ends.  0 if it is not that.
+ * that is connected, of which nothing else can be said, and the watch is not
+ * interested in more than that and whether it ends.  0 if it is not that.
  */
 static u32 kevent_socket_plain(struct kevent_socket *ks, u32 key, u32 interest)
 {

@@ -946,7 +946,7 @@ TEST_F(modes, exclusive_event_that_is_unconsumed_is_passed_on)
 
 /*
  * A program may write what it likes into its event.  Others are woken for that
- * at most: nobody takes it for the end of the file.
+ * at most: no waiter takes it for the end of the file.
  */
 TEST_F(modes, exclusive_event_that_is_forged_does_no_harm)
 {
