@@ -91,6 +91,8 @@ const QUEUE_METHODS: &[&str] = &[
     "sleepers",
     "publish_silently",
     "wake_one",
+    "leave_unasked",
+    "ask_all",
     "wake_for",
     "wake_sleepers",
     "wake_after_append",
@@ -120,7 +122,7 @@ use kernel::sync::barrier::smp_mb;
 use kernel::sync::Arc;
 use crate::core::event::Event;
 use crate::core::fifo::{Buffer, Fifo};
-use super::queue::{Deadline, IrqWork, Mutex, Post, Queue, WaitQueue, Woken};
+use super::queue::{Deadline, IrqWork, Mutex, Post, Queue, WaitQueue, Wake, Woken};
 use crate::core::ring::{Index, Merge, Ring, TakenPlain};
 use super::level::{State, Tested, Verdict};
 use super::table::{Batch, Table, Walk};
@@ -150,35 +152,53 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     ("no_lap_bits", &[NO_LAP_BITS]),
     (
         "no_next",
-        &[("self.slot.next.load(Acquire) == self.index as u32\n            && ", "")],
+        &[(
+            "self.slot.next.load(Acquire) == self.index as u32\n            && ",
+            "",
+        )],
     ),
     (
         "relaxed_next",
-        &[("slot.next.xchg(next, Full)", "slot.next.xchg(next, Release)")],
+        &[(
+            "slot.next.xchg(next, Full)",
+            "slot.next.xchg(next, Release)",
+        )],
     ),
     (
         "no_busy_look",
-        &[NO_LAP_BITS, ("self.update_lock.load(Acquire) != 0", "false")],
+        &[
+            NO_LAP_BITS,
+            ("self.update_lock.load(Acquire) != 0", "false"),
+        ],
     ),
     (
         "no_tail_look",
         &[
             NO_LAP_BITS,
-            ("if passed || old & mask != ours", "if (passed && false) || old & mask != ours"),
+            (
+                "if passed || old & ENTRY_MASK != ours",
+                "if (passed && false) || old & ENTRY_MASK != ours",
+            ),
         ],
     ),
     (
         "relaxed_busy",
         &[
             NO_LAP_BITS,
-            ("slot.update_lock.cmpxchg(0, 1, Full)", "slot.update_lock.cmpxchg(0, 1, Relaxed)"),
+            (
+                "slot.update_lock.cmpxchg(0, 1, Full)",
+                "slot.update_lock.cmpxchg(0, 1, Relaxed)",
+            ),
         ],
     ),
     (
         "relaxed_tail",
         &[
             NO_LAP_BITS,
-            ("tail.0.cmpxchg(index, index.wrapping_add(1), Full)", "tail.0.cmpxchg(index, index.wrapping_add(1), Relaxed)"),
+            (
+                "tail.0.cmpxchg(index, index.wrapping_add(1), Full)",
+                "tail.0.cmpxchg(index, index.wrapping_add(1), Relaxed)",
+            ),
         ],
     ),
     (
@@ -191,9 +211,18 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     (
         "relaxed_take",
         &[
-            ("let word = self.word(index.into()).load(Acquire)", "let word = self.word(index.into()).load(Relaxed)"),
-            ("let index = self.cursor_word().load(Acquire)", "let index = self.cursor_word().load(Relaxed)"),
-            ("cursor_word().cmpxchg(index, next, Full)", "cursor_word().cmpxchg(index, next, Relaxed)"),
+            (
+                "let word = self.word(index.into()).load(Acquire)",
+                "let word = self.word(index.into()).load(Relaxed)",
+            ),
+            (
+                "let index = self.cursor_word().load(Acquire)",
+                "let index = self.cursor_word().load(Relaxed)",
+            ),
+            (
+                "cursor_word().cmpxchg(index, next, Full)",
+                "cursor_word().cmpxchg(index, next, Relaxed)",
+            ),
             ("xchg(TAKEN, Full)", "xchg(TAKEN, Relaxed)"),
         ],
     ),
@@ -205,8 +234,14 @@ const COPIES: &[(&str, &[(&str, &str)])] = &[
     (
         "relaxed_claim",
         &[
-            ("self.word.load(Acquire) & STATE_MASK == FREE", "self.word.load(Relaxed) & STATE_MASK == FREE"),
-            ("tail.0.cmpxchg(index, index.wrapping_add(1), Full)", "tail.0.cmpxchg(index, index.wrapping_add(1), Relaxed)"),
+            (
+                "self.word.load(Acquire) & STATE_MASK == FREE",
+                "self.word.load(Relaxed) & STATE_MASK == FREE",
+            ),
+            (
+                "tail.0.cmpxchg(index, index.wrapping_add(1), Full)",
+                "tail.0.cmpxchg(index, index.wrapping_add(1), Relaxed)",
+            ),
         ],
     ),
     (
@@ -261,13 +296,11 @@ type Change = (&'static str, &'static str, &'static str);
 const WATCH_COPIES: &[(&str, &[Change])] = &[
     (
         "listed_late",
-        &[
-            (
-                "watch",
-                "        if mode.is_level() && !old.is_on_list() {\n            self.relist();\n        }\n        self.post_owned(mode, report.and_events_of(old), mode.disarm())\n",
-                "        let outcome = self.post_owned(mode, report.and_events_of(old), mode.disarm());\n        if mode.is_level() && !old.is_on_list() {\n            self.relist();\n        }\n        outcome\n",
-            ),
-        ],
+        &[(
+            "watch",
+            "        if mode.is_level() && !old.is_on_list() {\n            self.relist();\n        }\n        self.post_owned(mode, report.and_events_of(old), mode.disarm())\n",
+            "        let outcome = self.post_owned(mode, report.and_events_of(old), mode.disarm());\n        if mode.is_level() && !old.is_on_list() {\n            self.relist();\n        }\n        outcome\n",
+        )],
     ),
     (
         "not_listed",
@@ -286,113 +319,91 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "listed_for_ever",
-        &[
-            (
-                "state",
-                "self.0 & !(ON_LIST | REPOLL | REFIRED)",
-                "self.0 & !(REPOLL | REFIRED)",
-            ),
-        ],
+        &[(
+            "state",
+            "self.0 & !(ON_LIST | REPOLL | REFIRED)",
+            "self.0 & !(REPOLL | REFIRED)",
+        )],
     ),
     (
         "untaken_not_listed",
-        &[
-            (
-                "watch",
-                "            if self.is_unconsumed() {\n                self.list();\n",
-                "            if self.is_unconsumed() {\n",
-            ),
-        ],
+        &[(
+            "watch",
+            "            if self.is_unconsumed() {\n                self.list();\n",
+            "            if self.is_unconsumed() {\n",
+        )],
     ),
     (
         "waiting_not_listed",
-        &[
-            (
-                "watch",
-                "mode.is_level() && old.is_reporting()",
-                "mode.is_level() && old.is_reporting() && !old.is_deferred()",
-            ),
-        ],
+        &[(
+            "watch",
+            "mode.is_level() && old.is_reporting()",
+            "mode.is_level() && old.is_reporting() && !old.is_deferred()",
+        )],
     ),
     (
         "owned_not_looked_at",
-        &[
-            (
-                "watch",
-                "if old.is_deferred() {\n                return RecheckOutcome::Stays;",
-                "if old.is_reporting() {\n                return RecheckOutcome::Stays;",
-            ),
-        ],
+        &[(
+            "watch",
+            "if old.is_deferred() {\n                return RecheckOutcome::Stays;",
+            "if old.is_reporting() {\n                return RecheckOutcome::Stays;",
+        )],
     ),
     (
         "no_more",
-        &[
-            (
-                "state",
-                "(self.0 & EVENTS != 0 && self.0 & (OFF | HELD) == 0)",
-                "false",
-            ),
-        ],
+        &[(
+            "state",
+            "(self.0 & EVENTS != 0 && self.0 & (OFF | HELD) == 0)",
+            "false",
+        )],
     ),
     (
         "more_when_silent",
-        &[
-            (
-                "state",
-                "(self.0 & EVENTS != 0 && self.0 & (OFF | HELD) == 0)",
-                "self.0 & EVENTS != 0",
-            ),
-        ],
+        &[(
+            "state",
+            "(self.0 & EVENTS != 0 && self.0 & (OFF | HELD) == 0)",
+            "self.0 & EVENTS != 0",
+        )],
     ),
     (
         "two_owners",
-        &[
-            (
-                "state",
-                "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
-                "self.0 & (DEFERRED | HELD | OFF | VANISH_PENDING) == 0",
-            ),
-        ],
+        &[(
+            "state",
+            "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
+            "self.0 & (DEFERRED | HELD | OFF | VANISH_PENDING) == 0",
+        )],
     ),
     (
         "waits_twice",
-        &[
-            (
-                "state",
-                "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
-                "self.0 & (OWNED | HELD | OFF | VANISH_PENDING) == 0",
-            ),
-        ],
+        &[(
+            "state",
+            "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
+            "self.0 & (OWNED | HELD | OFF | VANISH_PENDING) == 0",
+        )],
     ),
     (
         "waits_for_ever",
-        &[
-            (
-                "state",
-                "(self.0 & !(DEFERRED | REPORTABLE)) | OWNED | disarm.0",
-                "(self.0 & !REPORTABLE) | OWNED | disarm.0",
-            ),
-        ],
+        &[(
+            "state",
+            "(self.0 & !(DEFERRED | REPORTABLE)) | OWNED | disarm.0",
+            "(self.0 & !REPORTABLE) | OWNED | disarm.0",
+        )],
     ),
     (
         "never_silent",
-        &[
-            (
-                "state",
-                "| OWNED | mode.disarm().0 | listed",
-                "| OWNED | listed",
-            ),
-        ],
+        &[(
+            "state",
+            "| OWNED | mode.disarm().0 | listed",
+            "| OWNED | listed",
+        )],
     ),
     (
         "last_one_merges",
-        &[
-            (
-                "watch",
-                "self.last_entry().filter(|_| !report.is_last())",
-                "self.last_entry()",
-            ),
-        ],
+        &[(
+            "watch",
+            "self.last_entry().filter(|_| !report.is_last())",
+            "self.last_entry()",
+        )],
     ),
     (
         "last_one_after_gone",
@@ -411,43 +422,31 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "vanishes_under_a_mover",
-        &[
-            (
-                "watch",
-                "self.queue.with_backlog_lock(|| {\n            let old = self.update(|state| state.vanished(mode, events));\n            (old, self.keeps_place(old))\n        });",
-                "{\n            let old = self.update(|state| state.vanished(mode, events));\n            (old, self.keeps_place(old))\n        };",
-            ),
-        ],
+        &[(
+            "watch",
+            "self.queue.with_backlog_lock(|| {\n            let old = self.update(|state| state.vanished(mode, events));\n            (old, self.keeps_place(old))\n        });",
+            "{\n            let old = self.update(|state| state.vanished(mode, events));\n            (old, self.keeps_place(old))\n        };",
+        )],
     ),
     (
         "place_judged_under_a_mover",
-        &[
-            (
-                "watch",
-                "old.is_vanish_pending() || has_event",
-                "old.is_vanish_pending() || { let _ = has_event; self.keeps_place(old) }",
-            ),
-        ],
+        &[(
+            "watch",
+            "old.is_vanish_pending() || has_event",
+            "old.is_vanish_pending() || { let _ = has_event; self.keeps_place(old) }",
+        )],
     ),
     (
         "last_one_taken_for_reported",
-        &[
-            (
-                "watch",
-                "return old.is_vanish_pending() || has_event;",
-                "return false;",
-            ),
-        ],
+        &[(
+            "watch",
+            "return old.is_vanish_pending() || has_event;",
+            "return false;",
+        )],
     ),
     (
         "not_forgotten",
-        &[
-            (
-                "watch",
-                "self.update(State::skipped);",
-                "",
-            ),
-        ],
+        &[("watch", "self.update(State::skipped);", "")],
     ),
     (
         "comes_out_in_two_steps",
@@ -466,87 +465,71 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "gone_not_listed",
-        &[
-            (
-                "watch",
-                "if old.is_gone() {\n            self.list();",
-                "if old.is_gone() {",
-            ),
-        ],
+        &[(
+            "watch",
+            "if old.is_gone() {\n            self.list();",
+            "if old.is_gone() {",
+        )],
     ),
     (
         "settled_while_owned",
-        &[
-            (
-                "state",
-                "self.is_gone() && self.0 & (REPORTING | VANISH_PENDING) == 0",
-                "self.is_gone() && self.0 & VANISH_PENDING == 0",
-            ),
-        ],
+        &[(
+            "state",
+            "self.is_gone() && self.0 & (REPORTING | VANISH_PENDING) == 0",
+            "self.is_gone() && self.0 & VANISH_PENDING == 0",
+        )],
     ),
     (
         "entry_not_known",
-        &[
-            (
-                "watch",
-                "self.entry.store(index, Relaxed);\n        trace::publish(",
-                "trace::publish(",
-            ),
-        ],
+        &[(
+            "watch",
+            "self.entry.store(index, Relaxed);\n        trace::publish(",
+            "trace::publish(",
+        )],
     ),
     (
         "no_refill_by_who_adds",
-        &[
-            (
-                "watch",
-                "self.queue.flush_if_free();",
-                "",
-            ),
-        ],
+        &[("watch", "self.queue.flush_if_free();", "")],
     ),
     (
         "look_without_asking",
-        &[
-            (
-                "watch",
-                "self.queue.kick_waiter();",
-                "",
-            ),
-        ],
+        &[("watch", "self.queue.kick_waiter();", "")],
+    ),
+    (
+        "the_rest_not_asked",
+        &[(
+            "methods",
+            "if self.unasked.fetch_add(1, Full) == 0 {",
+            "if false {",
+        )],
     ),
     (
         "recheck_not_shown",
-        &[("methods", "ring.set_flag(uapi::KEVENT_RING_RECHECK, true);", "")],
+        &[(
+            "methods",
+            "ring.set_flag(uapi::KEVENT_RING_RECHECK, true);",
+            "",
+        )],
     ),
     (
         "recheck_shown_before_it_is_wanted",
-        &[
-            (
-                "watch",
-                "        if !old.is_on_list() {\n            self.relist();\n        }\n        self.queue.kick_waiter();\n",
-                "        self.queue.kick_waiter();\n        if !old.is_on_list() {\n            self.relist();\n        }\n",
-            ),
-        ],
+        &[(
+            "watch",
+            "        if !old.is_on_list() {\n            self.relist();\n        }\n        self.queue.kick_waiter();\n",
+            "        self.queue.kick_waiter();\n        if !old.is_on_list() {\n            self.relist();\n        }\n",
+        )],
     ),
     (
         "count_not_given_back",
-        &[
-            (
-                "watch",
-                "self.set_deferred_count(first);",
-                "let _ = first;",
-            ),
-        ],
+        &[("watch", "self.set_deferred_count(first);", "let _ = first;")],
     ),
     (
         "put_back_twice",
-        &[
-            (
-                "watch",
-                "        !old.is_reporting()\n    }",
-                "        true\n    }",
-            ),
-        ],
+        &[(
+            "watch",
+            "        !old.is_reporting()\n    }",
+            "        true\n    }",
+        )],
     ),
     (
         "not_tried_again",
@@ -574,7 +557,11 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "not_detached",
-        &[("table", "        watch.source().detach(queue);\n        queue.skip_watch(watch);\n", "        queue.skip_watch(watch);\n")],
+        &[(
+            "table",
+            "        watch.source().detach(queue);\n        queue.skip_watch(watch);\n",
+            "        queue.skip_watch(watch);\n",
+        )],
     ),
     (
         "changed_while_it_reports",
@@ -584,16 +571,16 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
                 "self.0 & (REPORTING | HELD | OFF | VANISH_PENDING) == 0",
                 "self.0 & (REPORTING | OFF | VANISH_PENDING) == 0",
             ),
-            (
-                "state",
-                "self.0 & (OFF | HELD) == 0",
-                "self.0 & OFF == 0",
-            ),
+            ("state", "self.0 & (OFF | HELD) == 0", "self.0 & OFF == 0"),
         ],
     ),
     (
         "withdrawn_trigger_is_lost",
-        &[("watch", "self.source.keep(events, flags);", "let _ = flags;")],
+        &[(
+            "watch",
+            "self.source.keep(events, flags);",
+            "let _ = flags;",
+        )],
     ),
     (
         "producer_not_waited_for",
@@ -605,7 +592,11 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "mover_not_waited_for",
-        &[("watch", "let deferred = self.queue.leave_backlog(self);", "let deferred: Option<u32> = None;")],
+        &[(
+            "watch",
+            "let deferred = self.queue.leave_backlog(self);",
+            "let deferred: Option<u32> = None;",
+        )],
     ),
     (
         "cancelled_count_is_lost",
@@ -625,7 +616,11 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
     ),
     (
         "freed_while_busy",
-        &[("table", "is_some_and(|watch| watch.is_busy())", "is_some_and(|_| false)")],
+        &[(
+            "table",
+            "is_some_and(|watch| watch.is_busy())",
+            "is_some_and(|_| false)",
+        )],
     ),
 ];
 

@@ -130,8 +130,9 @@ struct kevent_socket {
 #define KEVENT_SOCKET_SILENT_SHIFT	16
 
 /**
- * struct kevent_signal - that a watch is of a signal, see source/signal.c
+ * struct kevent_signal - that a watch is of a signal, see source/signal/signal.c
  * @node: in the list of the process, protected by its siglock
+ * @next: see kevent_find_interceptors(), protected by siglock
  * @pid: the process
  * @lock: protects the lists and @spare
  * @sig: signal number
@@ -147,6 +148,7 @@ struct kevent_socket {
  */
 struct kevent_signal {
 	struct hlist_node node;
+	struct kevent_signal *next;
 	struct pid *pid;
 	spinlock_t lock;	/* protects the lists and @spare */
 	u8 sig;
@@ -307,14 +309,8 @@ void kevent_signal_forget(struct kevent_signal *ks);
 int kevent_charge_queue(size_t size, struct user_struct **user);
 void kevent_uncharge_queue(size_t size, struct user_struct *user);
 struct ucounts *kevent_current_user(void);
-bool kevent_charge_watches(struct ucounts *user, u32 nr);
-void kevent_uncharge_watches(struct ucounts *user, u32 nr);
 bool kevent_may_inspect(const struct ucounts *user);
-bool kevent_charge_timer(struct ucounts *user);
-void kevent_uncharge_timer(struct ucounts *user);
 s64 kevent_count_timers(const struct ucounts *user);
-bool kevent_charge_nested(struct ucounts *user);
-void kevent_uncharge_nested(struct ucounts *user);
 kuid_t kevent_outermost_user(void);
 
 /* sys/objects.c */

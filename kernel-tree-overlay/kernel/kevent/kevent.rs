@@ -248,6 +248,19 @@
 //!                                           no: schedule()
 //! ```
 //!
+//! ## A task sleeps beside an event because it was not asked
+//!
+//! A producer asks at most [`MAX_ASKED`](kernel::sync::wait::MAX_ASKED) of those who sleep whether
+//! the event is enough for them. If it is not, one of them is woken to ask all.
+//!
+//! ```text
+//!  CPU 0: Queue::wake_one                 CPU 1: Queue::ask_all
+//!
+//!  store-release word = READY             xchg unasked = 0           (mb)
+//!  fetch_add unasked          (mb)        is it enough for one that sleeps?
+//!    it was 0: wake one, to ask             wake so many
+//! ```
+//!
 //! ## A task sleeps although there is a deferred event and a free slot
 //!
 //! ```text

@@ -14,6 +14,7 @@ mod keyless;
 mod masked;
 mod nesting;
 mod storm;
+mod waiting;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -91,12 +92,13 @@ impl Field<'_> {
 /// An attack: measures, and adds its rows.
 type Attack = fn(&mut Field) -> Result<()>;
 
-const ATTACKS: [(&str, Attack); 7] = [
+const ATTACKS: [(&str, Attack); 8] = [
     ("storm", storm::run),
     ("keyless", keyless::run),
     ("nesting", nesting::run),
     ("closing", closing::run),
     ("masked", masked::run),
+    ("waiting", waiting::run),
     ("holding", holding::run),
     ("fdinfo", fdinfo::run),
 ];

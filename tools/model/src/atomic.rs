@@ -121,10 +121,12 @@ impl<T: Word> Atomic<T> {
         }
         result.map(T::from_bits).map_err(T::from_bits)
     }
-}
 
-impl Atomic<u64> {
-    pub(crate) fn fetch_add<O: Any>(&self, value: u64, _: O) -> u64 {
-        memory::fetch_add(self.place(), value, O::ORDER)
+    pub(crate) fn fetch_add<O: Any>(&self, value: T, _: O) -> T {
+        let old = memory::fetch_add(self.place(), value.bits(), O::ORDER);
+        if O::FULL {
+            memory::fence();
+        }
+        T::from_bits(old)
     }
 }

@@ -96,6 +96,7 @@ watches! {
     entry_not_known: remove(watch(EDGE), Program);
     no_refill_by_who_adds: busy_program(watch(EDGE));
     look_without_asking: request_repoll(watch(EDGE));
+    the_rest_not_asked: behind_a_crowd(watch(EDGE));
     recheck_not_shown: look_when_shown(watch(EDGE));
     recheck_shown_before_it_is_wanted: look_when_shown(watch(EDGE));
     count_not_given_back: full_ring(watch(EDGE).counted(), Program);

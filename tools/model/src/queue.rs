@@ -133,15 +133,32 @@ pub(crate) enum Woken {
     Asleep,
 }
 
+/// What a waker did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    One,
+    Nobody,
+    /// There are others, which it has not asked.
+    Unknown,
+}
+
 /// A wait queue for one thread, which waits for an event or is asked to recheck. It does not stop
 /// when it would sleep: [`WaitQueue::sleeps`] reports afterwards.
 pub(crate) struct WaitQueue {
     queue: Weak<Queue>,
     asleep: Flag,
     woken: Flag,
+    /// There are always more threads before this one than a waker asks, and they wait for more.
+    crowded: ::core::sync::atomic::AtomicBool,
 }
 
 impl WaitQueue {
+    /// From now on this thread is not the only one.
+    pub(crate) fn crowd(&self) {
+        self.crowded
+            .store(true, ::core::sync::atomic::Ordering::Relaxed);
+    }
+
     pub(crate) fn wait(&self, ready: impl Fn() -> bool, _: Option<&Deadline>) -> Woken {
         self.woken.store(false, Relaxed);
         self.asleep.xchg(true, Full);
@@ -156,17 +173,26 @@ impl WaitQueue {
         self.asleep.load(Relaxed)
     }
 
-    pub(crate) fn wake_one(&self) -> bool {
+    /// Wakes a thread, which looks at its condition and asks the others if it does not hold.
+    pub(crate) fn wake_one(&self) -> Wake {
         let Some(queue) = self.queue.upgrade() else {
-            return false;
+            return Wake::Nobody;
         };
-        let ready = queue.recheck_wanted.load(Relaxed)
+        let asked = queue.recheck_wanted.load(Relaxed)
             || queue.look_wanted.load(Relaxed)
-            || queue.has(None, 1);
-        if ready {
-            self.woken.store(true, Relaxed);
+            || queue.unasked.load(Relaxed) != 0;
+        if !asked && self.crowded.load(::core::sync::atomic::Ordering::Relaxed) {
+            return Wake::Unknown;
         }
-        ready
+        if !asked && !queue.has(None, 1) {
+            return Wake::Nobody;
+        }
+        self.woken.store(true, Relaxed);
+        Wake::One
+    }
+
+    pub(crate) fn wake_one_of_all(&self) -> bool {
+        self.wake_one() == Wake::One
     }
 
     pub(crate) fn is_over(_: Option<&Deadline>) -> Option<Woken> {
@@ -235,6 +261,7 @@ pub(crate) struct Queue {
     pub(crate) recheck_list: RecheckList,
     pub(crate) recheck_wanted: Flag,
     pub(crate) look_wanted: Flag,
+    pub(crate) unasked: Atomic<u32>,
     pub(crate) backlog: Mutex<Backlog>,
     pub(crate) backlogged: Atomic<u32>,
     pub(crate) has_excess: Never,
@@ -263,6 +290,7 @@ impl Queue {
             recheck_list: RecheckList::new(),
             recheck_wanted: Flag::new(),
             look_wanted: Flag::new(),
+            unasked: Atomic::new(0),
             backlog: Mutex::new(Backlog::new()),
             backlogged: Atomic::new(0),
             has_excess: Never,
@@ -270,6 +298,7 @@ impl Queue {
                 queue: queue.clone(),
                 asleep: Flag::new(),
                 woken: Flag::new(),
+                crowded: false.into(),
             },
             listeners: Listeners(Atomic::new(0)),
             pollers: Pollers,
@@ -288,6 +317,7 @@ impl Queue {
         queue.recheck_list().is_empty();
         queue.is_backlogged();
         queue.poll_wake_mask.load(Relaxed);
+        queue.unasked.load(Relaxed);
         queue.listeners.load(Relaxed);
         for flag in [
             &queue.recheck_wanted,

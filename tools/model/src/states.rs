@@ -929,6 +929,19 @@ pub(crate) fn vanish_and_close(setting: Setting) {
     world.ends();
 }
 
+/// There is an event, and more threads than a waker asks wait for more than that: one that waits
+/// behind them is woken.
+pub(crate) fn behind_a_crowd(setting: Setting) {
+    let world = World::new(setting);
+    world.queue.waiters.crowd();
+    let waker = world.spawn(|w| w.becomes(0, A));
+    world.waits();
+    waker.join().unwrap();
+    world.nobody_is_forgotten();
+    assert_eq!(bits(&world.drain()), A);
+    world.ends();
+}
+
 /// Something happens and no producer says what: a thread that waits looks.
 pub(crate) fn request_repoll(setting: Setting) {
     let world = World::new(setting);

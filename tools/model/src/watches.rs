@@ -166,6 +166,9 @@ hold! {
     vanishes_and_is_closed: 2,
         vanish_and_close(watch(EDGE | VANISHED).full()),
         vanish_and_close(watch(LEVEL | VANISHED).without_ring());
+    found_behind_a_crowd: 2,
+        behind_a_crowd(watch(EDGE)),
+        behind_a_crowd(watch(LEVEL));
     looked_at: 2,
         request_repoll(watch(EDGE)),
         request_repoll(watch(LEVEL));

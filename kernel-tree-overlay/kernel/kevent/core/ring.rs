@@ -92,6 +92,9 @@ const MERGED_MAX: u32 = uapi::KEVENT_WORD_MERGED_MAX;
 const LAP_SHIFT: u32 = uapi::KEVENT_WORD_LAP_SHIFT;
 const LAP_MASK: u32 = uapi::KEVENT_WORD_LAP_MASK;
 const STATE_MASK: u32 = uapi::KEVENT_WORD_STATE_MASK;
+
+/// State and lap of a word: what tells whose entry it is.
+const ENTRY_MASK: u32 = STATE_MASK | (LAP_MASK << LAP_SHIFT);
 const FREE: u32 = uapi::KEVENT_WORD_FREE;
 const READY: u32 = uapi::KEVENT_WORD_READY;
 const TAKEN: u32 = uapi::KEVENT_WORD_TAKEN;
@@ -552,8 +555,7 @@ impl Ring {
     /// has, and then there is no need to mark anything.
     #[inline(always)]
     pub(crate) fn is_taken(&self, index: Index) -> bool {
-        let mask = STATE_MASK | (LAP_MASK << LAP_SHIFT);
-        self.word(index).load(Relaxed) & mask != READY | self.lap(index)
+        self.word(index).load(Relaxed) & ENTRY_MASK != READY | self.lap(index)
     }
 
     /// Changes the word of the entry at `index`, if that is still the one published there.
@@ -563,7 +565,6 @@ impl Ring {
         };
         let word = self.word(index);
         let ours = READY | self.lap(index);
-        let mask = STATE_MASK | (LAP_MASK << LAP_SHIFT);
         if self.is_taken(index) {
             return Merge::Gone;
         }
@@ -573,7 +574,7 @@ impl Ring {
         }
         let passed = self.has_passed(index);
         let old = word.load(Relaxed);
-        let result = if passed || old & mask != ours {
+        let result = if passed || old & ENTRY_MASK != ours {
             Merge::Gone
         } else {
             let (new, left) = new(old);
@@ -621,8 +622,8 @@ impl Ring {
 
     /// Whether the entry at `index`, if it is the one published there, has not been taken.
     pub(crate) fn is_unconsumed(&self, index: Index) -> bool {
-        let mask = STATE_MASK | (LAP_MASK << LAP_SHIFT);
-        !self.has_passed(index) && self.word(index).load(Relaxed) & mask == READY | self.lap(index)
+        !self.has_passed(index)
+            && self.word(index).load(Relaxed) & ENTRY_MASK == READY | self.lap(index)
     }
 
     /// Whether the consumer has freed the slot of the entry at `index` with the exhausted mark.
@@ -764,7 +765,7 @@ impl Ring {
     pub(crate) fn first_plain(&self) -> Option<FirstPlain<'_>> {
         let at = self.slot_ref(self.cursor_word().load(Acquire).into());
         let word = at.word.load(Acquire);
-        let is_ready = word & (STATE_MASK | (LAP_MASK << LAP_SHIFT)) == READY | at.lap;
+        let is_ready = word & ENTRY_MASK == READY | at.lap;
         if !is_ready || self.level(at.index).load(Relaxed) != NO_LEVEL {
             return None;
         }

@@ -169,7 +169,7 @@ pub(crate) fn link(outer: &Arc<Queue>, inner: &Arc<Queue>, name: usize) -> Resul
     let to_inner = Neighbour {
         name,
         queue: inner.clone(),
-        _charge: Some(NestedCharge::new()?),
+        _charge: Some(NestedCharge::new(ENOSPC)?),
     };
     let to_outer = Neighbour {
         name,

@@ -33,7 +33,7 @@ impl Post {
         let post = Self {
             event,
             foreign: !queue.owner.is_maker(),
-            _charge: Some(PostCharge::new()?),
+            _charge: Some(PostCharge::new(EAGAIN)?),
             queue: None,
         };
         Ok(KBox::new(post, GFP_KERNEL_ACCOUNT)?)

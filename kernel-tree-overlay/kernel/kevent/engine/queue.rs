@@ -15,6 +15,7 @@ use kernel::{
     irq_work::IrqWork,
     mm::vma_desc::VmaDesc,
     new_mutex,
+    new_poll_queue,
     new_spinlock_irq,
     new_wait_queue,
     page::PAGE_SIZE,
@@ -35,7 +36,9 @@ use kernel::{
             SpinLockIrqGuard, //
         },
         wait::{
+            PollQueue,
             WaitQueue,
+            Wake,
             Woken, //
         },
         Arc,
@@ -342,6 +345,8 @@ pub(crate) struct Queue {
     recheck_wanted: Atomic<bool>,
     /// A level was taken, or much waits in the backlog: one more thread that sleeps is to look.
     look_wanted: Atomic<bool>,
+    /// For so many events not all threads that sleep were asked: one of them is to ask the others.
+    unasked: Atomic<u32>,
     /// Clears the table if the last reference goes where that cannot be done.
     #[pin]
     last_put: Work<Queue>,
@@ -361,7 +366,7 @@ pub(crate) struct Queue {
     listeners: Atomic<u32>,
     /// The pollers of the queue's file.
     #[pin]
-    pollers: WaitQueue,
+    pollers: PollQueue,
     /// Wakes them, when no lock is held.
     #[pin]
     pub(crate) poll_wake_work: IrqWork<Queue>,
@@ -411,6 +416,7 @@ impl Queue {
                 recheck_list: RecheckList::new(),
                 recheck_wanted: Atomic::new(false),
                 look_wanted: Atomic::new(false),
+                unasked: Atomic::new(0),
                 last_put <- new_work!("kevent_put"),
                 nest: Nest::new(),
                 backlog <- new_spinlock_irq!(Backlog {
@@ -424,7 +430,7 @@ impl Queue {
                 has_excess: Atomic::new(false),
                 waiters <- new_wait_queue!(),
                 listeners: Atomic::new(0),
-                pollers <- new_wait_queue!(),
+                pollers <- new_poll_queue!(),
                 poll_wake_work <- IrqWork::new(),
                 poll_wake_mask: Atomic::new(0),
                 merged: Atomic::new(0),
@@ -468,7 +474,11 @@ impl Queue {
         self.flush_whole_backlog();
         self.recheck(Rechecker::PROGRAM, seen, nr);
         let woken = loop {
-            let is_asked = || self.recheck_wanted.load(Relaxed) || self.look_wanted.load(Relaxed);
+            let is_asked = || {
+                self.recheck_wanted.load(Relaxed)
+                    || self.look_wanted.load(Relaxed)
+                    || self.unasked.load(Relaxed) != 0
+            };
             let ready = || is_asked() || self.has(seen, nr);
             let woken = self.waiters.wait(ready, deadline);
             if !matches!(woken, Woken::Ready | Woken::Late) {
@@ -482,13 +492,14 @@ impl Queue {
             self.look_wanted.store(false, Relaxed);
             self.flush_whole_backlog();
             self.recheck(Rechecker::PROGRAM, seen, nr);
+            self.ask_all();
             if self.has(seen, nr) {
                 break Woken::Ready;
             }
             if self.waiters.is_active() {
                 // While a recheck was requested, this thread was woken for events too, which
                 // another one may use.
-                self.waiters.wake_one();
+                self.waiters.wake_one_of_all();
             }
             // It may be requested again and again.
             if let Some(over) = WaitQueue::is_over(deadline) {
@@ -500,8 +511,9 @@ impl Queue {
             // is.
             self.recheck(Rechecker::PROGRAM, None, u32::MAX);
         }
-        if self.look_wanted.load(Relaxed) && self.waiters.is_active() {
-            // It was asked to look as well, and has not.
+        let is_left = self.look_wanted.load(Relaxed) || self.unasked.load(Relaxed) != 0;
+        if is_left && self.waiters.is_active() {
+            // It was to look as well, or to ask, and has not.
             self.waiters.wake_one();
         }
         self.listeners.fetch_sub(1, Relaxed);
@@ -609,7 +621,7 @@ impl Queue {
             // afterwards.
             ring.set_flag(uapi::KEVENT_RING_RECHECK, true);
         }
-        if self.waiters.is_active() && self.waiters.wake_one() {
+        if self.waiters.is_active() && self.waiters.wake_one() == Wake::One {
             return;
         }
         if self.pollers.is_active() {
@@ -1065,24 +1077,51 @@ impl Queue {
     fn wake_slowly(&self) -> bool {
         // A thread that is to recheck is woken for less.
         let is_enough = !self.recheck_wanted.load(Relaxed);
-        let woken = self.wake_one();
+        let woken = self.wake_one() == Wake::One;
         if self.pollers.is_active() {
             IrqWork::queue(self);
         }
         woken && is_enough && !self.recheck_wanted.load(Relaxed)
     }
 
-    /// Wakes one thread that sleeps, if there is one for which the event is enough. Returns whether
-    /// there is.
-    fn wake_one(&self) -> bool {
-        let woken = self.waiters.is_active() && self.waiters.wake_one();
-        if woken {
+    /// Wakes one thread that sleeps, if there is one for which the event is enough.
+    fn wake_one(&self) -> Wake {
+        let woken = if !self.waiters.is_active() {
+            Wake::Nobody
+        } else if self.unasked.load(Relaxed) != 0 {
+            Wake::Unknown
+        } else {
+            self.waiters.wake_one()
+        };
+        if woken == Wake::One {
             self.woken.fetch_add(1, Relaxed);
             trace::wake(self);
-        } else {
-            trace::skip_wake(self);
+            return woken;
+        }
+        trace::skip_wake(self);
+        if woken == Wake::Unknown {
+            self.leave_unasked();
         }
         woken
+    }
+
+    /// There are many threads, and those that were asked wait for more than there is: has one of
+    /// the others ask them all.
+    #[cold]
+    fn leave_unasked(&self) {
+        // ORDERING: Full, so that who takes over the count sees the event.
+        if self.unasked.fetch_add(1, Full) == 0 {
+            self.waiters.wake_one();
+        }
+    }
+
+    /// Does what [`Queue::leave_unasked`] left.
+    fn ask_all(&self) {
+        if self.unasked.load(Relaxed) != 0 {
+            // ORDERING: Full, as there.
+            let events = self.unasked.xchg(0, Full);
+            let _ = (0..events).all(|_| self.waiters.wake_one_of_all());
+        }
     }
 
     /// Wakes threads for what was moved into the ring. To be called without the backlog's lock.
@@ -1095,8 +1134,8 @@ impl Queue {
 
     /// Wakes threads that sleep for so many entries, which can be seen already.
     fn wake_sleepers(&self, entries: u32) {
-        // A thread that is not woken now waits for more than that.
-        let _ = (0..entries).all(|_| self.wake_one());
+        // If none is woken now, all wait for more than that.
+        let _ = (0..entries).all(|_| self.wake_one() != Wake::Nobody);
     }
 
     /// Wakes threads for what was put into the backlog, and moved out of it. To be called without

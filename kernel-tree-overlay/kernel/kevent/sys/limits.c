@@ -82,28 +82,6 @@ struct ucounts *kevent_current_user(void)
 }
 
 /**
- * kevent_charge_watches - charge watches to a user
- * @user: whom
- * @nr: how many
- *
- * Return: whether the limits allow it.
- */
-bool kevent_charge_watches(struct ucounts *user, u32 nr)
-{
-	return add_ucounts(user, UCOUNT_KEVENT_WATCHES, nr);
-}
-
-/**
- * kevent_uncharge_watches - give back what kevent_charge_watches() charged
- * @user: as it was
- * @nr: how many of them
- */
-void kevent_uncharge_watches(struct ucounts *user, u32 nr)
-{
-	sub_ucounts(user, UCOUNT_KEVENT_WATCHES, nr);
-}
-
-/**
  * kevent_may_inspect - whether the current task may know what a queue watches
  * @user: whom its watches are charged to
  *
@@ -138,26 +116,6 @@ kuid_t kevent_outermost_user(void)
 }
 
 /**
- * kevent_charge_timer - charge a periodic timer to a user
- * @user: whom
- *
- * Return: whether the limits allow it.
- */
-bool kevent_charge_timer(struct ucounts *user)
-{
-	return add_ucounts(user, UCOUNT_KEVENT_TIMERS, 1);
-}
-
-/**
- * kevent_uncharge_timer - give back what kevent_charge_timer() charged
- * @user: as it was
- */
-void kevent_uncharge_timer(struct ucounts *user)
-{
-	sub_ucounts(user, UCOUNT_KEVENT_TIMERS, 1);
-}
-
-/**
  * kevent_count_timers - how many periodic timers a user has
  * @user: a user, perhaps of one namespace of many
  *
@@ -166,26 +124,6 @@ void kevent_uncharge_timer(struct ucounts *user)
 s64 kevent_count_timers(const struct ucounts *user)
 {
 	return atomic_long_read(&kevent_outermost(user)->ucount[UCOUNT_KEVENT_TIMERS]);
-}
-
-/**
- * kevent_charge_nested - charge a watch of a queue to a user
- * @user: whom
- *
- * Return: whether the limits allow it.
- */
-bool kevent_charge_nested(struct ucounts *user)
-{
-	return add_ucounts(user, UCOUNT_KEVENT_NESTED, 1);
-}
-
-/**
- * kevent_uncharge_nested - give back what kevent_charge_nested() charged
- * @user: as it was
- */
-void kevent_uncharge_nested(struct ucounts *user)
-{
-	sub_ucounts(user, UCOUNT_KEVENT_NESTED, 1);
 }
 
 #ifdef CONFIG_SYSCTL

@@ -70,6 +70,20 @@ impl User {
     fn as_ptr(&self) -> *mut bindings::ucounts {
         self.0.as_ptr()
     }
+
+    /// Charges `nr` of what `kind` counts; whether the limits allow it.
+    #[inline]
+    fn charge(&self, kind: bindings::ucount_type, nr: u32) -> bool {
+        // SAFETY: By the type invariants there is a reference. CAST: `INT_MAX` is the most.
+        unsafe { bindings::add_ucounts(self.as_ptr(), kind, nr as c_long) }
+    }
+
+    /// Gives back `nr` of what `kind` counts, which were charged.
+    #[inline]
+    fn uncharge(&self, kind: bindings::ucount_type, nr: u32) {
+        // SAFETY: By the type invariants there is a reference. CAST: As above.
+        unsafe { bindings::sub_ucounts(self.as_ptr(), kind, nr as c_long) };
+    }
 }
 
 impl Drop for User {
@@ -78,6 +92,9 @@ impl Drop for User {
         unsafe { bindings::put_ucounts(self.as_ptr()) };
     }
 }
+
+/// The watches of a user.
+const WATCHES: bindings::ucount_type = bindings::ucount_type_UCOUNT_KEVENT_WATCHES;
 
 /// How many watches are charged to a user at once, at most.
 const MAX_BATCH: u32 = 16;
@@ -133,8 +150,7 @@ impl WatchAccount {
     fn charge_batch(&mut self) -> Result {
         // Near the limit there may be room for one still.
         for nr in [self.batch(), 1] {
-            // SAFETY: There is a reference.
-            if unsafe { bindings::kevent_charge_watches(self.user.as_ptr(), nr) } {
+            if self.user.charge(WATCHES, nr) {
                 // INVARIANT: They have just been charged.
                 self.unused = self.unused.wrapping_add(nr);
                 return Ok(());
@@ -161,8 +177,7 @@ impl WatchAccount {
         }
         // INVARIANT: So many are charged no more.
         self.unused = self.unused.saturating_sub(nr);
-        // SAFETY: By the type invariants that many were charged, and there is a reference.
-        unsafe { bindings::kevent_uncharge_watches(self.user.as_ptr(), nr) };
+        self.user.uncharge(WATCHES, nr);
     }
 }
 
@@ -196,63 +211,39 @@ impl Holder {
     }
 }
 
-/// One deferred post, which counts as a watch of the user who posted it.
+/// One of what `KIND` counts.
 ///
 /// It may be dropped in any context that may take a spinlock.
 ///
 /// # Invariants
 ///
 /// One is charged to `user`.
-pub(crate) struct PostCharge {
+pub(crate) struct Charge<const KIND: bindings::ucount_type> {
     user: User,
 }
 
-impl PostCharge {
-    /// Charges a post to the current user, or fails with `EAGAIN`.
-    pub(crate) fn new() -> Result<Self> {
+/// A deferred post, which counts as a watch of the user who posted it.
+pub(crate) type PostCharge = Charge<WATCHES>;
+
+/// A watch of a queue.
+pub(crate) type NestedCharge = Charge<{ bindings::ucount_type_UCOUNT_KEVENT_NESTED }>;
+
+impl<const KIND: bindings::ucount_type> Charge<KIND> {
+    /// Charges one to the current user, or fails with `too_many`.
+    pub(crate) fn new(too_many: Error) -> Result<Self> {
         let user = User::current()?;
-        // SAFETY: There is a reference.
-        if unsafe { bindings::kevent_charge_watches(user.as_ptr(), 1) } {
+        if user.charge(KIND, 1) {
             // INVARIANT: It has just been charged.
             return Ok(Self { user });
         }
-        Err(EAGAIN)
+        Err(too_many)
     }
 }
 
-impl Drop for PostCharge {
+impl<const KIND: bindings::ucount_type> Drop for Charge<KIND> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants one was charged, and there is a reference.
-        unsafe { bindings::kevent_uncharge_watches(self.user.as_ptr(), 1) };
-    }
-}
-
-/// A watch of a queue, which counts as one of its user's.
-///
-/// # Invariants
-///
-/// One is charged to `user`.
-pub(crate) struct NestedCharge {
-    user: User,
-}
-
-impl NestedCharge {
-    /// Charges a watch of a queue to the current user, or fails with `ENOSPC`.
-    pub(crate) fn new() -> Result<Self> {
-        let user = User::current()?;
-        // SAFETY: There is a reference.
-        if unsafe { bindings::kevent_charge_nested(user.as_ptr()) } {
-            // INVARIANT: It has just been charged.
-            return Ok(Self { user });
-        }
-        Err(ENOSPC)
-    }
-}
-
-impl Drop for NestedCharge {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants one was charged, and there is a reference.
-        unsafe { bindings::kevent_uncharge_nested(self.user.as_ptr()) };
+        // By the type invariants one was charged.
+        self.user.uncharge(KIND, 1);
     }
 }
 
@@ -262,29 +253,10 @@ const TIMERS_PER_TICK: i64 = 64;
 /// The length of a tick. CAST: It is a small number.
 const TICK: i64 = TICK_NS as i64;
 
-/// A periodic timer, which counts as one of its user's.
-///
-/// It may be dropped in any context that may take a spinlock.
-///
-/// # Invariants
-///
-/// One is charged to `user`.
-pub(crate) struct TimerCharge {
-    user: User,
-}
+/// A periodic timer.
+pub(crate) type TimerCharge = Charge<{ bindings::ucount_type_UCOUNT_KEVENT_TIMERS }>;
 
 impl TimerCharge {
-    /// Charges a timer to the current user, or fails with `ENOSPC`.
-    pub(crate) fn new() -> Result<Self> {
-        let user = User::current()?;
-        // SAFETY: There is a reference.
-        if unsafe { bindings::kevent_charge_timer(user.as_ptr()) } {
-            // INVARIANT: It has just been charged.
-            return Ok(Self { user });
-        }
-        Err(ENOSPC)
-    }
-
     /// The distance that its interrupts must have while the program makes no call, in nanoseconds:
     /// a tick, or so many that the user's timers interrupt [`TIMERS_PER_TICK`] times in one.
     ///
@@ -293,13 +265,6 @@ impl TimerCharge {
         // SAFETY: There is a reference.
         let nr = unsafe { bindings::kevent_count_timers(self.user.as_ptr()) };
         gap_of(nr, place)
-    }
-}
-
-impl Drop for TimerCharge {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants one was charged, and there is a reference.
-        unsafe { bindings::kevent_uncharge_timer(self.user.as_ptr()) };
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     sync::{
         aref::ARef,
         poll::PollTable,
-        wait::WaitQueue, //
+        wait::PollQueue, //
     },
     types::ForeignOwnable,
 };
@@ -162,8 +162,8 @@ pub struct Poller<'a> {
 }
 
 impl<'a> Poller<'a> {
-    /// Makes the caller see what is [notified](WaitQueue::notify) on `queue`.
-    pub fn register(&self, queue: &'a WaitQueue) {
+    /// Makes the caller see what is [notified](PollQueue::notify) on `queue`.
+    pub fn register(&self, queue: &'a PollQueue) {
         // SAFETY: By the type invariants the queue lives until the file is released.
         unsafe { queue.register(self.file, &self.table) }
     }

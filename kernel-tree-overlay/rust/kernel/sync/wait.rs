@@ -10,6 +10,11 @@
 //! A wake-up is not lost when the waiter that got it cannot use it: if its time was over, a signal
 //! came or another task was faster, it hands the wake-up on.
 //!
+//! A waker may run with interrupts disabled, and there may be as many waiters as a user may have
+//! threads. So it asks no more than [`MAX_ASKED`] of them, and is told if there are more.
+//!
+//! Those who poll a file wait on a [`PollQueue`], which asks nobody.
+//!
 //! [`CondVar`]: crate::sync::CondVar
 //!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h)
@@ -34,9 +39,13 @@ use crate::{
     types::Opaque, //
 };
 use core::{
+    cell::Cell,
     marker::PhantomPinned,
     ptr, //
 };
+
+/// How many waiters a waker asks, at most, before it lets go of the lock of the wait queue.
+pub const MAX_ASKED: u32 = 16;
 
 /// Creates a [`WaitQueue`] initialiser with the given name and a newly-created lock class.
 #[macro_export]
@@ -49,6 +58,17 @@ macro_rules! new_wait_queue {
 }
 pub use new_wait_queue;
 
+/// Creates a [`PollQueue`] initialiser with the given name and a newly-created lock class.
+#[macro_export]
+macro_rules! new_poll_queue {
+    ($($name:literal)?) => {
+        $crate::sync::wait::PollQueue::new(
+            $crate::optional_name!($($name)?), $crate::static_lock_class!()
+        )
+    };
+}
+pub use new_poll_queue;
+
 /// Why a waiter stopped waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
@@ -60,6 +80,57 @@ pub enum Woken {
     Interrupted,
     /// Its condition held when it was woken, but another task was faster.
     Late,
+}
+
+/// What [`WaitQueue::wake_one`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// It woke a waiter.
+    One,
+    /// There is no waiter whose condition holds.
+    Nobody,
+    /// The conditions of [`MAX_ASKED`] waiters do not hold. It has asked no others, which come
+    /// first the next time.
+    Unknown,
+}
+
+/// A `struct wait_queue_head`.
+#[pin_data]
+struct Head {
+    #[pin]
+    head: Opaque<bindings::wait_queue_head>,
+
+    /// The waiters' list points to the head.
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+// SAFETY: A wait queue head has no owner and may be used from any thread.
+unsafe impl Send for Head {}
+// SAFETY: A wait queue head has a lock of its own.
+unsafe impl Sync for Head {}
+
+impl Head {
+    fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            // SAFETY: `slot` is valid while the closure is called, and both `name` and `key` have
+            // static lifetimes.
+            head <- Opaque::ffi_init(|slot| unsafe {
+                bindings::__init_waitqueue_head(slot, name.as_char_ptr(), key.as_ptr())
+            }),
+            _pin: PhantomPinned,
+        })
+    }
+
+    fn get(&self) -> *mut bindings::wait_queue_head {
+        self.head.get()
+    }
+
+    #[inline]
+    fn is_active(&self) -> bool {
+        // SAFETY: The head is initialised.
+        unsafe { bindings::waitqueue_active(self.get()) }
+    }
 }
 
 /// A queue of tasks that wait, each for a condition of its own.
@@ -99,17 +170,10 @@ pub enum Woken {
 #[pin_data]
 pub struct WaitQueue {
     #[pin]
-    head: Opaque<bindings::wait_queue_head>,
-
-    /// The waiters' list points to the head.
-    #[pin]
-    _pin: PhantomPinned,
+    head: Head,
+    /// How many tasks are in [`WaitQueue::wait`] and may be on the queue.
+    waiters: Atomic<u32>,
 }
-
-// SAFETY: A wait queue head has no owner and may be used from any thread.
-unsafe impl Send for WaitQueue {}
-// SAFETY: A wait queue head has a lock of its own.
-unsafe impl Sync for WaitQueue {}
 
 /// A waiter, on its own stack.
 ///
@@ -124,12 +188,40 @@ struct Waiter<'a, F> {
     picked: Atomic<bool>,
 }
 
+/// A waker's walk through the waiters, on its own stack. What it passes as the key.
+struct Walk<'a> {
+    queue: &'a WaitQueue,
+    /// How many more it may ask.
+    left: Cell<u32>,
+}
+
+impl Walk<'_> {
+    /// The waiter's condition does not hold. Returns what the wake function is to return: to go on,
+    /// or to stop.
+    ///
+    /// # Safety
+    ///
+    /// The lock of the queue is held, and `entry` is on the queue.
+    unsafe fn pass(&self, entry: *mut bindings::wait_queue_entry) -> c_int {
+        let left = self.left.get().saturating_sub(1);
+        self.left.set(left);
+        if left > 0 {
+            return 0;
+        }
+        // The next walk begins after this one.
+        // SAFETY: As the caller promises. `__wake_up()` stops and uses no entry any more.
+        unsafe { bindings::wait_queue_rotate(self.queue.head.get(), entry) };
+        -1
+    }
+}
+
 impl<F: Fn() -> bool + Sync> Waiter<'_, F> {
     /// Wakes the waiter if its condition holds.
     ///
     /// # Safety
     ///
-    /// To be called by a waker only: `entry` is a [`Waiter`]'s and on a queue, whose lock is held.
+    /// To be called by [`WaitQueue::wake_one`] only: `entry` is a [`Waiter`]'s and on a queue,
+    /// whose lock is held, and `key` points to a [`Walk`] through that.
     unsafe extern "C" fn wake(
         entry: *mut bindings::wait_queue_entry,
         mode: c_uint,
@@ -139,16 +231,22 @@ impl<F: Fn() -> bool + Sync> Waiter<'_, F> {
         // SAFETY: The entry is the first field of a waiter, which lives at least as long as its
         // entry is on the queue, and it cannot leave the queue while the lock is held.
         let waiter = unsafe { &*entry.cast::<Self>() };
+        // SAFETY: As for this function.
+        let walk = unsafe { &*key.cast::<Walk<'_>>() };
         if !(waiter.ready)() {
-            return 0;
+            // SAFETY: As for this function.
+            return unsafe { walk.pass(entry) };
         }
         // Once the entry has left the queue the waiter may be gone: mark it first.
         waiter.picked.store(true, Relaxed);
         // SAFETY: As for this function; the entry's task is the waiter's.
-        let woken = unsafe { bindings::autoremove_wake_function(entry, mode, flags, key) };
+        let woken =
+            unsafe { bindings::autoremove_wake_function(entry, mode, flags, ptr::null_mut()) };
         if woken == 0 {
             // It was awake already, for another reason, and is still on the queue.
             waiter.picked.store(false, Relaxed);
+            // SAFETY: As for this function.
+            return unsafe { walk.pass(entry) };
         }
         woken
     }
@@ -158,12 +256,8 @@ impl WaitQueue {
     /// Constructs a new wait queue initialiser.
     pub fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
-            // SAFETY: `slot` is valid while the closure is called, and both `name` and `key` have
-            // static lifetimes.
-            head <- Opaque::ffi_init(|slot| unsafe {
-                bindings::__init_waitqueue_head(slot, name.as_char_ptr(), key.as_ptr())
-            }),
-            _pin: PhantomPinned,
+            head <- Head::new(name, key),
+            waiters: Atomic::new(0),
         })
     }
 
@@ -174,52 +268,44 @@ impl WaitQueue {
     /// looking at the condition.
     #[inline]
     pub fn is_active(&self) -> bool {
-        // SAFETY: The head is initialised.
-        unsafe { bindings::waitqueue_active(self.head.get()) }
+        self.head.is_active()
     }
 
-    /// Wakes the first waiter whose condition holds; returns whether there was one.
+    /// Wakes the first waiter whose condition holds, if that is one of the next [`MAX_ASKED`].
     ///
     /// Never sleeps and may be called from any context that may take a spinlock. The conditions
     /// are evaluated with the queue's lock held.
     #[inline]
-    pub fn wake_one(&self) -> bool {
-        // SAFETY: The head is initialised.
+    pub fn wake_one(&self) -> Wake {
+        let walk = Walk {
+            queue: self,
+            left: Cell::new(MAX_ASKED),
+        };
+        let key: *const Walk<'_> = &walk;
+        // SAFETY: The head is initialised. All entries are waiters', and the key is what they want.
         let woken =
-            unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 1, ptr::null_mut()) };
-        woken != 0
+            unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 1, key.cast_mut().cast()) };
+        match (woken, walk.left.get()) {
+            (0, 0) => Wake::Unknown,
+            (0, _) => Wake::Nobody,
+            _ => Wake::One,
+        }
     }
 
-    /// Notifies all waiters and pollers that `key`, a mask of `EPOLL*` bits, has become true.
-    /// Conditions of [`WaitQueue::wait`] are evaluated as for any wake-up.
+    /// Wakes the first waiter whose condition holds; returns whether there was one. It may be the
+    /// last of many: not to be called with interrupts disabled or a lock held.
     ///
-    /// Never sleeps and may be called from any context that may take a spinlock. A poller may in
-    /// turn notify others and take the locks of their wait queues: none of those may be held.
-    pub fn notify(&self, key: u32) {
-        // SAFETY: The head is initialised. CAST: Keys are passed as pointers.
-        unsafe {
-            bindings::__wake_up(self.head.get(), TASK_NORMAL, 1, key as usize as *mut c_void)
-        };
-    }
-
-    /// [`WaitQueue::notify`], which wakes all exclusive pollers and not one of them: what `key`
-    /// says goes on to hold.
-    pub fn notify_all(&self, key: u32) {
-        // SAFETY: The head is initialised. CAST: Keys are passed as pointers.
-        unsafe {
-            bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, key as usize as *mut c_void)
-        };
-    }
-
-    /// Puts the task that polls a file with `table` on this queue.
-    ///
-    /// # Safety
-    ///
-    /// The queue must live until the file is released.
-    pub(crate) unsafe fn register(&self, file: &File, table: &PollTable<'_>) {
-        // SAFETY: The file and the table are valid. The caller of poll has a reference to the file,
-        // or leaves the queue before the file is released.
-        unsafe { bindings::poll_wait(file.as_ptr(), self.head.get(), table.as_ptr()) }
+    /// A task that begins to wait meanwhile looks at its condition itself.
+    pub fn wake_one_of_all(&self) -> bool {
+        // Each walk asks others, unless there are fewer of them by now.
+        for _ in 0..=self.waiters.load(Relaxed) / MAX_ASKED {
+            match self.wake_one() {
+                Wake::One => return true,
+                Wake::Nobody => return false,
+                Wake::Unknown => {}
+            }
+        }
+        false
     }
 
     /// Whether [`WaitQueue::wait`] would not sleep because time is over or a signal is pending.
@@ -252,6 +338,8 @@ impl WaitQueue {
             bindings::init_wait(entry);
             (*entry).func = Some(Waiter::<F>::wake);
         }
+        // ORDERING: Before it is on the queue, whose lock the others take before they find it.
+        self.waiters.fetch_add(1, Relaxed);
 
         let mut expired = false;
         let woken = loop {
@@ -282,12 +370,82 @@ impl WaitQueue {
         };
         // SAFETY: The entry is initialised and was on this queue, if on any.
         unsafe { bindings::finish_wait(self.head.get(), entry) };
+        self.waiters.fetch_sub(1, Relaxed);
 
         // Picked, but not able to make use of it.
         let lost = woken != Woken::Ready || current!().fatal_signal_pending();
         if lost && waiter.picked.load(Relaxed) {
-            self.wake_one();
+            self.wake_one_of_all();
         }
         woken
+    }
+}
+
+/// A queue of those who poll a file.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     new_poll_queue,
+///     prelude::*, //
+/// };
+///
+/// let pollers = KBox::pin_init(new_poll_queue!("example"), GFP_KERNEL)?;
+///
+/// assert!(!pollers.is_active());
+/// pollers.notify(kernel::bindings::POLLIN);
+/// # Ok::<(), Error>(())
+/// ```
+#[pin_data]
+pub struct PollQueue {
+    #[pin]
+    head: Head,
+}
+
+impl PollQueue {
+    /// Constructs a new poll queue initialiser.
+    pub fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            head <- Head::new(name, key),
+        })
+    }
+
+    /// Whether somebody polls. See [`WaitQueue::is_active`] for what a waker has to do before.
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.head.is_active()
+    }
+
+    /// Notifies all pollers, and of the exclusive ones the first, that `key`, a mask of `EPOLL*`
+    /// bits, has become true.
+    ///
+    /// Never sleeps and may be called from any context that may take a spinlock. A poller may in
+    /// turn notify others and take the locks of their wait queues: none of those may be held.
+    pub fn notify(&self, key: u32) {
+        // SAFETY: The head is initialised. CAST: Keys are passed as pointers.
+        unsafe {
+            bindings::__wake_up(self.head.get(), TASK_NORMAL, 1, key as usize as *mut c_void)
+        };
+    }
+
+    /// [`PollQueue::notify`], which wakes all exclusive pollers and not one of them: what `key`
+    /// says goes on to hold.
+    pub fn notify_all(&self, key: u32) {
+        // SAFETY: The head is initialised. CAST: Keys are passed as pointers.
+        unsafe {
+            bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, key as usize as *mut c_void)
+        };
+    }
+
+    /// Puts the task that polls a file with `table` on this queue.
+    ///
+    /// # Safety
+    ///
+    /// The queue must live until the file is released.
+    pub(crate) unsafe fn register(&self, file: &File, table: &PollTable<'_>) {
+        // SAFETY: The file and the table are valid. The caller of poll has a reference to the file,
+        // or leaves the queue before the file is released.
+        unsafe { bindings::poll_wait(file.as_ptr(), self.head.get(), table.as_ptr()) }
     }
 }

@@ -108,13 +108,13 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 ///         HasFileVtable,
 ///         Poller, //
 ///     },
-///     new_wait_queue,
+///     new_poll_queue,
 ///     sync::{
 ///         atomic::{
 ///             Atomic,
 ///             Relaxed, //
 ///         },
-///         wait::WaitQueue,
+///         wait::PollQueue,
 ///         wait_entry::{
 ///             poll,
 ///             HasWaitEntries,
@@ -130,7 +130,7 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 /// #[pin_data]
 /// struct Device {
 ///     #[pin]
-///     waiters: WaitQueue,
+///     pollers: PollQueue,
 /// }
 ///
 /// static DEVICE_FILE: FileVtable<Device> = FileVtable::new();
@@ -140,7 +140,7 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 ///     type Ptr = Arc<Device>;
 ///
 ///     fn poll<'a>(this: ArcBorrow<'a, Device>, poller: Poller<'a>) -> u32 {
-///         poller.register(&this.into_ref().waiters);
+///         poller.register(&this.into_ref().pollers);
 ///         0
 ///     }
 /// }
@@ -174,7 +174,7 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 ///
 /// let device = Arc::pin_init(
 ///     pin_init!(Device {
-///         waiters <- new_wait_queue!(),
+///         pollers <- new_poll_queue!(),
 ///     }),
 ///     GFP_KERNEL,
 /// )?;
@@ -190,11 +190,11 @@ pub unsafe trait HasWaitEntries: Sized + Send + Sync {
 /// // SAFETY: The entry is on no wait queue, and is removed while there is a reference to the file.
 /// let polled = unsafe { poll(&file, listener.as_arc_borrow(), POLLIN | POLLOUT, false) };
 /// assert_eq!(polled, Polled { events: 0, queues: 1 });
-/// device.waiters.notify(POLLIN);
+/// device.pollers.notify(POLLIN);
 /// assert_eq!(listener.last_key.load(Relaxed), POLLIN);
 ///
 /// listener.entries[0].remove();
-/// device.waiters.notify(POLLOUT);
+/// device.pollers.notify(POLLOUT);
 /// assert_eq!(listener.last_key.load(Relaxed), POLLIN);
 /// # Ok::<(), Error>(())
 /// ```

@@ -16,11 +16,14 @@ use crate::classes::sys::{block, send, signal, signalfd, sleeping_child};
 
 /// The aim for everything that is done with interrupts off, with the most watches that are allowed.
 const MOST: u64 = 300_000;
+/// For each signal: it leaves a list, and a watch fires.
+const MOST_RETURNED: u64 = 3_000_000;
 
 pub fn run(field: &mut Field) -> Result<()> {
     write(field)?;
     exit(field)?;
     signals(field)?;
+    returned_signals(field)?;
     remove(field)
 }
 
@@ -118,6 +121,25 @@ fn signals(field: &mut Field) -> Result<()> {
     let instances = crowd::epolls(file.as_fd(), crowd::MANY_EPOLLS)?;
     let taken = once(field)?;
     field.shown(attack, "epoll of a signalfd", instances.len(), taken);
+    Ok(())
+}
+
+/// A watch that has intercepted many signals is removed, and others take one of them each.
+fn returned_signals(field: &mut Field) -> Result<()> {
+    const SIGNALS: usize = 500;
+    let signals = Watch::signal(signal()).take();
+    let queue = crowd::queue()?;
+    let first = crowd::add(&queue, signals, 1)?;
+    let others: Vec<Queue> = (0..4).map(|_| crowd::queue()).collect::<Result<_>>()?;
+
+    for other in &others {
+        crowd::add(other, signals.oneshot(), crowd::MANY)?;
+    }
+    for value in 0..SIGNALS {
+        send(value)?;
+    }
+    let taken = field.clock.count(|| queue.remove(&first).map(drop))?;
+    field.limited("return signals", "kevent", SIGNALS, taken, MOST_RETURNED);
     Ok(())
 }
 

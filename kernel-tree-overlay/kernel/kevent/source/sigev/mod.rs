@@ -137,7 +137,7 @@ pub(crate) fn add(queue: &Arc<Queue>, link: TimerLink, id: u32, user_data: u64) 
         link,
         id,
         pending_count: Atomic::new(0),
-        charge: TimerCharge::new()?,
+        charge: TimerCharge::new(ENOSPC)?,
     };
     register::add_internal(queue, &record, || {
         let watch: Arc<Watch<Sigev>> =

@@ -67,6 +67,7 @@ DEFINE_STATIC_KEY_DEFERRED_FALSE(kevent_signals, HZ);
 int kevent_signal_init(struct kevent_signal *ks, int sig, bool takes)
 {
 	INIT_HLIST_NODE(&ks->node);
+	ks->next = NULL;
 	INIT_LIST_HEAD(&ks->unposted);
 	INIT_LIST_HEAD(&ks->posted);
 	spin_lock_init(&ks->lock);
@@ -165,20 +166,25 @@ static void kevent_keep_spare(struct kevent_signal *ks, struct list_head *queue)
 	list_del_init(&ks->spare->list);
 }
 
-/* The first of the watches that are enabled and intercept the signal. */
-static struct kevent_signal *kevent_find_interceptor(int sig, struct task_struct *t)
+/*
+ * The first of the watches that are enabled and intercept the signal.  @next of
+ * each is the one after it, as long as siglock is held.
+ */
+static struct kevent_signal *kevent_find_interceptors(int sig, struct task_struct *t)
 {
-	struct kevent_signal *ks, *interceptor = NULL;
+	struct kevent_signal *ks, *first = NULL;
 
 	lockdep_assert_held(&t->sighand->siglock);
 	if (t->signal->flags & SIGNAL_GROUP_EXIT)
 		return NULL;
 	/* The list begins with the last one. */
 	hlist_for_each_entry(ks, &t->signal->kevents, node) {
-		if (ks->sig == sig && ks->takes && kevent_signal_intercepts(ks))
-			interceptor = ks;
+		if (ks->sig == sig && ks->takes && kevent_signal_intercepts(ks)) {
+			ks->next = first;
+			first = ks;
+		}
 	}
-	return interceptor;
+	return first;
 }
 
 /**
@@ -207,7 +213,7 @@ struct kevent_signal *__kevent_signal_sent(int sig, struct task_struct *t,
 		    (sig == SIGCONT && sig_kernel_stop(ks->sig)))
 			ks->stale = true;
 	}
-	interceptor = can_intercept ? kevent_find_interceptor(sig, t) : NULL;
+	interceptor = can_intercept ? kevent_find_interceptors(sig, t) : NULL;
 	if (interceptor)
 		kevent_signal_sweep(interceptor);
 	return interceptor;
@@ -556,7 +562,7 @@ void kevent_signal_resolve(struct kevent_signal *ks, bool oldest, u64 entry,
  */
 void kevent_signal_return(struct kevent_signal *ks)
 {
-	struct kevent_signal *interceptor = NULL;
+	struct kevent_signal *interceptor;
 	struct task_struct *t;
 	struct sigqueue *q;
 	unsigned long flags;
@@ -564,10 +570,11 @@ void kevent_signal_return(struct kevent_signal *ks)
 	t = kevent_signal_lock(ks, &flags);
 	if (t) {
 		hlist_del_init(&ks->node);
+		/* There may be many signals, and many watches: one walk for all. */
+		interceptor = kevent_find_interceptors(ks->sig, t);
 		while (!ks->stale && !list_empty(&ks->unposted)) {
-			/* There may be many signals, and many watches. */
-			if (!interceptor || !kevent_signal_intercepts(interceptor))
-				interceptor = kevent_find_interceptor(ks->sig, t);
+			while (interceptor && !kevent_signal_intercepts(interceptor))
+				interceptor = interceptor->next;
 			if (!interceptor) {
 				kevent_return_signals(ks->sig, &ks->unposted, t);
 				break;

@@ -207,7 +207,7 @@ impl Source for Timer {
     fn set_arg(&self, watch: ArcBorrow<'_, Watch>, record: &uapi::kevent_watch) -> Result {
         let mut new = Schedule::parse(record)?;
         if new.interval != 0 {
-            new.charge = Some(TimerCharge::new()?);
+            new.charge = Some(TimerCharge::new(ENOSPC)?);
         }
         self.timer.cancel();
         set_timer_clock(self, &new.next);

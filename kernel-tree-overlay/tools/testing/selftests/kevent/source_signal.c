@@ -1339,6 +1339,31 @@ TEST_F(signal, returned_to_all_who_take)
 	queue_close(&other);
 }
 
+/* Each that takes one signal gets one, in the order in which they were added. */
+TEST_F(signal, returned_to_each_who_takes_one)
+{
+	struct kevent_watch first, w;
+	struct queue other;
+	int i;
+
+	ASSERT_LE(0, queue_open(&other, variant->entries));
+	ASSERT_EQ(0, block(RT));
+	ASSERT_EQ(1, add_signal(Q, &first, RT, KEVENT_WATCH_TAKE, 1));
+	for (i = 0; i < 20; i++)
+		ASSERT_EQ(1, add_signal(&other, &w, RT, KEVENT_WATCH_TAKE |
+					KEVENT_WATCH_ONESHOT, 100 + i));
+	for (i = 0; i < 25; i++)
+		ASSERT_EQ(0, send_value(RT, i));
+	ASSERT_EQ(1, remove_one(Q, first.handle));
+	for (i = 0; i < 20; i++)
+		EXPECT_CONSUMED(&other, COPY, 100 + i, SI_QUEUE, i);
+	EXPECT_EMPTY(&other, COPY);
+	for (i = 20; i < 25; i++)
+		EXPECT_EQ(i, pending_value(RT));
+	EXPECT_FALSE(is_pending(RT));
+	queue_close(&other);
+}
+
 /* It is sent as if it had never been taken: ignored, handled, deadly. */
 TEST_F(signal, sent_for_good)
 {

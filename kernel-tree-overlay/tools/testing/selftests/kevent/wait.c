@@ -1077,6 +1077,46 @@ TEST_F(wait, waiter_for_one_does_not_starve_waiter_for_many)
 }
 
 /*
+ * A producer does not ask all who wait, but has one of them ask the others: who
+ * waits for one event gets it, wherever it stands among those who wait for more.
+ */
+#define MANY	40
+
+TEST_F(wait, waiter_for_one_is_found_among_many)
+{
+	struct kevent_wait next = {
+		.clockid = CLOCK_MONOTONIC,
+		.flags = KEVENT_WAIT_WAKE_NEXT,
+	};
+	struct waiter many[MANY], one;
+	int i;
+
+	for (i = 0; i < MANY; i++) {
+		if (i == MANY / 2)
+			ASSERT_EQ(0, waiter_start(&one, self->q.fd, 0, 1));
+		ASSERT_EQ(0, waiter_start(&many[i], self->q.fd, 0, ENTRIES));
+		ASSERT_TRUE(sleeper_asleep(&many[i].sleeper));
+	}
+	ASSERT_TRUE(sleeper_asleep(&one.sleeper));
+	for (i = 0; i < ENTRIES - 1; i++) {
+		if (i) {
+			ASSERT_EQ(0, waiter_start(&one, self->q.fd, i, 1));
+			ASSERT_TRUE(sleeper_asleep(&one.sleeper));
+		}
+		ASSERT_EQ(1, seq_post(self->q.fd, i, 1, i % 2 ? KEVENT_POST_DEFER : 0));
+		EXPECT_EQ(1, sleeper_join(&one.sleeper));
+		EXPECT_EQ(0, nr_done(many, MANY));
+	}
+
+	/* There is enough for all, and each wake-up is for one of them. */
+	ASSERT_EQ(1, seq_post(self->q.fd, i, 1, 0));
+	for (i = 1; i < MANY; i++)
+		ASSERT_EQ(ENTRIES, kevent_wait(self->q.fd, &next, sizeof(next)));
+	for (i = 0; i < MANY; i++)
+		EXPECT_EQ(ENTRIES, sleeper_join(&many[i].sleeper));
+}
+
+/*
  * A waiter that was chosen and does not come back with its event has to pass
  * the wake-up on, or the next one sleeps beside an event.
  *
