@@ -87,10 +87,10 @@ impl fmt::Display for Figure {
     }
 }
 
-/// How much more than the known figure passes: compilers differ by an instruction or two, and the
-/// bare loop of TCP has two states.
-const SLACK: f64 = 1.01;
-/// And so much more, of whatever it is: what is measured in small numbers.
+/// How much more than the goal or the known figure passes: compilers differ by a few instructions,
+/// and what was measured before in the same boot makes 3 % of a signal.
+const SLACK: f64 = 1.05;
+/// And so much more than the known figure, of whatever it is: what is measured in small numbers.
 const LEEWAY: f64 = 2.0;
 
 /// The figures that are known not to meet their goal, by the name of the row.
@@ -285,6 +285,9 @@ pub fn line(
             Verdict::Unmet,
             format!("{name}, goal {most:.1}{how}, known to be {last}"),
         ),
+        (Some((most, how)), None) if value <= most * SLACK => {
+            (Verdict::Unmet, format!("{name}, goal {most:.1}{how}"))
+        }
         (Some((most, how)), None) => (
             Verdict::Broken,
             format!("{name}, at most {most:.1} allowed{how}"),
@@ -388,7 +391,8 @@ mod tests {
         };
 
         assert_eq!(of(270.0), [Verdict::Unmet, Verdict::Unmet, Verdict::Met]);
-        assert_eq!(of(276.0), [Verdict::Broken, Verdict::Broken, Verdict::Met]);
+        assert_eq!(of(285.0), [Verdict::Unmet, Verdict::Unmet, Verdict::Met]);
+        assert_eq!(of(286.0), [Verdict::Broken, Verdict::Broken, Verdict::Met]);
         // The absolute goal is met, the ratio to the best peer is not.
         assert_eq!(
             verdicts([vec![event(Kind::KeventEdge, 64, 175.0, 0.0)], peers(300.0)].concat()),
@@ -405,6 +409,19 @@ mod tests {
 
         rows[4] = event(Kind::UringDefer, 64, 300.0, 1.0);
         assert_eq!(verdicts(rows)[1], Verdict::Unmet);
+    }
+
+    #[test]
+    fn a_goal_may_just_be_missed() {
+        let of = |insn| {
+            let mut rows = vec![event(Kind::KeventEdge, 1, insn, 0.0)];
+            rows.extend(PEERS.map(|kind| event(kind, 1, 1000.0, 1.0)));
+            verdicts(rows)[0]
+        };
+
+        assert_eq!(of(280.0), Verdict::Met);
+        assert_eq!(of(294.0), Verdict::Unmet);
+        assert_eq!(of(295.0), Verdict::Broken);
     }
 
     #[test]

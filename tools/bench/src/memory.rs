@@ -4,11 +4,13 @@
 //! interface watch 1024 files each, divided by the number of watches. No two watch the same file.
 //!
 //! Nothing is left out of this: tables and lists that grow with the watches are in it, as is what an
-//! allocator loses. The instances themselves are not, they are there before.
+//! allocator loses. The instances themselves are not, they are there before. What the kernel allocates
+//! for the first instances of all, half a megabyte, is in no figure: they are made once before.
 
 use anyhow::{Context, Result};
 use rustix::param::page_size;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +28,15 @@ const PATIENCE: u32 = 100;
 
 /// Bytes for each watch.
 pub fn per_watch(kind: Kind, source: Source) -> Result<f64> {
+    static FIRST: AtomicBool = AtomicBool::new(true);
+
+    if FIRST.swap(false, Ordering::Relaxed) {
+        measure(kind, source)?;
+    }
+    measure(kind, source)
+}
+
+fn measure(kind: Kind, source: Source) -> Result<f64> {
     let mut instances = (0..INSTANCES)
         .map(|_| Ok((kind.open(1)?, Ends::new(source, WATCHED)?)))
         .collect::<Result<Vec<_>>>()?;
