@@ -13,8 +13,9 @@ help_each() {
 	and configurations, is not built again; an interrupted run goes on where it was.  A patch that changes
 	nothing that is built, as those of the selftests, is as good as the one before.
 
-	With --touched, only kernel/kevent, rust/ and the objects of the C files that the series changes are
-	built, without linking the kernel: an hour.
+	With --touched, only kernel/kevent, the Rust crates and the objects of the C files that the series
+	changes are built, without linking the kernel, and the documentation's tests of rust/ only after
+	patches that change it: an hour.
 
 	Before the patch that adds the option CONFIG_KEVENT, only the rest is built.
 	END
@@ -91,13 +92,14 @@ each_sources() {
 	fi
 }
 
-# each_targets VARIANT: what is made.
+# each_targets VARIANT: what is made of the commit that is checked out.
 each_targets() {
 	if [ -z "$TOUCHED" ]; then
 		echo bzImage
 		return
 	fi
-	echo prepare rust/
+	echo prepare
+	git -C "$EACH/linux" diff --quiet HEAD^ HEAD -- rust || echo rust/
 	if [ "$1" = default ] && [ -e "$EACH/linux/kernel/kevent/Makefile" ]; then
 		echo kernel/kevent/
 	fi
