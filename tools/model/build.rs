@@ -93,6 +93,9 @@ const QUEUE_METHODS: &[&str] = &[
     "wake_one",
     "leave_unasked",
     "ask_all",
+    "claim_recheck",
+    "claim_look",
+    "recheck_claimed",
     "wake_for",
     "wake_sleepers",
     "wake_after_append",
@@ -122,7 +125,7 @@ use kernel::sync::barrier::smp_mb;
 use kernel::sync::Arc;
 use crate::core::event::Event;
 use crate::core::fifo::{Buffer, Fifo};
-use super::queue::{Deadline, IrqWork, Mutex, Post, Queue, WaitQueue, Wake, Woken};
+use super::queue::{Answer, Deadline, IrqWork, Mutex, Post, Queue, WaitQueue, Wake, Woken};
 use crate::core::ring::{Index, Merge, Ring, TakenPlain};
 use super::level::{State, Tested, Verdict};
 use super::table::{Batch, Table, Walk};
@@ -543,8 +546,8 @@ const WATCH_COPIES: &[(&str, &[Change])] = &[
         "sleeps_without_a_refill",
         &[(
             "methods",
-            "        self.flush_whole_backlog();\n        self.recheck(Rechecker::PROGRAM, seen, nr);\n        let woken = loop {\n",
-            "        self.recheck(Rechecker::PROGRAM, seen, nr);\n        let woken = loop {\n",
+            "        self.flush_whole_backlog();\n        self.recheck(Rechecker::PROGRAM, seen, nr);\n        let ready = || {\n",
+            "        self.recheck(Rechecker::PROGRAM, seen, nr);\n        let ready = || {\n",
         )],
     ),
     (

@@ -137,9 +137,19 @@ pub(crate) enum Woken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     One,
+    /// A thread that is asked to recheck, to look, or to ask others.
+    Other,
     Nobody,
     /// There are others, which it has not asked.
     Unknown,
+}
+
+/// What a waiter's condition says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    No,
+    Other,
+    Yes,
 }
 
 /// A wait queue for one thread, which waits for an event or is asked to recheck. It does not stop
@@ -159,10 +169,10 @@ impl WaitQueue {
             .store(true, ::core::sync::atomic::Ordering::Relaxed);
     }
 
-    pub(crate) fn wait(&self, ready: impl Fn() -> bool, _: Option<&Deadline>) -> Woken {
+    pub(crate) fn wait(&self, ready: impl Fn() -> Answer, _: Option<&Deadline>) -> Woken {
         self.woken.store(false, Relaxed);
         self.asleep.xchg(true, Full);
-        if ready() {
+        if ready() != Answer::No {
             self.asleep.store(false, Relaxed);
             return Woken::Ready;
         }
@@ -173,26 +183,31 @@ impl WaitQueue {
         self.asleep.load(Relaxed)
     }
 
-    /// Wakes a thread, which looks at its condition and asks the others if it does not hold.
     pub(crate) fn wake_one(&self) -> Wake {
+        self.wake(self.crowded.load(::core::sync::atomic::Ordering::Relaxed))
+    }
+
+    fn wake(&self, crowded: bool) -> Wake {
         let Some(queue) = self.queue.upgrade() else {
             return Wake::Nobody;
         };
         let asked = queue.recheck_wanted.load(Relaxed)
             || queue.look_wanted.load(Relaxed)
             || queue.unasked.load(Relaxed) != 0;
-        if !asked && self.crowded.load(::core::sync::atomic::Ordering::Relaxed) {
+        if !asked && crowded {
             return Wake::Unknown;
         }
-        if !asked && !queue.has(None, 1) {
-            return Wake::Nobody;
-        }
+        let wake = match queue.has(None, 1) {
+            true => Wake::One,
+            false if asked => Wake::Other,
+            false => return Wake::Nobody,
+        };
         self.woken.store(true, Relaxed);
-        Wake::One
+        wake
     }
 
     pub(crate) fn wake_one_of_all(&self) -> bool {
-        self.wake_one() == Wake::One
+        self.wake(false) != Wake::Nobody
     }
 
     pub(crate) fn is_over(_: Option<&Deadline>) -> Option<Woken> {

@@ -36,6 +36,7 @@ use kernel::{
             SpinLockIrqGuard, //
         },
         wait::{
+            Answer,
             PollQueue,
             WaitQueue,
             Wake,
@@ -473,13 +474,17 @@ impl Queue {
         smp_mb(Full);
         self.flush_whole_backlog();
         self.recheck(Rechecker::PROGRAM, seen, nr);
+        let ready = || {
+            let is_asked = self.recheck_wanted.load(Relaxed)
+                || self.look_wanted.load(Relaxed)
+                || self.unasked.load(Relaxed) != 0;
+            match self.has(seen, nr) {
+                true => Answer::Yes,
+                false if is_asked => Answer::Other,
+                false => Answer::No,
+            }
+        };
         let woken = loop {
-            let is_asked = || {
-                self.recheck_wanted.load(Relaxed)
-                    || self.look_wanted.load(Relaxed)
-                    || self.unasked.load(Relaxed) != 0
-            };
-            let ready = || is_asked() || self.has(seen, nr);
             let woken = self.waiters.wait(ready, deadline);
             if !matches!(woken, Woken::Ready | Woken::Late) {
                 break woken;
@@ -488,33 +493,34 @@ impl Queue {
                 break Woken::Ready;
             }
             // Asked to look, or another thread took the event: a level may hold still, and more may
-            // wait in the backlog.
-            self.look_wanted.store(false, Relaxed);
-            self.flush_whole_backlog();
-            self.recheck(Rechecker::PROGRAM, seen, nr);
-            self.ask_all();
-            if self.has(seen, nr) {
-                break Woken::Ready;
-            }
-            if self.waiters.is_active() {
+            // wait in the backlog. Others first, because the look may sleep.
+            let all = self.claim_recheck();
+            self.claim_look();
+            if self.ask_all() && self.waiters.is_active() {
                 // While a recheck was requested, this thread was woken for events too, which
                 // another one may use.
                 self.waiters.wake_one_of_all();
+            }
+            self.flush_whole_backlog();
+            self.recheck_claimed(all, Rechecker::PROGRAM, seen, nr, |_| {});
+            if self.has(seen, nr) {
+                break Woken::Ready;
             }
             // It may be requested again and again.
             if let Some(over) = WaitQueue::is_over(deadline) {
                 break over;
             }
         };
-        if self.recheck_wanted.load(Relaxed) {
+        // What it was to do beside, others first.
+        let all = self.claim_recheck();
+        self.ask_all();
+        if self.look_wanted.load(Relaxed) && self.waiters.is_active() {
+            self.waiters.wake_one();
+        }
+        if all {
             // This thread was woken for the recheck, and no other one is, so it looks at all there
             // is.
-            self.recheck(Rechecker::PROGRAM, None, u32::MAX);
-        }
-        let is_left = self.look_wanted.load(Relaxed) || self.unasked.load(Relaxed) != 0;
-        if is_left && self.waiters.is_active() {
-            // It was to look as well, or to ask, and has not.
-            self.waiters.wake_one();
+            self.recheck_claimed(all, Rechecker::PROGRAM, None, u32::MAX, |_| {});
         }
         self.listeners.fetch_sub(1, Relaxed);
         woken
@@ -621,7 +627,7 @@ impl Queue {
             // afterwards.
             ring.set_flag(uapi::KEVENT_RING_RECHECK, true);
         }
-        if self.waiters.is_active() && self.waiters.wake_one() == Wake::One {
+        if self.waiters.is_active() && self.waiters.wake_one() != Wake::Nobody {
             return;
         }
         if self.pollers.is_active() {
@@ -657,6 +663,20 @@ impl Queue {
         }
     }
 
+    /// Whether a recheck was requested, which the caller does now, of all that are listed.
+    fn claim_recheck(&self) -> bool {
+        // ORDERING: Full, before the list is looked at: what is listed from here on sets it again.
+        self.recheck_wanted.load(Relaxed) && self.recheck_wanted.xchg(false, Full)
+    }
+
+    /// The caller looks now, if anybody is to.
+    fn claim_look(&self) {
+        if self.look_wanted.load(Relaxed) {
+            // ORDERING: Full, before it looks: what is taken from here on sets it again.
+            self.look_wanted.xchg(false, Full);
+        }
+    }
+
     /// Rechecks those that are listed; not all of them if the program has the `nr` events from
     /// `seen` on that it wants.
     pub(crate) fn recheck(&self, rechecker: Rechecker, seen: Option<u32>, nr: u32) {
@@ -669,14 +689,25 @@ impl Queue {
         rechecker: Rechecker,
         seen: Option<u32>,
         nr: u32,
+        note: impl FnMut(&Watch),
+    ) {
+        self.recheck_claimed(false, rechecker, seen, nr, note);
+    }
+
+    /// [`Queue::recheck_noting`], of `all` that are listed.
+    fn recheck_claimed(
+        &self,
+        all: bool,
+        rechecker: Rechecker,
+        seen: Option<u32>,
+        nr: u32,
         mut note: impl FnMut(&Watch),
     ) {
         if let Some(ring) = &self.ring {
             // ORDERING: First, so that who has set it is seen to want all that is listed.
             ring.set_flag(uapi::KEVENT_RING_RECHECK, false);
         }
-        // ORDERING: What is listed from here on sets it again.
-        let all = self.recheck_wanted.load(Relaxed) && self.recheck_wanted.xchg(false, Full);
+        let all = self.claim_recheck() || all;
         if self.recheck_list.is_empty() {
             return;
         }
@@ -1075,13 +1106,11 @@ impl Queue {
     /// [`Queue::wake`] if there may be sleepers or pollers.
     #[inline(never)]
     fn wake_slowly(&self) -> bool {
-        // A thread that is to recheck is woken for less.
-        let is_enough = !self.recheck_wanted.load(Relaxed);
-        let woken = self.wake_one() == Wake::One;
+        let woken = self.wake_one();
         if self.pollers.is_active() {
             IrqWork::queue(self);
         }
-        woken && is_enough && !self.recheck_wanted.load(Relaxed)
+        woken == Wake::One
     }
 
     /// Wakes one thread that sleeps, if there is one for which the event is enough.
@@ -1093,7 +1122,7 @@ impl Queue {
         } else {
             self.waiters.wake_one()
         };
-        if woken == Wake::One {
+        if matches!(woken, Wake::One | Wake::Other) {
             self.woken.fetch_add(1, Relaxed);
             trace::wake(self);
             return woken;
@@ -1115,13 +1144,15 @@ impl Queue {
         }
     }
 
-    /// Does what [`Queue::leave_unasked`] left.
-    fn ask_all(&self) {
-        if self.unasked.load(Relaxed) != 0 {
-            // ORDERING: Full, as there.
-            let events = self.unasked.xchg(0, Full);
-            let _ = (0..events).all(|_| self.waiters.wake_one_of_all());
+    /// Does what [`Queue::leave_unasked`] left. Returns false if it found that all wait for more
+    /// than there is.
+    fn ask_all(&self) -> bool {
+        if self.unasked.load(Relaxed) == 0 {
+            return true;
         }
+        // ORDERING: Full, as there.
+        let events = self.unasked.xchg(0, Full);
+        (0..events).all(|_| self.waiters.wake_one_of_all())
     }
 
     /// Wakes threads for what was moved into the ring. To be called without the backlog's lock.

@@ -69,10 +69,32 @@ macro_rules! new_poll_queue {
 }
 pub use new_poll_queue;
 
+/// What a waiter's condition says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It does not hold: sleep on.
+    No,
+    /// The waiter is to wake up for something else than what the waker has come for.
+    Other,
+    /// It holds.
+    Yes,
+}
+
+impl From<bool> for Answer {
+    #[inline]
+    fn from(holds: bool) -> Self {
+        if holds {
+            Self::Yes
+        } else {
+            Self::No
+        }
+    }
+}
+
 /// Why a waiter stopped waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// Its condition holds.
+    /// Its condition holds, or it is to wake up for something else.
     Ready,
     /// The deadline passed.
     TimedOut,
@@ -85,8 +107,10 @@ pub enum Woken {
 /// What [`WaitQueue::wake_one`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// It woke a waiter.
+    /// It woke a waiter, whose condition holds.
     One,
+    /// It woke a waiter, for something else.
+    Other,
     /// There is no waiter whose condition holds.
     Nobody,
     /// The conditions of [`MAX_ASKED`] waiters do not hold. It has asked no others, which come
@@ -147,6 +171,7 @@ impl Head {
 ///             Relaxed, //
 ///         },
 ///         wait::{
+///             Answer,
 ///             WaitQueue,
 ///             Woken, //
 ///         },
@@ -156,14 +181,15 @@ impl Head {
 ///
 /// let queue = KBox::pin_init(new_wait_queue!("example"), GFP_KERNEL)?;
 /// let items = Atomic::new(1u32);
+/// let ready = || Answer::from(items.load(Relaxed) > 0);
 ///
 /// // There is an item, so this does not sleep.
-/// assert_eq!(queue.wait(|| items.load(Relaxed) > 0, None), Woken::Ready);
+/// assert_eq!(queue.wait(ready, None), Woken::Ready);
 ///
 /// // There is none left, and nothing makes one.
 /// items.store(0, Relaxed);
 /// let now = Deadline::monotonic(0);
-/// assert_eq!(queue.wait(|| items.load(Relaxed) > 0, Some(&now)), Woken::TimedOut);
+/// assert_eq!(queue.wait(ready, Some(&now)), Woken::TimedOut);
 /// assert!(!queue.is_active());
 /// # Ok::<(), Error>(())
 /// ```
@@ -193,7 +219,13 @@ struct Walk<'a> {
     queue: &'a WaitQueue,
     /// How many more it may ask.
     left: Cell<u32>,
+    /// What has come of it so far.
+    wake: Cell<Wake>,
 }
+
+// Otherwise the only entry of a queue might be linked to itself while it is moved, and its owner
+// might take it for removed.
+const _: () = assert!(MAX_ASKED > 1);
 
 impl Walk<'_> {
     /// The waiter's condition does not hold. Returns what the wake function is to return: to go on,
@@ -201,7 +233,7 @@ impl Walk<'_> {
     ///
     /// # Safety
     ///
-    /// The lock of the queue is held, and `entry` is on the queue.
+    /// The lock of the queue has been held for the whole walk, and `entry` is on the queue.
     unsafe fn pass(&self, entry: *mut bindings::wait_queue_entry) -> c_int {
         let left = self.left.get().saturating_sub(1);
         self.left.set(left);
@@ -209,13 +241,16 @@ impl Walk<'_> {
             return 0;
         }
         // The next walk begins after this one.
-        // SAFETY: As the caller promises. `__wake_up()` stops and uses no entry any more.
-        unsafe { bindings::wait_queue_rotate(self.queue.head.get(), entry) };
+        // SAFETY: As the caller promises; so this is one of [`MAX_ASKED`] entries on the queue.
+        // `__wake_up()` stops and uses no entry any more.
+        if unsafe { bindings::wait_queue_rotate(self.queue.head.get(), entry) } {
+            self.wake.set(Wake::Unknown);
+        }
         -1
     }
 }
 
-impl<F: Fn() -> bool + Sync> Waiter<'_, F> {
+impl<F: Fn() -> Answer + Sync> Waiter<'_, F> {
     /// Wakes the waiter if its condition holds.
     ///
     /// # Safety
@@ -233,10 +268,12 @@ impl<F: Fn() -> bool + Sync> Waiter<'_, F> {
         let waiter = unsafe { &*entry.cast::<Self>() };
         // SAFETY: As for this function.
         let walk = unsafe { &*key.cast::<Walk<'_>>() };
-        if !(waiter.ready)() {
+        let wake = match (waiter.ready)() {
             // SAFETY: As for this function.
-            return unsafe { walk.pass(entry) };
-        }
+            Answer::No => return unsafe { walk.pass(entry) },
+            Answer::Other => Wake::Other,
+            Answer::Yes => Wake::One,
+        };
         // Once the entry has left the queue the waiter may be gone: mark it first.
         waiter.picked.store(true, Relaxed);
         // SAFETY: As for this function; the entry's task is the waiter's.
@@ -248,6 +285,7 @@ impl<F: Fn() -> bool + Sync> Waiter<'_, F> {
             // SAFETY: As for this function.
             return unsafe { walk.pass(entry) };
         }
+        walk.wake.set(wake);
         woken
     }
 }
@@ -271,7 +309,7 @@ impl WaitQueue {
         self.head.is_active()
     }
 
-    /// Wakes the first waiter whose condition holds, if that is one of the next [`MAX_ASKED`].
+    /// Wakes the first waiter that does not say no, if that is one of the next [`MAX_ASKED`].
     ///
     /// Never sleeps and may be called from any context that may take a spinlock. The conditions
     /// are evaluated with the queue's lock held.
@@ -280,19 +318,15 @@ impl WaitQueue {
         let walk = Walk {
             queue: self,
             left: Cell::new(MAX_ASKED),
+            wake: Cell::new(Wake::Nobody),
         };
         let key: *const Walk<'_> = &walk;
         // SAFETY: The head is initialised. All entries are waiters', and the key is what they want.
-        let woken =
-            unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 1, key.cast_mut().cast()) };
-        match (woken, walk.left.get()) {
-            (0, 0) => Wake::Unknown,
-            (0, _) => Wake::Nobody,
-            _ => Wake::One,
-        }
+        unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 1, key.cast_mut().cast()) };
+        walk.wake.get()
     }
 
-    /// Wakes the first waiter whose condition holds; returns whether there was one. It may be the
+    /// Wakes the first waiter that does not say no; returns whether there was one. It may be the
     /// last of many: not to be called with interrupts disabled or a lock held.
     ///
     /// A task that begins to wait meanwhile looks at its condition itself.
@@ -300,7 +334,7 @@ impl WaitQueue {
         // Each walk asks others, unless there are fewer of them by now.
         for _ in 0..=self.waiters.load(Relaxed) / MAX_ASKED {
             match self.wake_one() {
-                Wake::One => return true,
+                Wake::One | Wake::Other => return true,
                 Wake::Nobody => return false,
                 Wake::Unknown => {}
             }
@@ -319,12 +353,12 @@ impl WaitQueue {
         }
     }
 
-    /// Sleeps until `ready` holds, the deadline passes or a signal is pending.
+    /// Sleeps until `ready` does not say no, the deadline passes or a signal is pending.
     ///
-    /// `ready` is called by wakers too: it must not sleep, and must not use this wait queue. If it
-    /// holds, that wins over the other two.
-    pub fn wait<F: Fn() -> bool + Sync>(&self, ready: F, deadline: Option<&Deadline>) -> Woken {
-        if ready() {
+    /// `ready` is called by wakers too: it must not sleep, and must not use this wait queue. What it
+    /// says wins over the other two.
+    pub fn wait<F: Fn() -> Answer + Sync>(&self, ready: F, deadline: Option<&Deadline>) -> Woken {
+        if ready() != Answer::No {
             return Woken::Ready;
         }
         let waiter = Waiter {
@@ -348,7 +382,7 @@ impl WaitQueue {
             unsafe {
                 bindings::prepare_to_wait_exclusive(self.head.get(), entry, TASK_INTERRUPTIBLE)
             };
-            if ready() {
+            if ready() != Answer::No {
                 break Woken::Ready;
             }
             if current!().signal_pending() {
@@ -365,7 +399,10 @@ impl WaitQueue {
             // This one is off the queue by now. If another task was faster, the occurrence may be
             // of use to the next waiter, see below.
             if waiter.picked.load(Relaxed) {
-                break if ready() { Woken::Ready } else { Woken::Late };
+                break match ready() {
+                    Answer::No => Woken::Late,
+                    _ => Woken::Ready,
+                };
             }
         };
         // SAFETY: The entry is initialised and was on this queue, if on any.
