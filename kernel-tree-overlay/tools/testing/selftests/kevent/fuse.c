@@ -418,4 +418,50 @@ TEST_F(fuse, take_that_polls_holds_up_no_one)
 	EXPECT_EQ(0, queue_drain(&self->q));
 }
 
+/* Who is woken to ask the others whether they have enough asks them first. */
+#define MANY	20
+
+TEST_F(fuse, wait_that_polls_holds_up_no_one)
+{
+	struct kevent_wait next = {
+		.clockid = CLOCK_MONOTONIC,
+		.flags = KEVENT_WAIT_WAKE_NEXT,
+	};
+	struct waiter many[MANY], one;
+	struct kevent_event ev;
+	int i;
+
+	if (!variant->entries)
+		SKIP(return, "no index to wait from");
+	self->server.revents = IN;
+	ASSERT_EQ(1, add_one(&self->q, &self->w));
+	for (i = 0; i < MANY; i++) {
+		/* Behind the one that asks: a producer itself asks 16. */
+		if (i == MANY - 1) {
+			ASSERT_EQ(0, waiter_start(&one, self->q.fd, 1, 1));
+			ASSERT_TRUE(sleeper_asleep(&one.sleeper));
+		}
+		ASSERT_EQ(0, waiter_start(&many[i], self->q.fd, 0,
+					  variant->entries));
+		ASSERT_TRUE(sleeper_asleep(&many[i].sleeper));
+	}
+	hold(&self->server, true);
+	self->server.polls = 0;
+	ASSERT_EQ(1, ring_take(&self->q, &ev));
+	ASSERT_EQ(1, seq_post(self->q.fd, 1, 1, 0));
+	EXPECT_EQ(1, sleeper_join(&one.sleeper));
+
+	/* It does poll what was consumed. */
+	until_polled(&self->server, 1);
+	self->server.revents = 0;
+	hold(&self->server, false);
+	sem_post(&self->server.answer);
+	i = variant->entries - 1;
+	ASSERT_EQ(i, seq_post(self->q.fd, 2, i, KEVENT_POST_DEFER));
+	for (i = 0; i < MANY; i++)
+		ASSERT_LE(0, kevent_wait(self->q.fd, &next, sizeof(next)));
+	for (i = 0; i < MANY; i++)
+		EXPECT_LE(variant->entries, sleeper_join(&many[i].sleeper));
+}
+
 TEST_HARNESS_MAIN
