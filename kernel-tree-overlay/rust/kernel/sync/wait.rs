@@ -355,8 +355,8 @@ impl WaitQueue {
 
     /// Sleeps until `ready` does not say no, the deadline passes or a signal is pending.
     ///
-    /// `ready` is called by wakers too: it must not sleep, and must not use this wait queue. What it
-    /// says wins over the other two.
+    /// `ready` is called by wakers too: it must not sleep, and must not use this wait queue. What
+    /// it says wins over the other two.
     pub fn wait<F: Fn() -> Answer + Sync>(&self, ready: F, deadline: Option<&Deadline>) -> Woken {
         if ready() != Answer::No {
             return Woken::Ready;

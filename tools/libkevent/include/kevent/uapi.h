@@ -105,7 +105,7 @@ struct kevent_event {
  * @merged: occurrences that found their entry unconsumed
  * @deferred: events that had to wait in the backlog
  * @woken: wake-ups of a waiting thread
- * @saved: entries that were published without one
+ * @saved: entries that were published without a wake-up
  * @__resv2: zero
  * @cursor: index of the next entry to take
  * @__resv3: for later: leave it zero
@@ -211,7 +211,7 @@ struct kevent_create {
  * @result: out: 0, or the negated error of this record; -ECANCELED if it was not
  *	tried, because one before it failed
  * @user_data: comes back in each event
- * @handle: kevent_add(): out, the watch's name; kevent_modify(): in, or out with
+ * @handle: kevent_add(): out, the watch's handle; kevent_modify(): in, or out with
  *	KEVENT_MODIFY_BY_IDENT
  * @arg: per source: low-water mark, deadline, interval, clock, ...
  */
@@ -445,8 +445,8 @@ struct kevent_watch {
  * @seen: index of the first entry that the caller has not seen, its cursor
  * @min_nr: how many entries from @seen on end the wait; 0: do not sleep
  * @timeout: address of a struct __kernel_timespec, or 0 to wait forever
- * @min_wait: nanoseconds for which to wait for all @min_nr; once they are
- *	over, one is enough.  0: no such window
+ * @min_wait: nanoseconds for which to wait for all @min_nr; after
+ *	that, one is enough.  0: no such window
  * @sigmask: address of the signal mask to install while waiting, or 0
  * @sigsetsize: size of that mask in bytes; 0 if there is none
  * @__resv: must be zero
