@@ -93,7 +93,7 @@ const LAP_SHIFT: u32 = uapi::KEVENT_WORD_LAP_SHIFT;
 const LAP_MASK: u32 = uapi::KEVENT_WORD_LAP_MASK;
 const STATE_MASK: u32 = uapi::KEVENT_WORD_STATE_MASK;
 
-/// State and lap of a word: what tells whose entry it is.
+/// State and lap of a word, which say whose entry it is.
 const ENTRY_MASK: u32 = STATE_MASK | (LAP_MASK << LAP_SHIFT);
 const FREE: u32 = uapi::KEVENT_WORD_FREE;
 const READY: u32 = uapi::KEVENT_WORD_READY;

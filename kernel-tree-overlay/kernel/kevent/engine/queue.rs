@@ -669,7 +669,7 @@ impl Queue {
         self.recheck_wanted.load(Relaxed) && self.recheck_wanted.xchg(false, Full)
     }
 
-    /// The caller looks now, if anybody is to.
+    /// The caller looks now, if a look was requested.
     fn claim_look(&self) {
         if self.look_wanted.load(Relaxed) {
             // ORDERING: Full, before it looks: what is taken from here on sets it again.

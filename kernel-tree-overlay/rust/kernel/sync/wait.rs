@@ -11,9 +11,9 @@
 //! came or another task was faster, it hands the wake-up on.
 //!
 //! A waker may run with interrupts disabled, and there may be as many waiters as a user may have
-//! threads. So it asks no more than [`MAX_ASKED`] of them, and is told if there are more.
+//! threads. So it asks no more than [`MAX_ASKED`] of them, and learns whether there are more.
 //!
-//! Those who poll a file wait on a [`PollQueue`], which asks nobody.
+//! Those who poll a file wait on a [`PollQueue`], which asks none of them.
 //!
 //! [`CondVar`]: crate::sync::CondVar
 //!
@@ -448,7 +448,7 @@ impl PollQueue {
         })
     }
 
-    /// Whether somebody polls. See [`WaitQueue::is_active`] for what a waker has to do before.
+    /// Whether there is a poller. See [`WaitQueue::is_active`] for what a waker has to do before.
     #[inline]
     pub fn is_active(&self) -> bool {
         self.head.is_active()
